@@ -1,0 +1,174 @@
+"""The 2D-3D ResNet (paper, section 4.1 "Network architecture"): 2-D kernels in stages 1-2, 3-D kernels in stages 3-4.
+
+The 1×k×k convolutions of the stem and of stages 1-2 run as 2-D convolutions over the B·T images, which is faster than
+asking for a 3-D convolution of depth one. Their weights keep the 5-D shape [out, in, 1, k, k] of the published files.
+"""
+import contextlib
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+# block kind and blocks per stage
+STAGES = {
+    'resnet18': ('basic', (2, 2, 2, 2)),
+    'resnet34': ('basic', (3, 4, 6, 3)),
+    'resnet50': ('bottleneck', (3, 4, 6, 3)),
+    'resnet101': ('bottleneck', (3, 4, 23, 3)),
+    'resnet152': ('bottleneck', (3, 8, 36, 3)),
+    'resnet200': ('bottleneck', (3, 24, 36, 3)),
+}
+WIDTHS = (64, 128, 256, 256)
+SPATIAL_STAGES = 2  # stages 1 and 2 see one frame at a time
+
+
+class ImageConv(nn.Conv3d):
+    """A 1×k×k convolution run on images [B·T, C, H, W]; the weight is stored 5-D, as published."""
+
+    def forward(self, images):
+        return F.conv2d(images, self.weight.squeeze(2), None, self.stride[1:], self.padding[1:])
+
+
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over images [M, C, H, W] or volumes [B, C, T, H, W].
+
+    `batch_stats_in_eval` keeps normalising by the batch in eval mode, as pretraining does, while training still
+    records the running statistics that a frozen probe will need. `recording` is off while a checkpointed block is
+    recomputed, so that a batch is recorded once.
+    """
+
+    def __init__(self, channels, track_running_stats=True):
+        super().__init__(channels, track_running_stats=track_running_stats)
+        self.batch_stats_in_eval = False
+        self.recording = True
+
+    def _check_input_dim(self, x):
+        if x.dim() not in (4, 5):
+            raise ValueError(f'expected a 4-D or 5-D input, got {x.dim()}-D')
+
+    def forward(self, x):
+        only_normalise = not self.recording if self.training else self.batch_stats_in_eval
+        if only_normalise:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return super().forward(x)
+
+
+@contextlib.contextmanager
+def not_recording(block):
+    """The BN layers of `block` leave their running statistics alone inside this context."""
+    norms = [module for module in block.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.recording = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.recording = True
+
+
+def conv(inputs, outputs, kernel, stride, volume):
+    """Bias-free convolution with 'same' padding: k×k×k over volumes, 1×k×k over images, stride in the dimensions seen."""
+    if volume:
+        return nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return ImageConv(inputs, outputs, (1, kernel, kernel), stride=(1, stride, stride),
+                     padding=(0, kernel // 2, kernel // 2), bias=False)
+
+
+class BasicBlock(nn.Module):
+    expansion = 1
+
+    def __init__(self, inputs, width, stride, volume, norm, final_relu):
+        super().__init__()
+        self.conv1 = conv(inputs, width, 3, stride, volume)
+        self.bn1 = norm(width)
+        self.conv2 = conv(width, width, 3, 1, volume)
+        self.bn2 = norm(width)
+        self.downsample = shortcut(inputs, width, stride, volume, norm)
+        self.final_relu = final_relu
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y)) + self.downsample(x)
+        return F.relu(y, inplace=True) if self.final_relu else y
+
+
+class Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, inputs, width, stride, volume, norm, final_relu):
+        super().__init__()
+        outputs = width * self.expansion
+        self.conv1 = conv(inputs, width, 1, 1, volume)
+        self.bn1 = norm(width)
+        self.conv2 = conv(width, width, 3, stride, volume)
+        self.bn2 = norm(width)
+        self.conv3 = conv(width, outputs, 1, 1, volume)
+        self.bn3 = norm(outputs)
+        self.downsample = shortcut(inputs, outputs, stride, volume, norm)
+        self.final_relu = final_relu
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y)) + self.downsample(x)
+        return F.relu(y, inplace=True) if self.final_relu else y
+
+
+def shortcut(inputs, outputs, stride, volume, norm):
+    """Identity, or a strided 1×1×1 convolution + BN where the shape changes."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(conv(inputs, outputs, 1, stride, volume), norm(outputs))
+
+
+class ResNet2d3d(nn.Module):
+    """Features of short blocks of frames: [B, 3, T, H, W] -> [B, feature_size, ceil(T/4), H/32, W/32], signed.
+
+    `grad_checkpoint` recomputes each residual block in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(self, network, track_running_stats=True):
+        super().__init__()
+        kind, depths = STAGES[network]
+        block = {'basic': BasicBlock, 'bottleneck': Bottleneck}[kind]
+
+        def norm(channels):
+            return BatchNorm(channels, track_running_stats)
+
+        self.conv1 = ImageConv(3, 64, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
+        self.bn1 = norm(64)
+        inputs = 64
+        for stage, (width, depth) in enumerate(zip(WIDTHS, depths)):
+            blocks = []
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                last = stage == len(WIDTHS) - 1 and i == depth - 1
+                blocks.append(block(inputs, width, stride, stage >= SPATIAL_STAGES, norm, final_relu=not last))
+                inputs = width * block.expansion
+            setattr(self, f'layer{stage + 1}', nn.Sequential(*blocks))
+        self.feature_size = inputs
+        self.grad_checkpoint = False
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out')
+
+    def forward(self, block):
+        B, C, T, H, W = block.shape
+        images = block.transpose(1, 2).reshape(B * T, C, H, W)
+        images = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        images = F.max_pool2d(images, 3, stride=2, padding=1)
+        images = self.run_stage(self.layer1, images)
+        images = self.run_stage(self.layer2, images)
+        volume = images.reshape(B, T, *images.shape[1:]).transpose(1, 2)  # [B, 128·expansion, T, H/8, W/8]
+        volume = self.run_stage(self.layer3, volume)
+        return self.run_stage(self.layer4, volume)
+
+    def run_stage(self, stage, x):
+        for block in stage:
+            if self.grad_checkpoint and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False,
+                               context_fn=lambda block=block: (contextlib.nullcontext(), not_recording(block)))
+            else:
+                x = block(x)
+        return x
