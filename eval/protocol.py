@@ -1,0 +1,53 @@
+"""The test protocol (paper, section 4): every video of the split is scored by the mean softmax over its clips."""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from utils.colour import to_block
+from utils.logs import progress_bar
+
+
+@dataclass
+class VideoScores:
+    """Scores of R videos, in the order of the list."""
+    probability: np.ndarray  # float32 [R, num_class], mean softmax over clips
+    label: np.ndarray        # int64 [R]
+
+    @property
+    def prediction(self):
+        return self.probability.argmax(axis=1)
+
+    def select(self, mask):
+        return VideoScores(self.probability[mask], self.label[mask])
+
+
+@torch.no_grad()
+def score_videos(model, loader, num_seq, device, precision, num_class, clips_at_once):
+    """Runs the classifier over a video_loader. Of long videos `clips_at_once` clips are on the device at a time."""
+    model.eval()
+    count = len(loader)
+    scores = VideoScores(np.zeros((count, num_class), np.float32), np.zeros(count, np.int64))
+    for video in progress_bar(loader, 'test', total=count):
+        logits = []
+        for frames in video['frames'].split(clips_at_once):  # [k, N·T, H, W, 3]
+            block = to_block(frames.to(device, non_blocking=True), None, num_seq)
+            with precision.autocast():
+                logits.append(model(block).float())
+        scores.probability[video['index']] = torch.cat(logits).softmax(dim=1).mean(dim=0).cpu()
+        scores.label[video['index']] = video['label']
+    return scores
+
+
+def summarise(scores, top5=5):
+    """{videos, loss, top1, top5, mean_class}: mean −log p of the true class, and accuracies from 0 to 1.
+
+    mean_class is the mean of the accuracies of the classes that the list has.
+    """
+    rows = np.arange(len(scores.label))
+    true = scores.probability[rows, scores.label]
+    better = (scores.probability > true[:, None]).sum(axis=1)
+    correct = scores.prediction == scores.label
+    per_class = [correct[scores.label == c].mean() for c in np.unique(scores.label)]
+    return {'videos': len(scores.label), 'loss': float(-np.log(np.maximum(true, 1e-12)).mean()),
+            'top1': float(correct.mean()), 'top5': float((better < top5).mean()), 'mean_class': float(np.mean(per_class))}

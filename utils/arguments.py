@@ -1,0 +1,97 @@
+"""Flags that pretraining and classification share, in groups. Defaults that differ between them are arguments."""
+import argparse
+import os
+from pathlib import Path
+
+from backbone import NETWORKS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def positive_int(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text}: give a whole number above 0')
+    return value
+
+
+def fraction(text):
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text}: give a number from 0 to 1')
+    return value
+
+
+def learning_rate_milestones(text):
+    epochs = [int(part) for part in text.split(',') if part]
+    if epochs != sorted(set(epochs)):
+        raise argparse.ArgumentTypeError(f'{text}: give epochs in ascending order, as 60,80,100')
+    return epochs
+
+
+def add_model_arguments(parser, model):
+    group = parser.add_argument_group('model')
+    group.add_argument('--net', default='resnet18', choices=NETWORKS, help='backbone (default resnet18)')
+    group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
+    group.add_argument('--img_dim', default=128, type=positive_int, help='side of the frames the network sees, px (default 128)')
+    group.add_argument('--num_seq', default=8, type=positive_int, help='N, blocks in a clip (default 8)')
+    group.add_argument('--seq_len', default=5, type=positive_int, help='T, frames in a block (default 5)')
+    return group
+
+
+def add_data_arguments(parser, short_videos):
+    group = parser.add_argument_group('data')
+    group.add_argument('--dataset', default='ucf101',
+                       help='ucf101, hmdb51, k400, demo or the name of any folder under --csv_root (default ucf101)')
+    group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
+                       help='folder of the data sets\' csv lists (default process_data/data of this repository)')
+    group.add_argument('--frame_root', help='folder that relative paths in the csv start from (default: paths are absolute)')
+    group.add_argument('--ds', type=positive_int, help='take every ds-th frame (default 3, Kinetics 5; 1 takes all)')
+    group.add_argument('--short_videos', default=short_videos, choices=['drop', 'pad'],
+                       help='training videos shorter than a clip are left out, or repeat their last frame '
+                            f'(default {short_videos})')
+    group.add_argument('--flip', default=0.5, type=fraction,
+                       help='probability of mirroring a training clip (default 0.5; 0 never, for classes that differ by direction)')
+    group.add_argument('--val_on', default='train', choices=['train', 'test'],
+                       help='validate on a held-out part of the training list, or on the test list as the published code (default train)')
+    group.add_argument('--val_fraction', default=0.1, type=fraction,
+                       help='part of the training list that is held out for validation (default 0.1)')
+    group.add_argument('--num_workers', default=default_workers(), type=int,
+                       help='processes that read data (default: one per CPU core, at most 16; 0 reads in the main process)')
+    return group
+
+
+def add_optimisation_arguments(parser, wd):
+    group = parser.add_argument_group('optimisation')
+    group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, over all GPUs (default 4)')
+    group.add_argument('--lr', default=1e-3, type=float, help='learning rate of Adam (default 0.001)')
+    group.add_argument('--wd', default=wd, type=float, help=f'weight decay (default {wd:g}; 0 for none)')
+    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, over every resumption (default 10)')
+    group.add_argument('--start-epoch', default=None, type=int,
+                       help='number the first epoch from here (default 0, or where the resumed run is)')
+    group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
+                       help='precision of the backbone; off is float32 (default auto: bf16 where the hardware has it)')
+    group.add_argument('--seed', default=0, type=int, help='seed of every random choice (default 0)')
+    return group
+
+
+def add_run_arguments(parser):
+    group = parser.add_argument_group('run')
+    group.add_argument('--gpu', help='GPU to use, as 0; or cpu (default: GPU 0, or the CPU where there is none)')
+    group.add_argument('--resume', metavar='FILE', help='go on exactly from this checkpoint, in its run folder')
+    group.add_argument('--pretrain', metavar='FILE', help='start from the weights in this checkpoint; random for none')
+    group.add_argument('--reset_lr', action='store_true', help='with --resume: take --lr instead of the checkpoint\'s learning rate')
+    group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed statistics (default 5)')
+    group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
+    group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')
+    group.add_argument('--keep', default=3, type=positive_int, help='newest epochs whose checkpoints are kept, besides the best (default 3)')
+    return group
+
+
+def default_workers():
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
+
+
+def default_ds(dataset):
+    """Kinetics runs at twice the frame rate of UCF101's recipe: every 5th frame; all others every 3rd."""
+    return 5 if dataset == 'k400' else 3

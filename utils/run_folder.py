@@ -1,0 +1,68 @@
+"""The folder of a run: `log_{prefix}/{experiment}/` with `img/`, `model/`, `args.json` and `log.jsonl`."""
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_NAME = 200  # characters; file systems allow 255 bytes
+
+
+def network_name(network):
+    """'resnet18' -> 'r18', as in published folder names."""
+    return network.replace('resnet', 'r')
+
+
+def pretrained_suffix(pretrain):
+    """'' or '_pt=' and a short name of what the run starts from; the whole path is in args.json."""
+    if not pretrain:
+        return ''
+    stem = Path(pretrain).name.removesuffix('.tar').removesuffix('.pth')
+    return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
+
+
+def create_run_folder(log_dir, prefix, experiment):
+    """Makes and returns a new run folder; when the name is taken by an earlier run, `-2`, `-3` … is added."""
+    parent = Path(log_dir) / f'log_{prefix}'
+    name, number = experiment[:LONGEST_NAME], 1
+    while True:
+        folder = parent / (name if number == 1 else f'{name}-{number}')
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another --log_dir') from error
+    (folder / 'img').mkdir()
+    (folder / 'model').mkdir()
+    return folder
+
+
+def run_folder_of(checkpoint_path):
+    """The run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to. UserError if it lies elsewhere."""
+    folder = Path(checkpoint_path).resolve().parent.parent
+    if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
+        raise UserError(f'--resume {checkpoint_path}: not in the model folder of a run of this project (no args.json in {folder}); '
+                        'to start a new run from these weights give them to --pretrain')
+    return folder
+
+
+def save_arguments(folder, args):
+    """Writes args.json: the flags and the git revision. A resumed run keeps the first one and adds args-2.json …"""
+    path, number = folder / 'args.json', 1
+    while path.exists():
+        number += 1
+        path = folder / f'args-{number}.json'
+    path.write_text(json.dumps({**vars(args), 'git_revision': git_revision()}, indent=2, default=str) + '\n')
+
+
+def git_revision():
+    """The commit of this clone, with `-dirty` when files have changed; 'unknown' outside a git checkout."""
+    try:
+        return subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=ROOT, check=True, text=True,
+                              capture_output=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return 'unknown'

@@ -1,0 +1,44 @@
+"""Which videos a run trains on, validates on and tests on."""
+import numpy as np
+
+from utils.errors import UserError
+from utils.video_list import VideoList, check_on_disk, csv_file, fits, hold_out
+
+
+def read_split(csv_root, dataset, split, subset, img_dim, frame_root=None):
+    """The videos of one csv ('train' or 'test'), looked up on disk. UserError: anything missing or malformed."""
+    path = csv_file(csv_root, dataset, split, subset, img_dim)
+    videos = VideoList.read_csv(path, frame_root)
+    print(f'{len(videos)} videos in {path}')
+    return videos
+
+
+def train_and_validation(csv_root, dataset, split, img_dim, frame_root, val_on, val_fraction, seed):
+    """(training, validation) videos. val_on 'train' holds out `val_fraction` of the training list, by group where the
+    names tell groups; 'test' validates on the test list, as the published code did."""
+    train = read_split(csv_root, dataset, split, 'train', img_dim, frame_root)
+    if val_on == 'test':
+        return train, read_split(csv_root, dataset, split, 'test', img_dim, frame_root)
+    kept, held = hold_out(train, val_fraction, seed)
+    return train.select(kept), train.select(held)
+
+
+def drop_short(videos, clip_frames, purpose):
+    """The videos of at least `clip_frames` frames; says how many were dropped. UserError if none is left."""
+    mask = fits(videos, clip_frames)
+    if not mask.any():
+        longest = int(np.max(videos.n_frames, initial=0))
+        raise UserError(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the longest '
+                        f'has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad')
+    if not mask.all():
+        print(f'{purpose}: {np.count_nonzero(~mask)} of {len(videos)} videos are shorter than a clip of {clip_frames} '
+              'frames and are left out (--short_videos pad keeps them)')
+    return videos.select(mask)
+
+
+def usable(videos, clip_frames, short_videos, purpose):
+    """The videos as the loaders will use them, after `--short_videos`, spot-checked on disk."""
+    if short_videos == 'drop':
+        videos = drop_short(videos, clip_frames, purpose)
+    check_on_disk(videos)
+    return videos
