@@ -1,0 +1,180 @@
+"""Colour augmentation of uint8 frames, with parameters drawn in the data workers and applied on the training device.
+
+A frame is first turned grey (one of its channels copied into all three) or not, then brightness, contrast, saturation
+and hue change in the frame's own order, each as torchvision's `adjust_*` does on float images, clamped to 0..1.
+Contrast needs the mean grey of the frame as the operations before it leave it.
+"""
+import functools
+
+import numpy as np
+import torch
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # columns of `factors`, values in `order`
+UNCHANGED = (1, 1, 1, 0)  # the factors that change nothing
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.2989, 0.587, 0.114)  # weights of r, g, b in grey
+
+# What draw_colour takes, by recipe: per frame in pretraining, where colour would be a shortcut from block to block;
+# the same for the whole clip in fine-tuning.
+PRETRAINING = {'grey_p': 0.5, 'jitter_p': 1.0, 'per_frame': True}
+FINETUNING = {'grey_p': 0.0, 'jitter_p': 0.3, 'per_frame': False}
+
+
+def draw_colour(rng, n_frames, grey_p, jitter_p, per_frame, brightness=.5, contrast=.5, saturation=.5, hue=.25):
+    """Draws the colour parameters of M = `n_frames` frames, as a dict of numpy arrays:
+
+    grey     int8 [M]        channel that replaces all three, or -1
+    factors  float32 [M, 4]  brightness, contrast, saturation (1 ± the argument), hue (shift in turns, ± the argument)
+    order    int8 [M, 4]     permutation of 0..3, which of the factors comes first, second, …
+
+    `grey_p` and `jitter_p` are probabilities, per frame or (`per_frame=False`) once for all frames."""
+    rows = n_frames if per_frame else 1
+    reach = np.array([brightness, contrast, saturation, hue])
+    factors = np.maximum(np.array(UNCHANGED) + rng.uniform(-1, 1, (rows, 4)) * reach, [0, 0, 0, -hue])
+    factors[rng.random(rows) >= jitter_p] = UNCHANGED
+    grey = np.where(rng.random(rows) < grey_p, rng.integers(3, size=rows), -1)
+    order = rng.permuted(np.tile(np.arange(4), (rows, 1)), axis=1)
+    colour = {'grey': grey.astype(np.int8), 'factors': factors.astype(np.float32), 'order': order.astype(np.int8)}
+    return {name: np.ascontiguousarray(np.broadcast_to(value, (n_frames, *value.shape[1:])))
+            for name, value in colour.items()}
+
+
+def apply_colour(frames, colour, compiled=False):
+    """frames uint8 [M, H, W, 3], colour as `draw_colour` gives it, as tensors -> float32 [M, H, W, 3] in 0..1.
+
+    On CUDA all frames go through the same operations at once and nothing waits for the device; `compiled` fuses
+    them by torch.compile. On the CPU one frame after the other does, as its planes then stay in cache."""
+    if frames.device.type == 'cpu':
+        out = torch.empty(frames.shape)
+        _each_frame(frames, colour, out, mean=(0, 0, 0), std=(1, 1, 1))
+        return out
+    return _function(_all_frames, compiled)(frames, colour['grey'], colour['factors'], colour['order'])
+
+
+def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
+    """frames uint8 [B, N·T, H, W, 3] -> block [B, N, C, T, H, W] with ImageNet's mean 0 and std 1 (N = `num_seq`).
+
+    colour: parameters with leading dimensions [B, N·T], or None to leave the colours alone. The block is a view of
+    contiguous [B, N, T, H, W, C] memory: what 2-D convolutions call channels-last, at no cost."""
+    flat = frames.flatten(0, 1)  # [B·N·T, H, W, 3]
+    if colour is not None:
+        colour = {name: value.flatten(0, 1) for name, value in colour.items()}
+    if frames.device.type == 'cpu':
+        block = torch.empty(flat.shape, dtype=dtype)
+        _each_frame(flat, colour, block, IMAGENET_MEAN, IMAGENET_STD)
+    elif colour is None:
+        block = _function(_plain, compiled)(flat, dtype)
+    else:
+        block = _function(_normalised, compiled)(flat, colour['grey'], colour['factors'], colour['order'], dtype)
+    return block.unflatten(0, (frames.shape[0], num_seq, -1)).permute(0, 1, 5, 2, 3, 4)
+
+
+@functools.cache
+def _compile(function):
+    return torch.compile(function, dynamic=False)
+
+
+def _function(function, compiled):
+    return _compile(function) if compiled else function
+
+
+# ---- the operations, on planes r, g, b -------------------------------------------------------------------------------
+
+def _grey(r, g, b):
+    return LUMA[0] * r + LUMA[1] * g + LUMA[2] * b
+
+
+def _shift_hue(r, g, b, turns):
+    """Hue moved by `turns` of the colour circle, at the same value (largest channel) and chroma (largest − smallest).
+
+    With the hue h in sixths of a turn, each channel is smallest + chroma·(a trapezoid of h)."""
+    largest = torch.maximum(torch.maximum(r, g), b)
+    smallest = torch.minimum(torch.minimum(r, g), b)
+    chroma = largest - smallest
+    scale = 1 / torch.clamp(chroma, min=1e-8)  # a pixel without chroma has no hue; any will do
+    hue = torch.where(largest == r, (g - b) * scale,
+                      torch.where(largest == g, (b - r) * scale + 2, (r - g) * scale + 4)) + 6 * turns
+    hue = hue - 6 * torch.floor(hue / 6)  # 0..6
+    return (smallest + chroma * torch.clamp((hue - 3).abs() - 1, 0, 1),
+            smallest + chroma * torch.clamp(2 - (hue - 2).abs(), 0, 1),
+            smallest + chroma * torch.clamp(2 - (hue - 4).abs(), 0, 1))
+
+
+# ---- all frames at once (CUDA) ---------------------------------------------------------------------------------------
+
+def _all_frames(frames, grey, factors, order):
+    """As apply_colour. Every operation at each of the four places runs on all frames, with a factor that changes
+    nothing for the frames whose turn it isn't: no frame takes a branch, so nothing has to be known on the host."""
+    channel = grey.long().clamp(min=0).view(-1, 1, 1, 1).expand(*frames.shape[:3], 1)
+    single = frames.gather(3, channel)  # [M, H, W, 1]
+    frames = torch.where(grey.view(-1, 1, 1, 1) >= 0, single, frames).float() / 255
+    rgb = frames.unbind(3)  # each [M, H, W]
+
+    # Contrast needs the mean grey after the operations before it, so those run once for the mean and all four again.
+    # Less memory traffic than keeping the intermediate frames, and the two passes compile to two kernels.
+    place = (order == CONTRAST).int().argmax(1)  # [M]
+    before = rgb
+    for i in range(3):
+        before = _one_place(before, torch.where(i < place, order[:, i], -1), factors, 0)
+    mean = _grey(*before).mean((1, 2), keepdim=True)  # [M, 1, 1]
+    for i in range(4):
+        rgb = _one_place(rgb, order[:, i], factors, mean)
+    return torch.stack(rgb, dim=3)
+
+
+def _one_place(rgb, operation, factors, mean):
+    """Applies to each frame the operation [M] that stands at one place of its order (none for -1)."""
+    brightness, contrast, saturation, turns = (
+        torch.where(operation == i, factors[:, i], UNCHANGED[i]).view(-1, 1, 1) for i in range(4))
+    grey = _grey(*rgb)
+    # At most one of the three factors differs from 1, so their sum of changes is that one's change.
+    blended = [torch.clamp(x * brightness + (1 - contrast) * (mean - x) + (1 - saturation) * (grey - x), 0, 1)
+               for x in rgb]
+    shifted = _shift_hue(*rgb, turns)
+    is_hue = (operation == HUE).view(-1, 1, 1)
+    return [torch.where(is_hue, s, x) for s, x in zip(shifted, blended)]
+
+
+def _normalise(x, dtype):
+    mean, std = x.new_tensor(IMAGENET_MEAN), x.new_tensor(IMAGENET_STD)
+    return ((x - mean) / std).to(dtype)
+
+
+def _plain(frames, dtype):
+    return _normalise(frames.float() / 255, dtype)
+
+
+def _normalised(frames, grey, factors, order, dtype):
+    return _normalise(_all_frames(frames, grey, factors, order), dtype)
+
+
+# ---- one frame after the other (CPU) ---------------------------------------------------------------------------------
+
+def _each_frame(frames, colour, out, mean, std):
+    """Writes (apply_colour(frames) − mean) / std into `out` [M, H, W, 3]."""
+    for i in range(len(frames)):
+        rgb = frames[i].permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format) / 255  # [3, H, W]
+        if colour is not None:
+            rgb = _one_frame(rgb, colour['grey'][i].item(), colour['factors'][i].tolist(), colour['order'][i].tolist())
+        for c in range(3):
+            out[i, :, :, c] = (rgb[c] - mean[c]) / std[c]
+
+
+def _one_frame(rgb, grey, factors, order):
+    """rgb float32 [3, H, W] -> the same, with the operations of one frame; may overwrite its argument."""
+    if grey >= 0:
+        rgb = rgb[grey:grey + 1]  # one plane stands for all three until the end
+    for operation in order:
+        factor = factors[operation]
+        if factor == UNCHANGED[operation] or (grey >= 0 and operation in (SATURATION, HUE)):
+            continue
+        if operation == BRIGHTNESS:
+            rgb = (rgb * factor).clamp_(0, 1)
+        elif operation == HUE:
+            rgb = torch.stack(_shift_hue(*rgb, factor))
+        else:
+            base = rgb if grey >= 0 else _grey(*rgb)
+            base = base.mean() if operation == CONTRAST else base
+            rgb = torch.lerp(base, rgb, factor).clamp_(0, 1)
+    return rgb.expand(3, *rgb.shape[1:])

@@ -1,0 +1,158 @@
+"""Clips and whole videos out of a VideoList, as uint8 frames; their colours change later, on the training device.
+
+All data sets (UCF101, HMDB51, Kinetics, a folder of your own) go through the same two classes: they differ by csv.
+"""
+import numpy as np
+import torch
+
+from utils.augmentation import Box, cut, draw_box, reduction
+from utils.colour import draw_colour
+from utils.frames import FrameError, decode, frame_name, read_jpegs
+
+TRIES = 10  # videos tried for one sample before the data set is taken for broken
+
+
+class ClipDataset(torch.utils.data.Dataset):
+    """One clip of N·T frames out of each video of a list (N = `num_seq` blocks of T = `seq_len` frames).
+
+    ds:      every ds-th frame is taken, so a clip spans N·T·ds frames of its video
+    crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip), see utils.augmentation
+    img_dim: px, side of the frames that come out
+    flip:    probability of mirroring a clip left to right
+    colour:  arguments of draw_colour, e.g. utils.colour.PRETRAINING, or None to leave colours alone
+    labels:  int64 [R], or None
+    seed:    every random choice comes from (seed, epoch, index) alone, so a clip is the same in every process
+
+    `dataset[epoch, index]` is a dict:
+        frames  uint8 [N·T, H, W, 3]
+        colour  parameters of draw_colour as tensors, or None
+        label   int64 [], -1 where there are no labels
+        index   int64 [], the video that the clip is from
+        broken  list of str, a line for each broken video that was drawn before; usually empty
+    A list of keys gives the same with a leading B (and one list of `broken` lines): DataLoader asks that way.
+    A video shorter than a clip repeats its last frame; `fits` in utils.video_list finds them, to leave them out.
+    FrameError: a broken frame in each of ten videos."""
+
+    def __init__(self, videos, num_seq, seq_len, ds, crop, img_dim, flip=0.5, colour=None, labels=None, seed=0):
+        self.videos, self.labels, self.seed = videos, labels, seed
+        self.num_frames, self.ds = num_seq * seq_len, ds
+        self.crop, self.img_dim, self.flip, self.colour = crop, img_dim, flip, colour
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, key):
+        batch = self.__getitems__([key])
+        colour = batch['colour'] and {name: value[0] for name, value in batch['colour'].items()}
+        return {**{name: batch[name][0] for name in ('frames', 'label', 'index')},
+                'colour': colour, 'broken': batch['broken']}
+
+    def __getitems__(self, keys):
+        frames = empty_frames(len(keys), self.num_frames, self.img_dim)
+        drawn = [self._draw_clip(*key, out) for key, out in zip(keys, frames.numpy())]
+        colours, index, broken = zip(*drawn)
+        label = [-1] * len(index) if self.labels is None else self.labels[list(index)]
+        colour = self.colour and {name: torch.from_numpy(np.stack([colour[name] for colour in colours]))
+                                  for name in colours[0]}
+        return {'frames': frames, 'colour': colour, 'label': torch.as_tensor(label), 'index': torch.tensor(index),
+                'broken': sum(broken, [])}
+
+    def _draw_clip(self, epoch, index, out):
+        """Fills `out` uint8 [N·T, H, W, 3] -> (colour parameters, index of the video, lines about broken ones)."""
+        rng = np.random.default_rng((self.seed, epoch, index))
+        broken = []
+        for _ in range(TRIES):
+            try:
+                self._read_clip(index, rng, out)
+            except FrameError as error:
+                broken.append(str(error))
+                index = int(rng.integers(len(self.videos)))
+            else:
+                colour = self.colour and draw_colour(rng, self.num_frames, **self.colour)
+                return colour, index, broken
+        raise FrameError(f'{broken[-1]} ({TRIES} broken videos one after the other; '
+                         'process_data/check_frames.py finds them all)')
+
+    def _read_clip(self, index, rng, out):
+        centre = self.crop == 'centre'
+        n_frames = int(self.videos.n_frames[index])
+        windows = max(1, n_frames - self.num_frames * self.ds + 1)  # places where a clip may start
+        start = (windows - 1) // 2 if centre else int(rng.integers(windows))
+        mirrored = not centre and rng.random() < self.flip
+        numbers = np.minimum(1 + start + self.ds * np.arange(self.num_frames), n_frames)
+        read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(rng, h, w, self.crop), mirrored, out)
+
+
+class VideoDataset(torch.utils.data.Dataset):
+    """Whole videos for the test protocol (paper, section 4): every ds-th frame, cut into blocks of T = `seq_len`,
+    those into clips of N = `num_seq` blocks; the clips start every N//2 blocks (`overlap`) or every N, and the last
+    one ends with the last block. A video shorter than a clip repeats its last frame. Centre crop.
+
+    Item: dict of frames uint8 [K clips, N·T, H, W, 3], label int64 [] (-1 where there are no labels), index int64 [].
+    FrameError: a broken frame."""
+
+    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None, overlap=True):
+        self.videos, self.labels = videos, labels
+        self.num_seq, self.seq_len, self.ds, self.img_dim, self.overlap = num_seq, seq_len, ds, img_dim, overlap
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, index):
+        n_frames = int(self.videos.n_frames[index])
+        sampled = -(-n_frames // self.ds)  # frames 1, 1 + ds, … up to the end
+        blocks = max(self.num_seq, sampled // self.seq_len)
+        numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
+        frames = empty_frames(1, len(numbers), self.img_dim)[0]
+        read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(None, h, w, 'centre'), False, frames.numpy())
+
+        starts = clip_starts(blocks, self.num_seq, self.overlap)
+        clips = frames.unflatten(0, (blocks, self.seq_len))[starts[:, None] + np.arange(self.num_seq)]
+        label = -1 if self.labels is None else int(self.labels[index])
+        return {'frames': clips.flatten(1, 2), 'label': torch.tensor(label), 'index': torch.tensor(index)}
+
+
+def clip_starts(blocks, num_seq, overlap):
+    """First blocks, int64 [K], of the clips that cover `blocks` blocks; the last clip ends with the last block."""
+    stride = max(1, num_seq // 2) if overlap else num_seq
+    last = blocks - num_seq
+    return np.append(np.arange(0, last, stride), last)
+
+
+def read_frames(path, numbers, box_of, flip, out):
+    """Reads frames of the video `path` into `out` uint8 [M, img_dim, img_dim, 3], all cut out by one box.
+
+    numbers: int [M], ascending, from 1; a repeated number is read and decoded once
+    box_of:  (height, width) of the frames -> the Box to cut out
+    FrameError: a frame that is missing, broken or of another size than the first."""
+    distinct, copies = np.unique(numbers, return_counts=True)
+    jpegs = read_jpegs(path, distinct)
+    size = _decode(jpegs[0], path, distinct[0]).shape
+    box = box_of(*size[:2])
+    factor = reduction(box, out.shape[1])
+    size = (-(-size[0] // factor), -(-size[1] // factor), 3)
+    box = Box(*(edge // factor for edge in box))
+    i = 0
+    for jpeg, number, count in zip(jpegs, distinct, copies):
+        frame = _decode(jpeg, path, number, factor)
+        if frame.shape != size:
+            raise FrameError(f'{path}/{frame_name(number)}: not of the size of the frames before it')
+        cut(frame, box, flip, out[i])
+        out[i + 1:i + count] = out[i]
+        i += count
+
+
+def _decode(jpeg, path, number, factor=1):
+    frame = decode(jpeg, factor)
+    if frame is None:
+        raise FrameError(f'{path}/{frame_name(number)}: not a whole JPEG')
+    return frame
+
+
+def empty_frames(count, num_frames, img_dim):
+    """uint8 [count, num_frames, img_dim, img_dim, 3] to fill; in a worker process it is memory shared with the main
+    one, where the frames would be copied to anyway on their way there."""
+    shape = (count, num_frames, img_dim, img_dim, 3)
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    return torch.empty(shape, dtype=torch.uint8).share_memory_()

@@ -1,0 +1,204 @@
+"""Batches: which clips in which order, read by worker processes, brought to the training device ahead of time."""
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+
+from utils.colour import to_block
+from utils.errors import UserError
+
+
+class EpochSampler:
+    """Yields the batches of an epoch as lists of keys (epoch, index).
+
+    The order of an epoch is a permutation drawn from (seed, epoch), or the list's own without `shuffle`. Process
+    `rank` of `world` takes its contiguous share of every batch of `batch_size`; where the last one is smaller (without
+    `drop_last`) the shares differ, and a process without any skips the batch: nothing is counted twice."""
+
+    def __init__(self, length, batch_size, shuffle, seed, drop_last, rank=0, world=1):
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.drop_last, self.rank, self.world = drop_last, rank, world
+        self.set_position(0)
+
+    def set_position(self, epoch, step=0):
+        """The next iteration is over `epoch` from its batch number `step` on (0: the first)."""
+        self.epoch, self.step = epoch, step
+
+    def __len__(self):
+        """Batches of a whole epoch for this process."""
+        full, rest = divmod(self.length, self.batch_size)
+        return full + (not self.drop_last and self._share(rest)[0] < self._share(rest)[1])
+
+    def _share(self, size):
+        return size * self.rank // self.world, size * (self.rank + 1) // self.world
+
+    def __iter__(self):
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        epoch = self.epoch
+        for step in range(self.step, len(self)):
+            batch = order[step * self.batch_size:(step + 1) * self.batch_size]
+            first, end = self._share(len(batch))
+            yield [(epoch, int(index)) for index in batch[first:end]]
+
+
+class Loader:
+    """Iterates the batches of a DataLoader; a failure in a worker process arrives as a UserError of one line."""
+
+    def __init__(self, dataset, num_workers, **which):
+        self.sampler = which.get('batch_sampler') or which['sampler']
+        self.batches = torch.utils.data.DataLoader(
+            _Reported(dataset), num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=_as_is,
+            pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker, **which)
+
+    def __len__(self):
+        return len(self.sampler)
+
+    def __iter__(self):
+        with worker_errors():
+            for batch in self.batches:
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+
+
+def clip_loader(dataset, batch_size, num_workers, shuffle, seed, drop_last, rank=0, world=1):
+    """Loader of a ClipDataset's batches, `batch_size` over all `world` processes; this one has rank `rank`.
+
+    Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
+    0 reads them in this process. UserError: the batch doesn't divide by `world`, or there is not one full batch."""
+    if batch_size % world:
+        raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
+    if drop_last and len(dataset) < batch_size:
+        raise UserError(f'{len(dataset)} videos do not fill one batch: lower --batch_size {batch_size}')
+    sampler = EpochSampler(len(dataset), batch_size, shuffle, seed, drop_last, rank, world)
+    return Loader(dataset, num_workers, batch_sampler=sampler)
+
+
+def video_loader(dataset, num_workers, rank=0, world=1):
+    """Loader of a VideoDataset's items, one video at a time; process `rank` of `world` has every world-th video."""
+    return Loader(dataset, num_workers, sampler=range(rank, len(dataset), world), batch_size=None)
+
+
+@contextlib.contextmanager
+def worker_errors():
+    """Turns the death of a worker process, which torch raises in whatever the main process does then, into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f'{reason} Often memory has run out: try fewer --num_workers or a smaller --batch_size') from None
+
+
+class _Reported(torch.utils.data.Dataset):
+    """A dataset that returns its UserErrors. A worker's exceptions reach the main process with a traceback for message."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, key):
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return error
+
+    def __getitems__(self, keys):
+        try:
+            return self.dataset.__getitems__(keys)
+        except UserError as error:
+            return error
+
+
+def _as_is(batch):
+    return batch
+
+
+def _start_worker(_):
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    # A scheduler may signal every process of a job. To stop is the main process's decision: it finishes its step, for
+    # which it needs the workers, and ends them then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == 'linux':
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told_by_parent, daemon=True).start()
+
+
+def _end_when_told_by_parent():
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+class DevicePrefetcher:
+    """Iterates a clip_loader's batches on the training device, the next one on its way there during the current.
+
+    Yields namespaces of
+        block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.colour.to_block)
+        label, index  int64 [B], on the device
+        broken        list of str, a line for each broken video that was replaced
+        wait_seconds  time that the caller has stood still for this batch's data
+    `compiled` fuses the colour operations on CUDA (torch.compile)."""
+
+    def __init__(self, loader, device, num_seq, dtype=torch.float32, compiled=True):
+        self.loader, self.device = loader, torch.device(device)
+        self.num_seq, self.dtype, self.compiled = num_seq, dtype, compiled
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self):
+        batches = iter(self.loader)
+        coming = self._fetch(batches)
+        while coming is not None:
+            yield self._finish(coming)
+            # The caller has only queued its work on CUDA when it comes back: the copy runs beside it.
+            coming = self._fetch(batches)
+
+    def _fetch(self, batches):
+        """Waits for the next batch and starts its copy to the device; None after the last."""
+        start = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            return None
+        wait_seconds = time.perf_counter() - start
+        if self.stream is not None:
+            with torch.cuda.stream(self.stream):
+                batch = _to_device(batch, self.device)
+        return {**batch, 'wait_seconds': wait_seconds}
+
+    def _finish(self, batch):
+        """Makes the block, on the caller's stream."""
+        if self.stream is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_stream(self.stream)
+            # Else the memory could be given to the next copy while this stream still reads it.
+            for tensor in (batch['frames'], batch['label'], batch['index'], *(batch['colour'] or {}).values()):
+                tensor.record_stream(current)
+        block = to_block(batch.pop('frames'), batch.pop('colour'), self.num_seq, self.dtype, self.compiled)
+        return SimpleNamespace(block=block, **batch)
+
+
+def _to_device(batch, device):
+    """A copy of a (pinned) batch with its tensors, also those one dict deeper, on the device; doesn't wait for it."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {name: _to_device(value, device) for name, value in batch.items()}
+    return batch

@@ -1,0 +1,212 @@
+"""The csv lists of videos: rows `path,n_frames` without a header, where `path` is a folder of frames `…/{class}/{video}`.
+
+A list of 240,000 videos is held as three numpy arrays, so worker processes made by fork share it without copying
+(a list of str would be copied page by page, as reading a Python object writes its reference count).
+"""
+import csv
+import os
+import re
+
+import numpy as np
+import pandas
+
+from utils.errors import UserError
+from utils.frames import has_frame
+
+# File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
+ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
+UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+')  # v_{class}_g{group}_c{clip}
+
+
+class VideoList:
+    """R videos, each a frame folder and a number of frames.
+
+    text:      uint8 [L], the UTF-8 bytes of all paths one after the other
+    spans:     int64 [R, 2], first and one-past-last byte of each row's path in `text`
+    n_frames:  int32 [R]
+    root:      folder that relative paths start from, or None where all are absolute
+    """
+
+    def __init__(self, text, spans, n_frames, root=None):
+        self.text, self.spans, self.n_frames, self.root = text, spans, n_frames, root
+
+    @classmethod
+    def from_rows(cls, paths, n_frames, root=None):
+        """Packs a list of str and as many frame counts."""
+        encoded = [path.rstrip('/').encode(**ENCODING) for path in paths]
+        ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+        starts = np.concatenate([[0], ends])[:-1]
+        text = np.frombuffer(b''.join(encoded), np.uint8)
+        return cls(text, np.stack([starts, ends], axis=1), np.asarray(n_frames, np.int32), root)
+
+    @classmethod
+    def read_csv(cls, path, frame_root=None):
+        """Reads a csv of `path,n_frames` rows; relative paths start from `frame_root`.
+
+        UserError: no such file, an empty file, a row that doesn't parse, a relative path without `frame_root`."""
+        paths, n_frames = _read_rows(path)
+        if frame_root is None:
+            relative = next((row for row in paths if not os.path.isabs(row)), None)
+            if relative is not None:
+                raise UserError(f'{path}: path {relative!r} is relative; say where it starts from with --frame_root')
+        return cls.from_rows(paths, n_frames, frame_root)
+
+    def __len__(self):
+        return len(self.n_frames)
+
+    def path(self, i):
+        """Frame folder of video i, as str."""
+        start, end = self.spans[i]
+        return self._from_root(self.text[start:end].tobytes().decode(**ENCODING))
+
+    def paths(self):
+        """All frame folders, as a list of str."""
+        text = self.text.tobytes()
+        return [self._from_root(text[start:end].decode(**ENCODING)) for start, end in self.spans.tolist()]
+
+    def _from_root(self, path):
+        return path if self.root is None else os.path.join(self.root, path)
+
+    def class_name(self, i):
+        """Class of video i: the name of the folder that its frame folder lies in."""
+        return _class_name(self.path(i))
+
+    def select(self, rows):
+        """The videos of an index array or a boolean mask [R], in that order; the text is shared, not copied."""
+        return VideoList(self.text, self.spans[rows], self.n_frames[rows], self.root)
+
+
+def _class_name(path):
+    return path.rsplit('/', 2)[-2] if '/' in path else ''
+
+
+def _read_rows(path):
+    """Both columns of a csv: (list of str, int32 [R])."""
+    if not os.path.isfile(path):
+        raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
+    try:
+        # The third column catches rows with too many fields; pandas would take the first for an index otherwise.
+        # NaN parsing is off: a folder may be called "nan".
+        table = pandas.read_csv(
+            path, header=None, names=['path', 'n_frames', 'surplus'], na_filter=False,
+            dtype={'path': object, 'n_frames': np.int32, 'surplus': object},
+            encoding=ENCODING['encoding'], encoding_errors=ENCODING['errors'])
+    except pandas.errors.EmptyDataError:
+        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py') from None
+    except (ValueError, OverflowError) as error:
+        raise UserError(_first_bad_row(path) or f'{path}: {error}') from None
+    if not ((table.n_frames > 0) & (table.path != '') & (table.surplus == '')).all():
+        raise UserError(_first_bad_row(path))
+    return table.path.tolist(), table.n_frames.to_numpy()
+
+
+def _first_bad_row(path):
+    """Names the first row that isn't `path,n_frames` with at least one frame; '' where all are."""
+    with open(path, newline='', **ENCODING) as file:
+        reader = csv.reader(file)
+        for row in reader:
+            if row and not (len(row) == 2 and row[0] and re.fullmatch(r'0*[1-9]\d{0,8}', row[1])):
+                return f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {",".join(row)!r}'
+    return ''
+
+
+def csv_file(csv_root, dataset, split, subset, img_dim):
+    """Path of a data set's csv.
+
+    dataset: ucf101, hmdb51, demo, k400 or the name of any folder under `csv_root`; k400 has a folder for each
+             size of frames: short side 150 px, or 256 px for an `img_dim` above 140
+    split:   1, 2 or 3; Kinetics and lists with one split only have no number in the file name
+    subset:  'train' or 'test'
+    UserError: no such folder. A missing file is left to VideoList.read_csv."""
+    folder = dataset
+    if dataset == 'k400':
+        sized = 'k400_256' if img_dim > 140 else 'k400_150'
+        folder = sized if os.path.isdir(os.path.join(csv_root, sized)) else 'k400'
+    root = os.path.join(csv_root, folder)
+    if not os.path.isdir(root):
+        there = sorted(entry.name for entry in os.scandir(csv_root) if entry.is_dir()) if os.path.isdir(csv_root) else []
+        wanted = sized if dataset == 'k400' else dataset
+        raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"}); '
+                        'process_data/write_csv.py writes one')
+    numbered = os.path.join(root, f'{subset}_split{split:02d}.csv')
+    plain = [os.path.join(root, f'{subset}_split.csv')]
+    if subset == 'test':
+        plain.append(os.path.join(root, 'val_split.csv'))
+    return next((file for file in [numbered, *plain] if os.path.isfile(file)), numbered)
+
+
+def read_class_list(csv_root_folder):
+    """Class names in the order of their ids, so that label = position, from `classInd.txt` in a data set's csv folder.
+
+    Its lines are "id name" (UCF101, HMDB51) or "id,name" (Kinetics). UserError: no such file, a line that isn't."""
+    path = os.path.join(csv_root_folder, 'classInd.txt')
+    if not os.path.isfile(path):
+        raise UserError(f'{path}: no such file; process_data/write_csv.py writes it beside the csv files')
+    names = {}
+    with open(path, **ENCODING) as file:
+        for number, line in enumerate(map(str.strip, file), start=1):
+            match = re.fullmatch(r'(\d+)[ ,\t]\s*(.+)', line)
+            if line and not match:
+                raise UserError(f'{path}:{number}: expected "id name" or "id,name", got {line!r}')
+            if line:
+                names[int(match[1])] = match[2]
+    if not names:
+        raise UserError(f'{path}: names no class; write it again with process_data/write_csv.py')
+    return [names[i] for i in sorted(names)]
+
+
+def labels_of(videos, class_names):
+    """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore
+    (Kinetics comes with either in its folders). UserError: a class that isn't listed."""
+    label = {name.replace('_', ' '): i for i, name in enumerate(class_names)}
+    classes = [_class_name(path).replace('_', ' ') for path in videos.paths()]
+    unknown = next((i for i, name in enumerate(classes) if name not in label), None)
+    if unknown is not None:
+        raise UserError(f'{videos.path(unknown)}: its class {videos.class_name(unknown)!r} is not in classInd.txt; '
+                        'write csv and class list together with process_data/write_csv.py')
+    return np.fromiter((label[name] for name in classes), np.int64, len(classes))
+
+
+def fits(videos, clip_frames):
+    """Mask [R] of the videos with at least `clip_frames` frames; one of exactly that length fits."""
+    return videos.n_frames >= clip_frames
+
+
+def hold_out(videos, fraction, seed):
+    """Splits a training list into (train, validation), two sorted index arrays; the same for the same seed.
+
+    In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
+    elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
+    at least, and one at least stays. UserError: nothing can be held out."""
+    if fraction <= 0:
+        return np.arange(len(videos)), np.arange(0)
+    groups = {}  # class -> group -> rows
+    for row, path in enumerate(videos.paths()):
+        name = path.rsplit('/', 1)[-1]
+        match = UCF101_NAME.fullmatch(name)
+        groups.setdefault(_class_name(path), {}).setdefault(match[1] if match else name, []).append(row)
+
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(videos), bool)
+    for name in sorted(groups):
+        rows = [groups[name][group] for group in sorted(groups[name])]
+        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+        for group in rng.permutation(len(rows))[:count]:
+            held[rows[group]] = True
+    if not held.any():
+        raise UserError('no class has more than one video (or group of videos), so none can be held out for '
+                        'validation: list more videos, or validate with --val_on test')
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def check_on_disk(videos, sample=64):
+    """Looks at up to `sample` evenly spread videos: is each there, loose or packed, with its last listed frame?
+    UserError otherwise. A full check is process_data/check_frames.py's work."""
+    for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
+        path, last = videos.path(row), int(videos.n_frames[row])
+        if not os.path.isdir(path) and not os.path.isfile(path + '.zip'):
+            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip); extract the frames, or write '
+                            'the csv again with process_data/write_csv.py')
+        if not has_frame(path, last):
+            raise UserError(f'{path}: the csv lists {last} frames, but the last is not there; '
+                            'process_data/check_frames.py finds such videos and writes a repaired csv')
