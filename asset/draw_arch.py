@@ -15,7 +15,7 @@ INK, MUTED, FAINT = '#23272e', '#667080', '#c3c9d2'
 # Okabe and Ito's palette: told apart with any colour vision.
 FEATURE, PREDICTION, POSITIVE, NEGATIVE = '#0072b2', '#e69f00', '#009e73', '#d55e00'
 DARK = '#9a6a00'   # the orange, dark enough for letters
-TINT = {FEATURE: '#d6e8f4', PREDICTION: '#fbe8bf', POSITIVE: '#bfe6da', NEGATIVE: '#fadfce', MUTED: '#edeff2'}
+TINT = {FEATURE: '#d6e8f4', PREDICTION: '#fbe8bf', NEGATIVE: '#fadfce'}
 MAP = 0.56          # side of a feature map
 CELLS = 4           # 4×4 places, as at 128 px
 
@@ -46,14 +46,14 @@ def text(axes, x, y, words, size=10, color=INK, ha='center', va='center', **styl
     axes.text(x, y, words, fontsize=size, color=color, ha=ha, va=va, **style)
 
 
-def arrow(axes, start, end, color=INK, style='-|>', width=1.2, **more):
+def arrow(axes, start, end, color=INK, style='-|>', width=1.2):
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=9, lw=width, color=color,
-                                   shrinkA=0, shrinkB=0, **more))
+                                   shrinkA=0, shrinkB=0))
 
 
-def box(axes, x, y, width, height, words, edge=INK, face='white', size=11):
+def box(axes, x, y, width, height, words, size=11):
     """A rounded box around its centre (x, y)."""
-    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, fc=face, ec=edge, lw=1.2,
+    axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, fc='white', ec=INK, lw=1.2,
                                   boxstyle='round,pad=0,rounding_size=0.08'))
     text(axes, x, y, words, size)
 
@@ -173,7 +173,8 @@ def draw_scores(axes):
     for row in range(rows):
         for column in range(rows):
             color = POSITIVE if row == column else TINT[NEGATIVE]
-            axes.add_patch(Rectangle((left + column * cell, top - (row + 1) * cell), cell, cell, lw=0.4, ec='white', fc=color))
+            corner = (left + column * cell, top - (row + 1) * cell)
+            axes.add_patch(Rectangle(corner, cell, cell, lw=0.4, ec='white', fc=color))
     for i in range(0, rows + 1, places):    # maps; clips are twice as long
         style = {'color': MUTED, 'lw': 1.3 if i % (2 * places) == 0 else 0.5}
         axes.plot([left, left + side], [top - i * cell] * 2, **style)
