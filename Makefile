@@ -1,0 +1,33 @@
+# make demo    videos -> frames -> csv -> pretraining -> fine-tuning -> test, on a small data set made here
+# make test    the whole test suite            make soak    the long tests
+# make clean   removes the virtual environment and what the demo made
+# PYTHON=python3.12 chooses the interpreter (3.10 or newer).
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+
+.PHONY: demo test soak clean
+
+demo: .venv/installed
+	$(VENV_PYTHON) demo.py
+
+test: .venv/installed
+	$(VENV_PYTHON) -m pytest
+
+soak: .venv/installed
+	$(VENV_PYTHON) -m pytest -m soak
+
+# A stamp: the environment is completed again after requirements.txt has changed or an installation has failed.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo 'error: $(PYTHON) is not Python 3.10 or newer; name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -m venv .venv \
+		|| { echo 'error: $(PYTHON) cannot make .venv; on Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	@echo 'installing requirements.txt into .venv (torch alone is several GB)'
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+		|| { echo 'error: pip could not install requirements.txt; its own message is above.' \
+			'Mend that (network, disk space, Python version) and run make again: it goes on from here'; exit 1; }
+	@touch $@
+
+clean:
+	rm -rf .venv .pytest_cache demo_output process_data/data/demo process_data/data/demo_*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
