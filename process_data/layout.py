@@ -1,4 +1,89 @@
-"""What lies where: data sets, videos, frame folders."""
+"""What lies where: videos and frame folders.
+
+    {video_root}/…/{class}/{video}.mp4
+    {frame_root}/…/{class}/{video}/image_00001.jpg …      or packed, {frame_root}/…/{class}/{video}.zip
+
+A video is known everywhere by its `folder`: the path of its frame folder relative to the frame root, with '/'.
+"""
 import os
+import zipfile
+
+from process_data.errors import UserError
 
 DATA_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
+DEMO_VIDEOS, DEMO_SPLITS, DEMO_FRAMES = (os.path.join(DATA_ROOT, f'demo_{name}')
+                                         for name in ('videos', 'splits', 'frames'))
+DATASETS = ('ucf101', 'hmdb51', 'k400', 'demo', 'folder')
+VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .wmv .flv .3gp .ts .ogv .asf .divx'.split())
+
+
+def frame_name(number):
+    """Name of the number-th frame, from 1."""
+    return f'image_{number:05d}.jpg'
+
+
+def is_frame(name):
+    return name.startswith('image_') and name.endswith('.jpg')
+
+
+def is_video(name):
+    return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
+
+
+def folder_of(video):
+    """Frame folder of a video, both relative to their roots."""
+    return os.path.splitext(video)[0]
+
+
+def frame_names(path):
+    """Sorted names of the frames of one frame folder, loose (a folder) or packed (`path + '.zip'`)."""
+    if os.path.isdir(path):
+        return sorted(filter(is_frame, os.listdir(path)))
+    with zipfile.ZipFile(path + '.zip') as packed:
+        return sorted(filter(is_frame, packed.namelist()))
+
+
+def read_frame(path, name):
+    """Bytes of one JPEG of a frame folder, loose or packed."""
+    if os.path.isdir(path):
+        with open(os.path.join(path, name), 'rb') as file:
+            return file.read()
+    with zipfile.ZipFile(path + '.zip') as packed:
+        return packed.read(name)
+
+
+def find_frame_folders(frame_root):
+    """Every frame folder below the frame root, loose or packed, without listing the frames: sorted list."""
+    found = set()
+    waiting = ['']
+    while waiting:
+        parent = waiting.pop()
+        for entry in os.scandir(os.path.join(frame_root, parent)):
+            folder = f'{parent}/{entry.name}'.lstrip('/')
+            if entry.name.startswith('.'):
+                continue
+            if entry.is_dir():
+                if os.path.exists(os.path.join(entry.path, frame_name(1))):
+                    found.add(folder)
+                else:
+                    waiting.append(folder)
+            elif entry.name.endswith('.zip'):
+                found.add(folder[:-len('.zip')])
+    return sorted(found)
+
+
+def require_folder(path, flag):
+    if not os.path.isdir(path):
+        raise UserError(f'{path}: no such folder; name an existing one with {flag}')
+
+
+def write_whole(path, write, newline=None):
+    """Calls write(file) on a text file that takes the name `path` only when it is complete."""
+    part = path + '.part'
+    try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        with open(part, 'w', newline=newline, encoding='utf-8', errors='surrogateescape') as file:
+            write(file)
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f'{path}: cannot write it ({error.strerror}); free space or choose another folder') from error

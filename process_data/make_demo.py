@@ -19,7 +19,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data.errors import UserError, run_cli  # noqa: E402
-from process_data.layout import DATA_ROOT  # noqa: E402
+from process_data.layout import DEMO_SPLITS, DEMO_VIDEOS  # noqa: E402
 
 # One motion per class: direction of travel (x, y; y points down), turning direction, growth direction.
 MOTIONS = {
@@ -36,7 +36,7 @@ CLIPS_PER_GROUP = 2
 SPLITS = 3
 FPS = 25
 SPRITE = 64                  # side of the square picture a sprite is painted on, px
-RADIUS = (0.14, 0.34)        # smallest and largest sprite radius, as a share of the frame's side
+RADIUS = (0.18, 0.42)        # smallest and largest sprite radius, as a share of the frame's side
 TRAVEL = (0.012, 0.028)      # share of the frame's side per frame
 TURN = (3.0, 8.0)            # degrees per frame
 GROW = (0.025, 0.05)         # share of the range of log sizes per frame; after the end of the range it starts again
@@ -44,9 +44,9 @@ GROW = (0.025, 0.05)         # share of the range of log sizes per frame; after 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--video_root', default=os.path.join(DATA_ROOT, 'demo_videos'),
+    parser.add_argument('--video_root', default=DEMO_VIDEOS,
                         help='folder for the videos (default: %(default)s)')
-    parser.add_argument('--split_root', default=os.path.join(DATA_ROOT, 'demo_splits'),
+    parser.add_argument('--split_root', default=DEMO_SPLITS,
                         help='folder for the split files and classInd.txt (default: %(default)s)')
     parser.add_argument('--videos_per_class', default=32, type=int,
                         help='videos per class, a quarter of them in each test split (default: %(default)s)')
@@ -88,8 +88,8 @@ def relative_path(name, group, clip):
 
 def make_look(rng, size):
     """-> background [size, size, 3] and sprite [SPRITE, SPRITE, 4] (BGR and coverage), both float32 0..255."""
-    background = texture(rng, size, wavelength=size / 8)
-    paint = texture(rng, SPRITE, wavelength=SPRITE / 5)
+    background = texture(rng, size, wavelength=size / 8, contrast=40)
+    paint = texture(rng, SPRITE, wavelength=SPRITE / 3, contrast=128)
     # A lopsided star-shaped outline: without it a turning sprite would look at rest.
     y, x = (np.mgrid[:SPRITE, :SPRITE] + 0.5 - SPRITE / 2) * (2 / SPRITE)
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
@@ -98,12 +98,17 @@ def make_look(rng, size):
     return background, np.dstack([paint, coverage]).astype(np.float32)
 
 
-def texture(rng, size, wavelength):
-    """Smooth two-coloured noise [size, size, 3], float32 0..255, that wraps around at its edges."""
+def texture(rng, size, wavelength, contrast):
+    """Smooth noise of two colours, `contrast` apart in each channel: [size, size, 3], float32 0..255.
+
+    It wraps around at its edges.
+    """
     noise = cv2.GaussianBlur(np.tile(rng.standard_normal((size, size)), (3, 3)), (0, 0), wavelength / 4)
     noise = noise[size:2 * size, size:2 * size]
     share = (1 / (1 + np.exp(-4 * noise / noise.std())))[..., None]
-    return (share * rng.uniform(0, 255, 3) + (1 - share) * rng.uniform(0, 255, 3)).astype(np.float32)
+    colour = rng.uniform(0, 255, 3)
+    other = np.where(colour < 128, colour + contrast, colour - contrast)
+    return (share * colour + (1 - share) * other).astype(np.float32)
 
 
 def render(rng, background, sprite, motion, size, n_frames):
