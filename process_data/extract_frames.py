@@ -200,7 +200,7 @@ def extract_all(args, videos, share, work_root, settings):
     print(f'{len(videos)} videos: {skipped} done before, {len(tasks)} to do with {args.jobs} processes')
     start, frames = time.monotonic(), 0
     with report.Appender(report_path) as appender, \
-            tqdm(total=len(tasks), unit='video', mininterval=0.5 if sys.stderr.isatty() else 30) as bar:
+            tqdm(total=len(tasks), unit='video', disable=not tasks, mininterval=0.5 if sys.stderr.isatty() else 30) as bar:
         for row in run_tasks(tasks, args.jobs):
             rows[row['video']] = row
             appender.append(row)

@@ -1,0 +1,153 @@
+"""Verifies csv lists against the frames on disk and says what it found in a table; can write repaired lists.
+
+    python process_data/check_frames.py --csv process_data/data/ucf101/*.csv [--decode all] [--repair]
+
+Exit status 0 when all is well, 1 when something was found.
+"""
+import argparse
+import csv
+import os
+import re
+import sys
+import zipfile
+import zlib
+
+import cv2
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+from process_data import layout  # noqa: E402
+from process_data.errors import UserError, run_cli  # noqa: E402
+
+FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
+            'listed twice', 'in train and test')
+LISTED_PER_FINDING = 5
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--csv', required=True, nargs='+', metavar='FILE',
+                        help='lists to check; train and test lists of one split together, to find what is in both')
+    parser.add_argument('--frame_root', default='', help='folder that relative rows start from (default: none)')
+    parser.add_argument('--decode', default='ends', choices=('none', 'ends', 'all'),
+                        help='frames of each video to decode (default: ends, the first and last; none turns it off)')
+    parser.add_argument('--repair', action='store_true',
+                        help='write FILE.repaired.csv without missing, unreadable and doubled videos and with the frame '
+                             'counts of the disk; a video in train and test stays in test (default: off)')
+    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+                        help='processes (default: the cores this process may use)')
+    return parser.parse_args(argv)
+
+
+def main(args):
+    lists = {path: read_rows(path) for path in args.csv}
+    folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
+    states = Parallel(n_jobs=args.jobs)(
+        delayed(look_at)(os.path.join(args.frame_root, folder), args.decode)
+        for folder in tqdm(folders, unit='video', mininterval=0.5 if sys.stderr.isatty() else 30))
+    on_disk = dict(zip(folders, states))
+    for path, rows in lists.items():
+        judge(rows, on_disk, tested_with(path, lists))
+    print_table(lists)
+    if args.repair:
+        for path, rows in lists.items():
+            repaired = re.sub(r'\.csv$', '', path) + '.repaired.csv'
+            kept = [(row['path'], row['n_frames']) for row in rows if row['keep']]
+            layout.write_whole(repaired, lambda file: csv.writer(file, lineterminator='\n').writerows(kept), newline='')
+            print(f'{repaired}: {len(kept)} of {len(rows)} rows')
+    return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
+
+
+def read_rows(path):
+    """Rows as dicts: path ('' where the row doesn't parse), n_frames, line, text."""
+    try:
+        with open(path, newline='', encoding='utf-8') as file:
+            return [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py') from error
+
+
+def parse_row(line, fields):
+    good = len(fields) == 2 and fields[0] and fields[1].strip().isdigit()
+    return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
+                n_frames=int(fields[1]) if good else 0)
+
+
+def look_at(path, decode):
+    """-> (number of frames that can be used, names of unreadable frames); (None, []) where there is no folder or zip.
+
+    Frames count up to the first gap in their numbers, since a loader reads 1 … n_frames.
+    """
+    cv2.setNumThreads(1)
+    try:
+        present = set(layout.frame_names(path))
+    except FileNotFoundError:
+        return None, []
+    except zipfile.BadZipFile:
+        return 0, [os.path.basename(path) + '.zip']
+    n_frames = 0
+    while layout.frame_name(n_frames + 1) in present:
+        n_frames += 1
+    numbers = {'none': [], 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else []
+    return n_frames, [layout.frame_name(i) for i in numbers if not is_readable(path, layout.frame_name(i))]
+
+
+def is_readable(path, name):
+    """A JPEG that is whole: decoders fill what is cut off with grey, so its end mark is looked at, too."""
+    try:
+        jpeg = layout.read_frame(path, name)
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return False
+    return jpeg.endswith(b'\xff\xd9') and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def tested_with(path, lists):
+    """Paths of the test or validation lists that belong to the train list `path`: of the same split where numbered."""
+    name = os.path.basename(path)
+    if not name.startswith('train'):
+        return set()
+    return {row['path'] for other, rows in lists.items() for row in rows
+            if os.path.dirname(other) == os.path.dirname(path)
+            and os.path.basename(other) in (name.replace('train', 'test', 1), name.replace('train', 'val', 1))}
+
+
+def judge(rows, on_disk, tested):
+    """Adds to each row its findings, whether a repaired list keeps it, and the frame count of the disk."""
+    seen = set()
+    for row in rows:
+        n_frames, unreadable = on_disk.get(row['path'], (None, []))
+        if not row['path']:
+            row['findings'] = ['bad row']
+        elif n_frames is None:
+            row['findings'] = ['missing folder']
+        else:
+            row['findings'] = [finding for finding, found in (
+                ('fewer frames than listed', n_frames < row['n_frames']),
+                ('more frames than listed', n_frames > row['n_frames']),
+                ('unreadable frames', unreadable),
+                ('listed twice', row['path'] in seen),
+                ('in train and test', row['path'] in tested)) if found]
+            row['n_frames'] = n_frames
+        row['keep'] = bool(n_frames) and not {'unreadable frames', 'listed twice', 'in train and test'
+                                              } & set(row['findings'])
+        seen.add(row['path'])
+
+
+def print_table(lists):
+    width = max(map(len, lists))
+    print(f'{"list":{width}}  {"rows":>8}  ' + '  '.join(FINDINGS))
+    for path, rows in lists.items():
+        counts = [sum(finding in row['findings'] for row in rows) for finding in FINDINGS]
+        print(f'{path:{width}}  {len(rows):>8}  '
+              + '  '.join(f'{count:>{len(finding)}}' for count, finding in zip(counts, FINDINGS)))
+    for path, rows in lists.items():
+        for finding in FINDINGS:
+            for row in [row for row in rows if finding in row['findings']][:LISTED_PER_FINDING]:
+                print(f'{path}:{row["line"]}: {finding}: {row["text"]}')
+
+
+if __name__ == '__main__':
+    run_cli(main, parse_args())

@@ -1,0 +1,94 @@
+"""Packs the JPEGs of every video into one uncompressed zip, bytes untouched: one file per video in place of hundreds.
+
+    python process_data/pack_frames.py --frame_root frames/ucf101 [--packed_root packed/ucf101] [--remove_loose]
+
+{frame folder}/image_00001.jpg … becomes {frame folder}.zip with entries image_00001.jpg …. The csv rows stay as they
+are: the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
+
+Like an extraction it can be stopped and started again: a zip is whole or absent, and a loose folder is removed only
+after its zip has been read back and compared.
+"""
+import argparse
+import os
+import shutil
+import sys
+import zipfile
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+from process_data import layout  # noqa: E402
+from process_data.errors import UserError, run_cli  # noqa: E402
+
+# Entries carry no time of their own, so that the same frames always give the same bytes.
+ENTRY_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--frame_root', required=True, help='folder with the loose frames')
+    parser.add_argument('--packed_root', help='folder for the zips (default: the frame root, beside the frame folders)')
+    parser.add_argument('--remove_loose', action='store_true',
+                        help='remove each loose frame folder after its zip was compared with it (default: off)')
+    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+                        help='processes (default: the cores this process may use)')
+    args = parser.parse_args(argv)
+    args.packed_root = args.packed_root or args.frame_root
+    return args
+
+
+def main(args):
+    layout.require_folder(args.frame_root, '--frame_root')
+    folders = [folder for folder in layout.find_frame_folders(args.frame_root)
+               if os.path.isdir(os.path.join(args.frame_root, folder))]
+    if not folders:
+        raise UserError(f'{args.frame_root}: no loose frame folder in it; is all packed, or is it another folder?')
+    results = Parallel(n_jobs=args.jobs, return_as='generator_unordered')(
+        delayed(pack)(os.path.join(args.frame_root, folder), os.path.join(args.packed_root, folder + '.zip'),
+                      args.remove_loose) for folder in folders)
+    files = size = 0
+    for n_frames, n_bytes in tqdm(results, total=len(folders), unit='video',
+                                  mininterval=0.5 if sys.stderr.isatty() else 30):
+        files, size = files + n_frames, size + n_bytes
+    if args.packed_root != args.frame_root:
+        copy_reports(args.frame_root, args.packed_root)
+    print(f'{files} frames in {len(folders)} zips of {size / 1e6:.1f} MB in all under {args.packed_root}')
+
+
+def pack(loose, packed, remove_loose):
+    """-> (number of frames, bytes of the zip)."""
+    names = layout.frame_names(loose)
+    part = packed + '.part'
+    try:
+        if not os.path.exists(packed):
+            os.makedirs(os.path.dirname(packed), exist_ok=True)
+            with zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as file:
+                for name in names:
+                    file.writestr(zipfile.ZipInfo(name, ENTRY_TIME), layout.read_frame(loose, name))
+            os.replace(part, packed)
+        if remove_loose:
+            compare(loose, packed, names)
+            shutil.rmtree(loose)
+        return len(names), os.path.getsize(packed)
+    except OSError as error:
+        raise UserError(f'{packed}: cannot be written ({error.strerror}); mend that and run the same command again'
+                        ) from error
+
+
+def compare(loose, packed, names):
+    with zipfile.ZipFile(packed) as file:
+        if file.namelist() != names or any(file.read(name) != layout.read_frame(loose, name) for name in names):
+            raise UserError(f'{packed}: differs from {loose}; remove the zip and run again')
+
+
+def copy_reports(frame_root, packed_root):
+    """The frame counts and settings go along, so that write_csv.py need not count again."""
+    for name in os.listdir(frame_root):
+        if name.startswith('extract_') and name.endswith(('.csv', '.json')):
+            shutil.copyfile(os.path.join(frame_root, name), os.path.join(packed_root, name))
+
+
+if __name__ == '__main__':
+    run_cli(main, parse_args())
