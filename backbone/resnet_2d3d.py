@@ -1,7 +1,8 @@
 """The 2D-3D ResNet (paper, section 4.1 "Network architecture"): 2-D kernels in stages 1-2, 3-D kernels in stages 3-4.
 
 The 1×k×k convolutions of the stem and of stages 1-2 run as 2-D convolutions over the B·T images, which is faster than
-asking for a 3-D convolution of depth one. Their weights keep the 5-D shape [out, in, 1, k, k] of the published files.
+asking for a 3-D convolution of depth one; so do the 3×3×3 ones where only one or two time steps are left. All weights
+keep the 5-D shape [out, in, k, k, k] of the published files.
 """
 import contextlib
 
@@ -21,6 +22,7 @@ STAGES = {
 }
 WIDTHS = (64, 128, 256, 256)
 SPATIAL_STAGES = 2  # stages 1 and 2 see one frame at a time
+UNROLLED_STEPS = 2  # volumes of at most this many time steps are convolved in 2-D, see VolumeConv
 
 
 class ImageConv(nn.Conv3d):
@@ -28,6 +30,46 @@ class ImageConv(nn.Conv3d):
 
     def forward(self, images):
         return F.conv2d(images, self.weight.squeeze(2), None, self.stride[1:], self.padding[1:])
+
+
+class VolumeConv(nn.Conv3d):
+    """A k×k×k convolution over volumes [B, C, T, H, W].
+
+    Over one or two time steps it runs as one 2-D convolution with time folded into channels. With w₋, w₀, w₊ the
+    kernel's slices in time, two steps at stride 1 are
+
+        y₀ = w₀·x₀ + w₊·x₁        y₁ = w₋·x₀ + w₀·x₁
+
+    where the 3-D convolution would also multiply the zeros that pad time: 6 products of images instead of 4. It is
+    needed, too: for this very shape, which stage 4 has on blocks of 5 frames, the CPU's bfloat16 weight gradient in
+    PyTorch 2.11 to 2.15 (oneDNN) is garbage.
+    """
+
+    def forward(self, volume):
+        steps = volume.shape[2]
+        if steps > UNROLLED_STEPS or self.kernel_size[0] == 1:
+            return super().forward(volume)
+        weight = self.unrolled_weight(steps)
+        images = volume.transpose(1, 2).flatten(1, 2)       # [B, T·C, H, W]
+        images = F.conv2d(images, weight, None, self.stride[1:], self.padding[1:])
+        output = images.unflatten(1, (-1, self.out_channels)).transpose(1, 2)
+        return output.contiguous(memory_format=layout(volume))
+
+    def unrolled_weight(self, steps):
+        """[T_out·out, T·in, k, k]: how each of the T = `steps` images acts on each of the T_out images that come out."""
+        size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
+        slices = self.weight.unbind(2)
+        unseen = torch.zeros_like(slices[0])
+        outputs = (steps + 2 * padding - size) // stride + 1
+        taps = [[t - stride * output + padding for t in range(steps)] for output in range(outputs)]
+        return torch.cat([torch.cat([slices[tap] if 0 <= tap < size else unseen for tap in row], dim=1)
+                          for row in taps])
+
+
+def layout(volume):
+    """The memory format of a volume: channels-last, or plain."""
+    channels_last = volume.is_contiguous(memory_format=torch.channels_last_3d)
+    return torch.channels_last_3d if channels_last else torch.contiguous_format
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -70,7 +112,7 @@ def not_recording(block):
 def conv(inputs, outputs, kernel, stride, volume):
     """Bias-free convolution with 'same' padding: k×k×k over volumes, 1×k×k over images, stride in the dimensions seen."""
     if volume:
-        return nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+        return VolumeConv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     return ImageConv(inputs, outputs, (1, kernel, kernel), stride=(1, stride, stride),
                      padding=(0, kernel // 2, kernel // 2), bias=False)
 
@@ -122,6 +164,15 @@ def shortcut(inputs, outputs, stride, volume, norm):
     return nn.Sequential(conv(inputs, outputs, 1, stride, volume), norm(outputs))
 
 
+def fast_layout(device):
+    """The memory format of images in which `device` convolves fastest; every layer after the first keeps it.
+
+    Tensor cores read channels-last. The CPU's kernels reorder their input themselves, and there the gradient of a
+    channels-last BN is off by 1e-3 in float32.
+    """
+    return torch.channels_last if device.type == 'cuda' else torch.contiguous_format
+
+
 class ResNet2d3d(nn.Module):
     """Features of short blocks of frames: [B, 3, T, H, W] -> [B, feature_size, ceil(T/4), H/32, W/32], signed.
 
@@ -155,7 +206,7 @@ class ResNet2d3d(nn.Module):
 
     def forward(self, block):
         B, C, T, H, W = block.shape
-        images = block.transpose(1, 2).reshape(B * T, C, H, W)
+        images = block.transpose(1, 2).reshape(B * T, C, H, W).contiguous(memory_format=fast_layout(block.device))
         images = F.relu(self.bn1(self.conv1(images)), inplace=True)
         images = F.max_pool2d(images, 3, stride=2, padding=1)
         images = self.run_stage(self.layer1, images)
