@@ -1,0 +1,185 @@
+"""What the two READMEs name exists: flags, files, commands, links; and the file map lists every module."""
+import argparse
+import contextlib
+import importlib
+import io
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from dpc.model import DPC
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / 'README.md'
+READMES = [path for path in (README, ROOT / 'process_data' / 'README.md') if path.exists()]
+FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+SHELL = ('sh', 'bash')
+PATH_ENDINGS = ('.py', '.md', '.txt', '.toml', '.json', '.jsonl', '.csv', '.png', '.tar', '/')
+MADE = ('log_', 'process_data/data/', 'demo_output/', '.venv')     # what commands make in the repository
+MADE_IN_A_RUN = ('args.json', 'log.jsonl', 'test_log.md', 'predictions.csv', 'confusion.png')
+
+
+# ---- taking a README apart
+
+def blocks(text, languages):
+    return [body for language, body in FENCE.findall(text) if language in languages]
+
+
+def spans(text):
+    """Contents of the `code spans` outside of fenced blocks."""
+    return re.findall(r'`([^`\n]+)`', FENCE.sub('', text))
+
+
+def python_commands(text):
+    """(folder, script or module, arguments) of every call of a Python script in the shell blocks and code spans."""
+    lines = [line for block in blocks(text, SHELL) for line in block.replace('\\\n', ' ').splitlines()]
+    lines += [span for span in spans(text) if ' ' in span]
+    for line in lines:
+        folder = '.'
+        for call in re.split(r';|&&', line.replace("'", ' ')):
+            words = shlex.split(re.sub(r'\{[^{}]*\}', 'placeholder', call).replace('…', ''), comments=True)
+            if words[:1] == ['cd']:
+                folder = words[1]
+            script = next((i for i, word in enumerate(words) if word.endswith('.py') and i > 0), None)
+            if words[:2] == ['python', '-m']:
+                yield folder, words[2], words[3:]
+            elif script and words[0] in ('python', 'torchrun', 'exec'):
+                yield folder, words[script], words[script + 1:]
+
+
+def module_of(folder, script):
+    """'eval', 'test.py' -> 'eval.test'; a module name stays."""
+    if not script.endswith('.py'):
+        return script
+    path = (ROOT / folder / script).resolve()
+    assert path.is_file(), f'no such script: {path}'
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+
+
+def help_of(module):
+    """The --help text of a script."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        importlib.import_module(module).parse_args(['--help'])
+    return printed.getvalue()
+
+
+def flags_in(text):
+    return set(re.findall(r'(?<![\w-])--[a-z][\w-]*', text))
+
+
+def parses(module, arguments):
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            importlib.import_module(module).parse_args(arguments)
+    except (SystemExit, argparse.ArgumentError):
+        return False
+    return True
+
+
+SCRIPTS = [f'{path.parent.name}.{path.stem}' for folder in ('dpc', 'eval', 'process_data', 'benchmarks', 'utils')
+           for path in sorted((ROOT / folder).glob('*.py')) if '\ndef parse_args(' in path.read_text()]
+
+
+# ---- tests
+
+@pytest.mark.parametrize('readme', READMES, ids=str)
+def test_every_python_command_parses(readme):
+    commands = list(python_commands(readme.read_text()))
+    assert len(commands) >= 3
+    for folder, script, arguments in commands:
+        module = module_of(folder, script)
+        assert parses(module, arguments), f'{script} {shlex.join(arguments)}'
+
+
+@pytest.mark.parametrize('readme', READMES, ids=str)
+def test_every_flag_in_the_text_exists(readme):
+    """A span that starts with a flag must parse, value included, where a value is given."""
+    known = {module: flags_in(help_of(module)) for module in SCRIPTS}
+    for span in spans(readme.read_text()):
+        for flag in flags_in(span):
+            owners = [module for module in SCRIPTS if flag in known[module]]
+            assert owners, f'`{span}`: no script has {flag}'
+        words = shlex.split(re.sub(r'\{[^{}]*\}', 'placeholder', span)) if span.startswith('--') else []
+        if len(words) == 2 and (owner := next((script for script in ('dpc.main', 'eval.test') if words[0] in known[script]), None)):
+            assert parses(owner, words), f'`{span}` is not accepted'
+
+
+@pytest.mark.parametrize('readme', READMES, ids=str)
+def test_every_path_named_exists_or_is_made(readme):
+    text = readme.read_text()
+    links = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if not link.startswith('http')]
+    assert links
+    for link in links:
+        assert (readme.parent / link).exists(), f'broken link: {link}'
+    for span in spans(text):
+        if ' ' in span or '{' in span.split('/')[0] or not span.endswith(PATH_ENDINGS):
+            continue
+        made = span.startswith(MADE) or span in MADE_IN_A_RUN
+        assert made or (ROOT / span).exists() or (readme.parent / span).exists(), f'`{span}` does not exist'
+
+
+def test_links_to_sections_and_make_targets_exist():
+    text = README.read_text()
+    headings = {re.sub(r'[^\w -]', '', line.lstrip('# ')).lower().replace(' ', '-')
+                for line in FENCE.sub('', text).splitlines() if line.startswith('#')}
+    for anchor in re.findall(r'\]\(#([^)]+)\)', text):
+        assert anchor in headings, f'no section #{anchor}'
+    targets = set(re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+    assert set(re.findall(r'`?\bmake ([a-z]+)`', text) + re.findall(r'^make (\w+)$', text, re.MULTILINE)) <= targets
+
+
+def test_the_five_published_commands_are_there_as_written():
+    text = README.read_text()
+    for command in (
+        'cd dpc;  python main.py --gpu 0,1 --net resnet18 --dataset k400 --batch_size 128 --img_dim 128 --epochs 300',
+        'cd dpc;  python main.py --gpu 0,1,2,3 --net resnet34 --dataset k400 --batch_size 44 --img_dim 224 --epochs 150',
+        'cd eval; python test.py --gpu 0,1 --net resnet18 --dataset ucf101 --batch_size 128 --img_dim 128 '
+        '--pretrain {model.pth.tar} --train_what ft --epochs 300',
+        'cd eval; python test.py --gpu 0,1 --net resnet18 --dataset ucf101 --batch_size 128 --img_dim 128 '
+        '--test {finetune_model.pth.tar}',
+        'cd eval; python test.py --gpu 0,1 --net resnet34 --dataset ucf101 --batch_size 44 --img_dim 224 '
+        '--pretrain {model.pth.tar} --train_what ft --epochs 300',
+    ):
+        assert command + '\n' in text
+
+
+def test_file_map_is_the_tree():
+    section = README.read_text().split('\n## File map\n')[1].split('\n## ')[0]
+    mapped, folder = set(), ''
+    for line in blocks(section, ('',))[0].splitlines():
+        indent, name = re.match(r'( *)(\S+)', line).groups()
+        if not indent:
+            folder = name if name.endswith('/') else ''
+        mapped.add(folder + name if indent else name)
+    for path in mapped:
+        assert (ROOT / path).exists(), f'{path} is in the file map, but not in the tree'
+    modules = [path for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py')]
+               if path.parent.name != 'tests' and not path.parent.name.startswith('.') and path.name != '__init__.py']
+    for path in modules:
+        assert str(path.relative_to(ROOT)) in mapped, f'{path.relative_to(ROOT)} is not in the file map'
+    for path in {path.parent for path in ROOT.glob('*/*.py')} - {ROOT / '.venv'}:
+        assert f'{path.name}/' in mapped, f'{path.name}/ is not in the file map'
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    torch.save({'state_dict': DPC('resnet18').state_dict()}, tmp_path / 'model.pth.tar')
+    example, = blocks(README.read_text(), ('python',))
+    (tmp_path / 'example.py').write_text(example)
+    monkeypatch.chdir(tmp_path)
+    with torch.no_grad():
+        names = runpy.run_path('example.py')
+    assert names['feature'].shape == (1, 8, 16, 256)
+    assert names['context'].shape == (1, 16, 256)
+
+
+def test_the_figure_is_drawn_by_its_script(tmp_path):
+    draw_arch = runpy.run_path(str(ROOT / 'asset' / 'draw_arch.py'))
+    draw_arch['main'](draw_arch['parse_args'](['--output', str(tmp_path / 'arch.png')]))
+    drawn, kept = (path.read_bytes() for path in (tmp_path / 'arch.png', ROOT / 'asset' / 'arch.png'))
+    assert drawn[16:24] == kept[16:24]      # width and height in the PNG header
+    assert len(kept) < 300_000
