@@ -5,12 +5,12 @@
 Exit status 0 when all is well, 1 when something was found.
 """
 import argparse
+import contextlib
 import csv
 import os
 import re
 import sys
 import zipfile
-import zlib
 
 import cv2
 import numpy as np
@@ -91,16 +91,24 @@ def look_at(path, decode):
     n_frames = 0
     while layout.frame_name(n_frames + 1) in present:
         n_frames += 1
-    numbers = {'none': [], 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else []
-    return n_frames, [layout.frame_name(i) for i in numbers if not is_readable(path, layout.frame_name(i))]
+    numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else ()
+    names = [layout.frame_name(number) for number in numbers]
+    return n_frames, [name for name, jpeg in zip(names, read_frames(path, names)) if not is_whole(jpeg)]
 
 
-def is_readable(path, name):
-    """A JPEG that is whole: decoders fill what is cut off with grey, so its end mark is looked at, too."""
-    try:
-        jpeg = layout.read_frame(path, name)
-    except (OSError, zipfile.BadZipFile, zlib.error):
-        return False
+def read_frames(path, names):
+    """Yields the bytes of each of these frames, loose or packed; b'' for one that cannot be read."""
+    packed = None if os.path.isdir(path) else zipfile.ZipFile(path + '.zip')
+    with packed or contextlib.nullcontext():
+        for name in names:
+            try:
+                yield packed.read(name) if packed else layout.read_frame(path, name)
+            except (OSError, zipfile.BadZipFile):
+                yield b''
+
+
+def is_whole(jpeg):
+    """Decoders fill what is cut off with grey and go on, so the end mark is looked at, too."""
     return jpeg.endswith(b'\xff\xd9') and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
 
 

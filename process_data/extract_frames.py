@@ -273,14 +273,12 @@ def extract(name, source, target, work, settings):
 
 def write_frames(capture, work, short_side, upscale, quality):
     """-> (number of frames written into the new folder `work`, their (width, height))."""
-    os.makedirs(work)
-    parent = os.getppid()
+    # Not makedirs: a worker that outlives its run must not bring the swept folder of that run back.
+    os.mkdir(work)
     size, frames = ('', ''), 0
     for frames, frame in enumerate(video.decoded_frames(capture), 1):
         if frames == 1:
             size = video.target_size(frame.shape[1], frame.shape[0], short_side, upscale)
-        if os.getppid() != parent:
-            raise SystemExit('the run that this worker belonged to is gone')
         encoded, jpeg = cv2.imencode('.jpg', video.resize(frame, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not encoded:
             raise video.VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')

@@ -1,0 +1,373 @@
+"""Extraction: what the frames are, what is done with bad videos, and what is left when it is stopped."""
+import csv
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from process_data.layout import frame_name
+from process_data.report import read_reports
+from process_data.video import resize, target_size
+from tests.process_data.tiny_videos import (command, cut, extract, make_frames, tree_bytes, write_audio, write_rotated,
+                                            write_variable_rate, write_video)
+
+
+def decoded(path):
+    """All frames of a video the plain way."""
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        more, frame = capture.read()
+        if not more:
+            return frames
+        frames.append(frame)
+
+
+def frames_in(folder):
+    names = sorted(os.listdir(folder))
+    assert names == [frame_name(i) for i in range(1, len(names) + 1)]
+    return [cv2.imread(os.path.join(folder, name)) for name in names]
+
+
+# ---- Frames
+
+@pytest.mark.parametrize('name', ['a.avi', 'a.mp4', 'a.mkv', 'a.webm', 'a.mov'])
+def test_frames_are_those_of_the_plain_way(tmp_path, name):
+    video = write_video(tmp_path / 'videos/class' / name, n_frames=5, width=96, height=64)
+    done = extract(tmp_path / 'videos', tmp_path / 'frames', '--short_side', 40, '--quality', 95)
+    assert done.returncode == 0, done.stderr
+    plain = [cv2.resize(frame, (60, 40)) for frame in decoded(video)]
+    ours = frames_in(tmp_path / 'frames/class/a')
+    assert len(ours) == len(plain) == 5
+    for i, frame in enumerate(ours):
+        assert frame.shape == (40, 60, 3)
+        differences = [np.abs(frame.astype(int) - expected).mean() for expected in plain]
+        assert differences[i] == min(differences) < 4
+
+
+@pytest.mark.parametrize('size, short_side, upscale, expected', [
+    ((320, 240), 240, False, (320, 240)), ((340, 256), 150, False, (199, 150)), ((1080, 1920), 150, False, (150, 267)),
+    ((100, 80), 240, False, (100, 80)), ((100, 80), 240, True, (300, 240)), ((1920, 1080), 0, False, (1920, 1080)),
+    ((2000, 4), 2, False, (1000, 2)), ((4000, 3), 2, False, (2667, 2))])
+def test_target_size(size, short_side, upscale, expected):
+    assert target_size(*size, short_side, upscale) == expected
+
+
+def test_resize_is_close_to_an_area_filter_and_bilinear_alone_is_not():
+    frame = np.random.default_rng(0).integers(0, 256, (721, 1279, 3), dtype=np.uint8)
+    area = cv2.resize(frame, (266, 150), interpolation=cv2.INTER_AREA).astype(float)
+    assert np.abs(resize(frame, (266, 150)) - area).mean() < 0.6 * np.abs(cv2.resize(frame, (266, 150)) - area).mean()
+    assert resize(frame, (266, 150)).std() < 1.5 * area.std()
+
+
+def test_rotated_phone_video_is_upright(tmp_path):
+    (tmp_path / 'videos/c').mkdir(parents=True)
+    frames = make_frames(4, 96, 64)
+    for frame in frames:
+        frame[:16, :16] = 255                   # white at the top left, which belongs at the top right
+        frame[-16:, :] = 0
+    write_rotated(tmp_path / 'videos/c/phone.mp4', width=96, height=64, frames=frames)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    upright = frames_in(tmp_path / 'frames/c/phone')[0]
+    assert upright.shape == (96, 64, 3)
+    assert upright[2:12, -12:-2].mean() > 220 and upright[:, :10].mean() < 40
+    row = read_reports(tmp_path / 'frames')['c/phone.mp4']
+    assert (row['width'], row['height']) == ('64', '96')
+
+
+def test_variable_frame_rate_gives_each_coded_frame_once(tmp_path):
+    (tmp_path / 'videos/c').mkdir(parents=True)
+    write_video(tmp_path / 'videos/c/even.mkv', n_frames=12)
+    write_variable_rate(tmp_path / 'videos/c/uneven.mkv', n_frames=12)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    even, uneven = (tree_bytes(tmp_path / 'frames/c' / name) for name in ('even', 'uneven'))
+    assert len(even) == 12 and even == uneven
+
+
+def test_upscale_and_keep(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi', n_frames=1, width=64, height=48)
+    for flags, shape in [((), (48, 64)), (('--upscale',), (240, 320)), (('--short_side', 0), (48, 64))]:
+        shutil.rmtree(tmp_path / 'frames', ignore_errors=True)
+        assert extract(tmp_path / 'videos', tmp_path / 'frames', *flags).returncode == 0
+        assert frames_in(tmp_path / 'frames/c/a')[0].shape[:2] == shape
+
+
+# ---- Bad videos
+
+AWKWARD_NAMES = ['-dash', 'with space', "quote's \"both\"", 'ünïcode 視頻 🎥', 'comma, and %03d', 'x' * 200, 'new\nline',
+                 'a:b', '[glob]*?', 'dot.in.name']
+
+
+def test_bad_videos_are_skipped_with_their_reason_and_nothing_else_is_lost(tmp_path):
+    videos = tmp_path / 'videos/class 1'
+    good = [write_video(videos / (name + '.avi'), n_frames=3) for name in AWKWARD_NAMES]
+    good += [write_video(videos / 'one_frame.mp4', n_frames=1),
+             write_video(videos / 'odd.mp4', n_frames=3, width=67, height=35, fourcc='mp4v'),
+             write_video(videos / 'tiny.avi', n_frames=3, width=2, height=2, fourcc='FFV1')]
+    cut(write_video(videos / 'half.avi', n_frames=40), 0.5)
+    cut(write_video(videos / 'no_index.mp4', n_frames=40), 0.5)
+    (videos / 'zero.mp4').touch()
+    (videos / 'text.mp4').write_text('<html>404: this video is private</html>\n' * 9)
+    write_audio(videos / 'audio.mp4')
+    (videos / 'folder.mp4').mkdir()
+    os.mkfifo(videos / 'pipe.mp4')
+    (videos / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
+    (videos / 'readme.txt').write_text('not a video')
+    write_video(tmp_path / 'videos/class 1/twice.avi', n_frames=2)
+    write_video(tmp_path / 'videos/class 1/twice.mp4', n_frames=2)
+
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr
+    rows = read_reports(tmp_path / 'frames')
+    for path in good:
+        row = rows[os.path.relpath(path, tmp_path / 'videos')]
+        folder = tmp_path / 'frames' / os.path.splitext(row['video'])[0]
+        assert row['status'] == 'ok' and len(os.listdir(folder)) == int(row['frames']) > 0, row
+    reasons = {os.path.basename(name): row['reason'] for name, row in rows.items() if row['status'] == 'failed'}
+    assert sorted(reasons) == sorted(['no_index.mp4', 'zero.mp4', 'text.mp4', 'audio.mp4', 'folder.mp4', 'pipe.mp4',
+                                      'gone.mp4', 'twice.mp4'])
+    assert reasons['zero.mp4'] == 'empty file'
+    assert reasons['folder.mp4'] == reasons['pipe.mp4'] == 'not a file'
+    assert 'twice.avi' in reasons['twice.mp4']
+    assert all(reasons.values())
+    half = rows['class 1/half.avi']
+    assert half['status'] == 'partial' and 10 < int(half['frames']) < 30
+    assert f'{half["frames"]} of ' in half['reason']
+    for name in reasons:
+        assert f'failed: class 1/{name}: {reasons[name]}' in done.stderr
+    assert '8 failed' in done.stdout
+    # Exactly the good ones have a folder, and nothing half-done lies about.
+    assert len(os.listdir(tmp_path / 'frames/class 1')) == len(good) + 2
+    assert os.listdir(tmp_path / 'frames/.extracting') == ['1of1.lock']
+
+
+def test_failed_are_remembered_until_retry(tmp_path):
+    videos, frames = tmp_path / 'videos', tmp_path / 'frames'
+    write_video(videos / 'c/good.avi')
+    (videos / 'c/bad.avi').write_text('half a download')
+    first = extract(videos, frames)
+    assert first.returncode == 1
+    assert extract(videos, frames, '--allow_failures').returncode == 0
+    write_video(videos / 'c/bad.avi')                           # downloaded again
+    again = extract(videos, frames)
+    assert again.returncode == 1 and '0 to do' in again.stdout and 'failed: c/bad.avi' in again.stderr
+    retried = extract(videos, frames, '--retry_failed')
+    assert retried.returncode == 0 and '1 to do' in retried.stdout
+    assert len(frames_in(frames / 'c/bad')) == 8
+
+
+def test_report(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi', n_frames=10, width=64, height=48)
+    extract(tmp_path / 'videos', tmp_path / 'frames', '--short_side', 24)
+    with open(tmp_path / 'frames/extract_report.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [dict(video='c/a.avi', frames='10', announced='10', width='32', height='24', fps='25',
+                         seconds='0.400', status='ok', reason='')]
+
+
+@pytest.mark.parametrize('make, message', [
+    (lambda root: None, 'no such folder'), (lambda root: root.mkdir(), 'no video in it'),
+    (lambda root: root.write_text('a file'), 'no such folder')])
+def test_missing_or_empty_video_root_is_one_line(tmp_path, make, message):
+    make(tmp_path / 'videos')
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ') and message in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_other_settings_in_the_same_frame_root_are_refused(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi')
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    done = extract(tmp_path / 'videos', tmp_path / 'frames', '--quality', 90)
+    assert done.returncode == 2 and 'extract_settings.json' in done.stderr and done.stderr.count('\n') == 1
+
+
+# ---- Bad disks
+
+def one_error_line(done):
+    """The error that ended a run; the progress bar may have been drawn before it."""
+    lines = [line for line in done.stderr.replace('\r', '\n').split('\n') if line and 'video/s' not in line]
+    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith('error: '), done.stderr
+    return lines[0]
+
+
+def test_frame_root_that_cannot_be_written(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi')
+    (tmp_path / 'file').write_text('in the way')
+    assert 'cannot write there' in one_error_line(extract(tmp_path / 'videos', tmp_path / 'file/frames'))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with room for 400 kB."""
+    mount = tmp_path / 'disk'
+    mount.mkdir()
+    if os.getuid() != 0 or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', str(mount)],
+                                          capture_output=True).returncode:
+        pytest.skip('mounting a small file system takes root and the right to mount')
+    yield mount
+    subprocess.run(['umount', '-l', str(mount)], check=True)
+
+
+def test_full_disk_ends_the_run_and_a_rerun_with_room_goes_on(tmp_path, small_disk):
+    for i in range(12):
+        write_video(tmp_path / f'videos/c/{i:02d}.avi', n_frames=20, width=160, height=120, seed=i)
+    done = extract(tmp_path / 'videos', small_disk)
+    assert 'No space left' in one_error_line(done)
+    finished = [name for name in os.listdir(small_disk / 'c')]
+    assert all(len(os.listdir(small_disk / 'c' / name)) == 20 for name in finished)
+    subprocess.run(['mount', '-o', 'remount,size=64m', str(small_disk)], check=True)
+    assert extract(tmp_path / 'videos', small_disk).returncode == 0
+    assert extract(tmp_path / 'videos', tmp_path / 'undisturbed').returncode == 0
+    assert tree_bytes(small_disk) == tree_bytes(tmp_path / 'undisturbed')
+
+
+def test_read_only_disk(tmp_path, small_disk):
+    write_video(tmp_path / 'videos/c/a.avi')
+    subprocess.run(['mount', '-o', 'remount,ro', str(small_disk)], check=True)
+    assert 'Read-only file system' in one_error_line(extract(tmp_path / 'videos', small_disk))
+
+
+def test_file_size_limit_is_a_disk_error_and_no_video_is_blamed(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi', width=320, height=240)
+    done = extract(tmp_path / 'videos', tmp_path / 'frames',
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
+    assert 'File too large' in one_error_line(done)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    assert len(frames_in(tmp_path / 'frames/c/a')) == 8
+
+
+# ---- Stopped and started
+
+@pytest.fixture(scope='module')
+def many_videos(tmp_path_factory):
+    """24 videos, one of them broken, and the tree an undisturbed run makes of them."""
+    root = tmp_path_factory.mktemp('many')
+    for i in range(24):
+        write_video(root / f'videos/class{i % 3}/{i:02d}.avi', n_frames=40, width=320, height=240, seed=i)
+    (root / 'videos/class0/broken.avi').write_text('no video')
+    assert extract(root / 'videos', root / 'undisturbed', '--allow_failures').returncode == 0
+    return root / 'videos', tree_bytes(root / 'undisturbed')
+
+
+def start(videos, frames):
+    return subprocess.Popen(command('extract_frames', '--dataset', 'folder', '--video_root', videos, '--frame_root',
+                                    frames, '--jobs', 2, '--allow_failures'),
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def wait_for_frames(frames, process):
+    while not list(frames.glob('.extracting/1of1-*/*/*.jpg')):
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_kill_at_a_random_moment_and_rerun_gives_the_same_bytes(tmp_path, many_videos, seed):
+    videos, undisturbed = many_videos
+    rng = random.Random(seed)
+    for _ in range(3):
+        process = start(videos, tmp_path)
+        if rng.random() < 0.8:
+            try:
+                wait_for_frames(tmp_path, process)
+            except AssertionError:
+                pass                                            # all was done before
+        time.sleep(rng.uniform(0, 0.4))
+        if rng.random() < 0.5:
+            process.kill()                                      # the run alone: its workers outlive it for a moment
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for folder in tmp_path.glob('class*/*'):
+            relative = os.path.relpath(folder, tmp_path)
+            whole = {name: data for name, data in undisturbed.items() if name.startswith(relative + '/')}
+            assert {f'{relative}/{name}': data for name, data in tree_bytes(folder).items()} == whole
+    again = extract(videos, tmp_path, '--allow_failures')
+    assert again.returncode == 0, again.stderr
+    assert tree_bytes(tmp_path) == undisturbed
+    assert os.listdir(tmp_path / '.extracting') == ['1of1.lock']
+
+
+def workers_of(process):
+    """Process ids of the workers of a run: its children that joblib calls LokyProcess."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/stat') as stat, open(f'/proc/{pid}/cmdline') as arguments:
+                if int(stat.read().rsplit(')', 1)[1].split()[1]) == process.pid and 'LokyProcess' in arguments.read():
+                    found.append(int(pid))
+        except (FileNotFoundError, ProcessLookupError):
+            pass                                                # it ended meanwhile
+    return found
+
+
+@pytest.mark.parametrize('victim', ['first', 'all'])
+def test_a_worker_that_is_killed_costs_no_video(tmp_path, many_videos, victim):
+    videos, undisturbed = many_videos
+    process = start(videos, tmp_path)
+    wait_for_frames(tmp_path, process)
+    workers = workers_of(process)
+    assert len(workers) == 2
+    for worker in workers[:1] if victim == 'first' else workers:
+        os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert tree_bytes(tmp_path) == undisturbed
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, many_videos):
+    videos, undisturbed = many_videos
+    process = start(videos, tmp_path)
+    wait_for_frames(tmp_path, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    message = process.stderr.read().decode()
+    assert 'run the same command again' in message and 'Traceback' not in message
+    assert extract(videos, tmp_path, '--allow_failures').returncode == 0
+    assert tree_bytes(tmp_path) == undisturbed
+
+
+def test_two_runs_at_once_are_refused(tmp_path, many_videos):
+    videos, undisturbed = many_videos
+    process = start(videos, tmp_path)
+    wait_for_frames(tmp_path, process)
+    assert 'another run' in one_error_line(extract(videos, tmp_path))
+    assert process.wait(timeout=60) == 0
+    assert tree_bytes(tmp_path) == undisturbed
+
+
+def test_folders_without_a_report_row_are_described_again(tmp_path, many_videos):
+    """As after a kill between the renaming of a folder and its row."""
+    videos, undisturbed = many_videos
+    shutil.copytree(videos.parent / 'undisturbed', tmp_path / 'frames')
+    os.remove(tmp_path / 'frames/extract_report.csv')
+    assert extract(videos, tmp_path / 'frames', '--allow_failures').returncode == 0
+    assert tree_bytes(tmp_path / 'frames') == undisturbed
+
+
+def test_shards_divide_the_videos_and_make_the_same_frames(tmp_path, many_videos):
+    videos, undisturbed = many_videos
+    names = []
+    for i in (1, 2, 3):
+        assert extract(videos, tmp_path, '--shard', f'{i}/3', '--allow_failures').returncode == 0
+        with open(tmp_path / f'extract_report_{i}of3.csv', newline='') as file:
+            names.append({row['video'] for row in csv.DictReader(file)})
+    assert all(names) and sum(map(len, names)) == len(set.union(*names)) == 25
+    done = extract(videos, tmp_path, '--allow_failures')
+    assert '0 to do' in done.stdout
+    made = {name: data for name, data in tree_bytes(tmp_path).items() if 'of3.csv' not in name}
+    assert made == undisturbed
+
+
+def test_flags_that_make_no_sense(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi', n_frames=1)
+    for flags in (['--shard', '3/2'], ['--quality', '0'], ['--jobs', '0'], ['--short_side', '-1']):
+        done = extract(tmp_path / 'videos', tmp_path / 'frames', *flags)
+        assert done.returncode == 2 and 'Traceback' not in done.stderr

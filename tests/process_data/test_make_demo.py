@@ -1,0 +1,129 @@
+"""The demo data set: same seed, same bytes; no single frame tells the class, and the motion does."""
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from process_data.make_demo import MOTIONS, main, parse_args
+from tests.process_data.tiny_videos import run, tree_bytes
+
+CHANCE = 1 / len(MOTIONS)
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    root = tmp_path_factory.mktemp('demo')
+    main(parse_args(['--video_root', str(root / 'videos'), '--split_root', str(root / 'splits')]))
+    return root
+
+
+def listed(demo, name):
+    """Lines of a split file, as lists of words."""
+    return [line.split() for line in (demo / 'splits' / name).read_text().splitlines()]
+
+
+def load(demo, path):
+    """Grey frames of a video, float32 [n, 40, 40]."""
+    capture, frames = cv2.VideoCapture(str(demo / 'videos' / path)), []
+    while True:
+        more, frame = capture.read()
+        if not more:
+            return np.stack(frames)
+        frames.append(cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), (40, 40)).astype(np.float32))
+
+
+@pytest.fixture(scope='module')
+def videos(demo):
+    """({class: frames float32 [videos, n, 40, 40]} of the training half, the same of the test half) of split 1."""
+    halves = []
+    for name in ('trainlist01.txt', 'testlist01.txt'):
+        halves.append({c: np.stack([load(demo, words[0]) for words in listed(demo, name)
+                                    if words[0].startswith(c + '/')]) for c in MOTIONS})
+    return halves
+
+
+def test_layout_is_that_of_ucf101(demo):
+    names = [words[1] for words in listed(demo, 'classInd.txt')]
+    assert [int(words[0]) for words in listed(demo, 'classInd.txt')] == list(range(1, 9))
+    tested = set()
+    for split in ('01', '02', '03'):
+        train, test = listed(demo, f'trainlist{split}.txt'), listed(demo, f'testlist{split}.txt')
+        assert len(train) == 8 * 24 and len(test) == 8 * 8
+        assert all(names[int(label) - 1] == path.split('/')[0] for path, label in train)
+        assert all(os.path.exists(demo / 'videos' / words[0]) for words in train + test)
+        groups = [{words[0].split('_')[-2] for words in half} for half in (train, test)]
+        assert not groups[0] & groups[1]
+        assert not tested & groups[1]
+        tested |= groups[1]
+
+
+def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
+    trees = []
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        done = run('make_demo', '--video_root', tmp_path / name / 'v', '--split_root', tmp_path / name / 's',
+                   '--videos_per_class', 8, '--frames', 4, '--seed', seed)
+        assert done.returncode == 0, done.stderr
+        trees.append(tree_bytes(tmp_path / name))
+    assert trees[0] == trees[1] and len(trees[0]) == 64 + 7
+    assert trees[0].keys() == trees[2].keys() and trees[0] != trees[2]
+
+
+def test_no_single_frame_tells_the_class(videos):
+    """Nearest neighbours of test frames among training frames, by pixels and by brightness-free shape."""
+    train, test = ({c: half[c][:, ::8] for c in MOTIONS} for half in videos)
+    for features in (lambda x: x.reshape(-1, 1600), lambda x: np.abs(x - np.median(x, (-2, -1), keepdims=True)).reshape(-1, 1600)):
+        known = np.concatenate([features(train[c]) for c in MOTIONS])
+        labels = np.repeat(np.arange(8), len(known) // 8)
+        hits = []
+        for label, c in enumerate(MOTIONS):
+            asked = features(test[c])
+            distance = (known ** 2).sum(1) - 2 * asked @ known.T
+            hits.append(labels[distance.argmin(1)] == label)
+        # 512 frames, but of 64 videos that are alike from frame to frame: 64 draws at chance stay below 0.25 (3 sigma).
+        assert np.mean(hits) < 2 * CHANCE
+
+
+def test_first_and_last_frames_show_no_difference_between_classes(videos):
+    """Where the sprite is and how large it is, at the ends of the videos: the same for all classes within its scatter."""
+    for end in (0, -1):
+        sizes = {}
+        for c in MOTIONS:
+            frames = np.concatenate([half[c] for half in videos])
+            # What changes within a video is the sprite: its share of the frame, at this end.
+            background = np.median(frames, axis=1)
+            sizes[c] = (np.abs(frames[:, end] - background) > 20).mean((1, 2))
+        moving = np.array([sizes[c].mean() for c in ('MoveRight', 'MoveLeft', 'MoveUp', 'MoveDown')])
+        assert moving.max() < 1.5 * moving.min()
+        assert abs(sizes['Grow'].mean() - sizes['Shrink'].mean()) < 0.4 * (sizes['Grow'].mean() + sizes['Shrink'].mean())
+
+
+def mean_flow(frames):
+    """[n, 40, 40] -> mean (x, y) displacement, curl and divergence of the optical flow, weighted to where things move."""
+    statistics = []
+    for before, after in zip(frames[:24:2], frames[1:25:2]):
+        flow = cv2.calcOpticalFlowFarneback(before.astype(np.uint8), after.astype(np.uint8), None, 0.5, 2, 9, 3, 5, 1.1, 0)
+        x_x, x_y = np.gradient(flow[..., 0], axis=1), np.gradient(flow[..., 0], axis=0)
+        y_x, y_y = np.gradient(flow[..., 1], axis=1), np.gradient(flow[..., 1], axis=0)
+        weight = np.linalg.norm(flow, axis=-1) + 1e-6
+        total = weight.sum()
+        statistics.append([(flow[..., 0] * weight).sum() / total, (flow[..., 1] * weight).sum() / total,
+                           ((y_x - x_y) * weight).sum() / total * 4, ((x_x + y_y) * weight).sum() / total * 4])
+    return np.median(statistics, axis=0)
+
+
+def test_motion_tells_the_class(videos):
+    """Each class against the mean flow statistic it is made of: right by far more than chance, on all classes."""
+    sign = {'MoveRight': (0, 1), 'MoveLeft': (0, -1), 'MoveDown': (1, 1), 'MoveUp': (1, -1), 'TurnClockwise': (2, 1),
+            'TurnCounterclockwise': (2, -1), 'Grow': (3, 1), 'Shrink': (3, -1)}
+    right = {}
+    for c, (statistic, direction) in sign.items():
+        flows = np.stack([mean_flow(frames) for frames in videos[1][c]])
+        right[c] = np.mean(direction * flows[:, statistic] > 0)
+    assert min(right.values()) >= 0.75, right
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / 'file').touch()
+    done = run('make_demo', '--video_root', tmp_path / 'file/videos', '--split_root', tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
