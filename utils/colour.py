@@ -6,6 +6,7 @@ Contrast needs the mean grey of the frame as the operations before it leave it.
 """
 import functools
 
+import cv2
 import numpy as np
 import torch
 
@@ -36,7 +37,7 @@ def draw_colour(rng, n_frames, grey_p, jitter_p, per_frame, brightness=.5, contr
     grey = np.where(rng.random(rows) < grey_p, rng.integers(3, size=rows), -1)
     order = rng.permuted(np.tile(np.arange(4), (rows, 1)), axis=1)
     colour = {'grey': grey.astype(np.int8), 'factors': factors.astype(np.float32), 'order': order.astype(np.int8)}
-    return {name: np.ascontiguousarray(np.broadcast_to(value, (n_frames, *value.shape[1:])))
+    return {name: np.broadcast_to(value, (n_frames, *value.shape[1:])).copy()
             for name, value in colour.items()}
 
 
@@ -44,11 +45,9 @@ def apply_colour(frames, colour, compiled=False):
     """frames uint8 [M, H, W, 3], colour as `draw_colour` gives it, as tensors -> float32 [M, H, W, 3] in 0..1.
 
     On CUDA all frames go through the same operations at once and nothing waits for the device; `compiled` fuses
-    them by torch.compile. On the CPU one frame after the other does, as its planes then stay in cache."""
+    them by torch.compile. On the CPU one frame after the other does, in OpenCV, as it then stays in cache."""
     if frames.device.type == 'cpu':
-        out = torch.empty(frames.shape)
-        _each_frame(frames, colour, out, mean=(0, 0, 0), std=(1, 1, 1))
-        return out
+        return _each_frame(frames, colour)
     return _function(_all_frames, compiled)(frames, colour['grey'], colour['factors'], colour['order'])
 
 
@@ -61,8 +60,7 @@ def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
     if colour is not None:
         colour = {name: value.flatten(0, 1) for name, value in colour.items()}
     if frames.device.type == 'cpu':
-        block = torch.empty(flat.shape, dtype=dtype)
-        _each_frame(flat, colour, block, IMAGENET_MEAN, IMAGENET_STD)
+        block = _each_frame(flat, colour, IMAGENET_MEAN, IMAGENET_STD).to(dtype)
     elif colour is None:
         block = _function(_plain, compiled)(flat, dtype)
     else:
@@ -72,14 +70,14 @@ def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
 
 @functools.cache
 def _compile(function):
-    return torch.compile(function, dynamic=False)
+    return torch.compile(function)
 
 
 def _function(function, compiled):
     return _compile(function) if compiled else function
 
 
-# ---- the operations, on planes r, g, b -------------------------------------------------------------------------------
+# ---- all frames at once (CUDA) ---------------------------------------------------------------------------------------
 
 def _grey(r, g, b):
     return LUMA[0] * r + LUMA[1] * g + LUMA[2] * b
@@ -100,8 +98,6 @@ def _shift_hue(r, g, b, turns):
             smallest + chroma * torch.clamp(2 - (hue - 2).abs(), 0, 1),
             smallest + chroma * torch.clamp(2 - (hue - 4).abs(), 0, 1))
 
-
-# ---- all frames at once (CUDA) ---------------------------------------------------------------------------------------
 
 def _all_frames(frames, grey, factors, order):
     """As apply_colour. Every operation at each of the four places runs on all frames, with a factor that changes
@@ -151,30 +147,43 @@ def _normalised(frames, grey, factors, order, dtype):
 
 # ---- one frame after the other (CPU) ---------------------------------------------------------------------------------
 
-def _each_frame(frames, colour, out, mean, std):
-    """Writes (apply_colour(frames) − mean) / std into `out` [M, H, W, 3]."""
-    for i in range(len(frames)):
-        rgb = frames[i].permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format) / 255  # [3, H, W]
+def _each_frame(frames, colour, mean=(0, 0, 0), std=(1, 1, 1)):
+    """frames uint8 [M, H, W, 3] -> (apply_colour(frames) − mean) / std, float32 of the same shape."""
+    out = np.empty(frames.shape, np.float32)
+    # Factors for whole rows r g b r g b …: arithmetic along a last dimension of 3 would be far slower.
+    scale = np.tile(1 / np.float32(std), frames.shape[2])
+    shift = np.tile(-np.float32(mean) / np.float32(std), frames.shape[2])
+    if colour is not None:
+        grey, factors, order = (colour[name].tolist() for name in ('grey', 'factors', 'order'))
+    for i, frame in enumerate(frames.numpy()):
+        x = frame * np.float32(1 / 255)
         if colour is not None:
-            rgb = _one_frame(rgb, colour['grey'][i].item(), colour['factors'][i].tolist(), colour['order'][i].tolist())
-        for c in range(3):
-            out[i, :, :, c] = (rgb[c] - mean[c]) / std[c]
+            x = _one_frame(x, grey[i], factors[i], order[i])
+        rows = out[i].reshape(len(frame), -1)
+        np.multiply(x.reshape(rows.shape), scale, out=rows)
+        rows += shift
+    return torch.from_numpy(out)
 
 
-def _one_frame(rgb, grey, factors, order):
-    """rgb float32 [3, H, W] -> the same, with the operations of one frame; may overwrite its argument."""
+def _one_frame(x, grey, factors, order):
+    """x float32 [H, W, 3] in 0..1 -> the same after the operations of one frame; may overwrite its argument."""
     if grey >= 0:
-        rgb = rgb[grey:grey + 1]  # one plane stands for all three until the end
+        x = cv2.extractChannel(x, grey)  # [H, W] until the end; saturation and hue do nothing to it
     for operation in order:
         factor = factors[operation]
         if factor == UNCHANGED[operation] or (grey >= 0 and operation in (SATURATION, HUE)):
             continue
         if operation == BRIGHTNESS:
-            rgb = (rgb * factor).clamp_(0, 1)
-        elif operation == HUE:
-            rgb = torch.stack(_shift_hue(*rgb, factor))
+            x *= factor
+        elif operation == CONTRAST:
+            mean = cv2.mean(x if grey >= 0 else cv2.cvtColor(x, cv2.COLOR_RGB2GRAY))[0]
+            x *= factor
+            x += (1 - factor) * mean
+        elif operation == SATURATION:
+            x = cv2.transform(x, factor * np.eye(3) + (1 - factor) * np.array([LUMA] * 3))
         else:
-            base = rgb if grey >= 0 else _grey(*rgb)
-            base = base.mean() if operation == CONTRAST else base
-            rgb = torch.lerp(base, rgb, factor).clamp_(0, 1)
-    return rgb.expand(3, *rgb.shape[1:])
+            hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # hue in degrees; OpenCV wraps it above 360, not below 0
+            hsv[:, :, 0] += 360 * (factor % 1)
+            x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        np.clip(x, 0, 1, out=x)
+    return x if grey < 0 else cv2.cvtColor(x, cv2.COLOR_GRAY2RGB)

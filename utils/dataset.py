@@ -127,15 +127,16 @@ def read_frames(path, numbers, box_of, flip, out):
     FrameError: a frame that is missing, broken or of another size than the first."""
     distinct, copies = np.unique(numbers, return_counts=True)
     jpegs = read_jpegs(path, distinct)
-    size = _decode(jpegs[0], path, distinct[0]).shape
-    box = box_of(*size[:2])
+    first = _decode(jpegs[0], path, distinct[0])
+    box = box_of(*first.shape[:2])
     factor = reduction(box, out.shape[1])
-    size = (-(-size[0] // factor), -(-size[1] // factor), 3)
-    box = Box(*(edge // factor for edge in box))
+    if factor > 1:
+        box = Box(*(edge // factor for edge in box))
+        first = _decode(jpegs[0], path, distinct[0], factor)
     i = 0
     for jpeg, number, count in zip(jpegs, distinct, copies):
-        frame = _decode(jpeg, path, number, factor)
-        if frame.shape != size:
+        frame = first if i == 0 else _decode(jpeg, path, number, factor)
+        if frame.shape != first.shape:
             raise FrameError(f'{path}/{frame_name(number)}: not of the size of the frames before it')
         cut(frame, box, flip, out[i])
         out[i + 1:i + count] = out[i]
