@@ -42,7 +42,7 @@ def python_commands(text):
         folder = '.'
         for call in re.split(r';|&&', line.replace("'", ' ')):
             words = shlex.split(re.sub(r'\{[^{}]*\}', 'placeholder', call).replace('…', ''), comments=True)
-            if words[:1] == ['cd']:
+            if words[:1] == ['cd']:   # holds for the rest of the line
                 folder = words[1]
             script = next((i for i, word in enumerate(words) if word.endswith('.py') and i > 0), None)
             if words[:2] == ['python', '-m']:
@@ -148,6 +148,12 @@ def test_the_five_published_commands_are_there_as_written():
         assert command + '\n' in text
 
 
+def test_every_recipe_has_its_command():
+    named = [arguments[arguments.index('--recipe') + 1] for _, _, arguments in python_commands(README.read_text())
+             if '--recipe' in arguments]
+    assert set(named) == {path.stem for path in (ROOT / 'recipes').glob('*.json')}
+
+
 def test_file_map_is_the_tree():
     section = README.read_text().split('\n## File map\n')[1].split('\n## ')[0]
     mapped, folder = set(), ''
@@ -169,12 +175,13 @@ def test_file_map_is_the_tree():
 def test_the_python_example_runs(tmp_path, monkeypatch):
     torch.save({'state_dict': DPC('resnet18').state_dict()}, tmp_path / 'model.pth.tar')
     example, = blocks(README.read_text(), ('python',))
-    (tmp_path / 'example.py').write_text(example)
+    assert '128, 128' in example
+    (tmp_path / 'example.py').write_text(example.replace('128, 128', '64, 64'))     # a quarter of the time
     monkeypatch.chdir(tmp_path)
     with torch.no_grad():
         names = runpy.run_path('example.py')
-    assert names['feature'].shape == (1, 8, 16, 256)
-    assert names['context'].shape == (1, 16, 256)
+    assert names['feature'].shape == (1, 8, 4, 256)
+    assert names['context'].shape == (1, 4, 256)
 
 
 def test_the_figure_is_drawn_by_its_script(tmp_path):
