@@ -35,7 +35,7 @@ def draw_colour(rng, n_frames, grey_p, jitter_p, per_frame, brightness=.5, contr
     factors = np.maximum(np.array(UNCHANGED) + rng.uniform(-1, 1, (rows, 4)) * reach, [0, 0, 0, -hue])
     factors[rng.random(rows) >= jitter_p] = UNCHANGED
     grey = np.where(rng.random(rows) < grey_p, rng.integers(3, size=rows), -1)
-    order = rng.permuted(np.tile(np.arange(4), (rows, 1)), axis=1)
+    order = rng.random((rows, 4)).argsort(axis=1)  # a random permutation in each row
     colour = {'grey': grey.astype(np.int8), 'factors': factors.astype(np.float32), 'order': order.astype(np.int8)}
     return {name: np.broadcast_to(value, (n_frames, *value.shape[1:])).copy()
             for name, value in colour.items()}

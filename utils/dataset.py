@@ -151,9 +151,10 @@ def _decode(jpeg, path, number, factor=1):
 
 
 def empty_frames(count, num_frames, img_dim):
-    """uint8 [count, num_frames, img_dim, img_dim, 3] to fill; in a worker process it is memory shared with the main
-    one, where the frames would be copied to anyway on their way there."""
+    """uint8 [count, num_frames, img_dim, img_dim, 3] to fill. In a worker process it is memory shared with the main
+    one, as torch's own collation makes it: anything else would be copied there when it is sent."""
     shape = (count, num_frames, img_dim, img_dim, 3)
     if torch.utils.data.get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
-    return torch.empty(shape, dtype=torch.uint8).share_memory_()
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
