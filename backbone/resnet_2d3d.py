@@ -73,33 +73,47 @@ def layout(volume):
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm over images [M, C, H, W] or volumes [B, C, T, H, W].
+    """BatchNorm over vectors [M, C], images [M, C, H, W] or volumes [B, C, T, H, W].
 
     `batch_stats_in_eval` keeps normalising by the batch in eval mode, as pretraining does, while training still
     records the running statistics that a frozen probe will need. `recording` is off while a checkpointed block is
     recomputed, so that a batch is recorded once.
     """
 
+    batch_norm = staticmethod(F.batch_norm)  # training in several processes may put one over all of them here
+
     def __init__(self, channels, track_running_stats=True):
         super().__init__(channels, track_running_stats=track_running_stats)
         self.batch_stats_in_eval = False
         self.recording = True
 
-    def _check_input_dim(self, x):
-        if x.dim() not in (4, 5):
-            raise ValueError(f'expected a 4-D or 5-D input, got {x.dim()}-D')
-
     def forward(self, x):
-        only_normalise = not self.recording if self.training else self.batch_stats_in_eval
-        if only_normalise:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return super().forward(x)
+        record = self.training and self.recording and self.track_running_stats
+        by_batch = self.training or self.batch_stats_in_eval or not self.track_running_stats
+        momentum = self.momentum
+        if record:
+            self.num_batches_tracked.add_(1)
+            if momentum is None:  # PyTorch's way to ask for a plain average over all batches
+                momentum = 1 / self.num_batches_tracked.item()
+        running = (self.running_mean, self.running_var) if record or not by_batch else (None, None)
+        return self.batch_norm(x, *running, self.weight, self.bias, by_batch, momentum or 0., self.eps)
+
+
+def computed_twice(module, function, x):
+    """function(x), a part of `module`, without keeping its activations: the backward pass computes them anew.
+
+    The running statistics of BN see the batch once. `function` draws no random numbers.
+    """
+    if not torch.is_grad_enabled():
+        return function(x)
+    return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False,
+                      context_fn=lambda: (contextlib.nullcontext(), not_recording(module)))
 
 
 @contextlib.contextmanager
-def not_recording(block):
-    """The BN layers of `block` leave their running statistics alone inside this context."""
-    norms = [module for module in block.modules() if isinstance(module, BatchNorm)]
+def not_recording(module):
+    """The BN layers of `module` leave their running statistics alone inside this context."""
+    norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
     for norm in norms:
         norm.recording = False
     try:
@@ -131,7 +145,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = self.bn2(self.conv2(y)) + self.downsample(x)
+        y = self.bn2(self.conv2(y)).add_(self.downsample(x))
         return F.relu(y, inplace=True) if self.final_relu else y
 
 
@@ -153,7 +167,7 @@ class Bottleneck(nn.Module):
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
-        y = self.bn3(self.conv3(y)) + self.downsample(x)
+        y = self.bn3(self.conv3(y)).add_(self.downsample(x))
         return F.relu(y, inplace=True) if self.final_relu else y
 
 
@@ -176,7 +190,10 @@ def fast_layout(device):
 class ResNet2d3d(nn.Module):
     """Features of short blocks of frames: [B, 3, T, H, W] -> [B, feature_size, ceil(T/4), H/32, W/32], signed.
 
-    `grad_checkpoint` recomputes each residual block in the backward pass instead of keeping its activations.
+    Two settings trade time for memory, and give the same gradients:
+    `grad_checkpoint` computes the activations of each residual block anew in the backward pass instead of keeping them.
+    `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that the activations of one part
+    exist at a time. Only the batch statistics of BN notice: they are those of a part.
     """
 
     def __init__(self, network, track_running_stats=True):
@@ -200,15 +217,21 @@ class ResNet2d3d(nn.Module):
             setattr(self, f'layer{stage + 1}', nn.Sequential(*blocks))
         self.feature_size = inputs
         self.grad_checkpoint = False
+        self.accum_steps = 1
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out')
 
     def forward(self, block):
+        if self.accum_steps == 1:
+            return self.encode(block)
+        return torch.cat([computed_twice(self, self.encode, part) for part in block.chunk(self.accum_steps)])
+
+    def encode(self, block):
         B, C, T, H, W = block.shape
         images = block.transpose(1, 2).reshape(B * T, C, H, W).contiguous(memory_format=fast_layout(block.device))
-        images = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        images = F.max_pool2d(images, 3, stride=2, padding=1)
+        # The ReLU commutes with the max-pool, and comes after it as a quarter of the pixels are left then.
+        images = F.relu(F.max_pool2d(self.bn1(self.conv1(images)), 3, stride=2, padding=1), inplace=True)
         images = self.run_stage(self.layer1, images)
         images = self.run_stage(self.layer2, images)
         volume = images.reshape(B, T, *images.shape[1:]).transpose(1, 2)  # [B, 128·expansion, T, H/8, W/8]
@@ -217,9 +240,5 @@ class ResNet2d3d(nn.Module):
 
     def run_stage(self, stage, x):
         for block in stage:
-            if self.grad_checkpoint and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False,
-                               context_fn=lambda block=block: (contextlib.nullcontext(), not_recording(block)))
-            else:
-                x = block(x)
+            x = computed_twice(block, block, x) if self.grad_checkpoint else block(x)
         return x

@@ -1,39 +1,70 @@
 """The dense InfoNCE loss (paper, section 3.2, equation 5)."""
+import contextlib
+
 import torch
-import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
 
-def dense_info_nce(prediction, target, chunk=None):
+def dense_info_nce(prediction, target, chunk=None, first_positive=0):
     """Tells the true future feature of every place from all others of the batch.
 
     Every predicted vector (b, p, s) is scored against every target vector (b', p', s') by the plain dot product; the
-    positive of row i is column i and all other columns are negatives. Always float32.
+    loss is the cross-entropy with the same (b, p, s) as the one positive and all others as negatives. Always float32.
 
-    prediction, target: [B, P, S, D]. `chunk`: rows scored at a time; they are scored anew in the backward pass, so
-    that memory grows with the batch and not with its square. None scores all rows at once.
+    prediction [B, P, S, D] and target [B', P, S, D] are of the same clips, or the target is of more of them (those of
+    other processes): the positive of row i is column `first_positive` + i.
+    chunk: rows scored at a time, so that memory grows with the batch and not with its square; None scores all at once.
     Returns (loss, rank): the mean cross-entropy, and rank [B·P·S], how many negatives score above the positive.
     """
     rows = prediction.flatten(0, 2).float()
     columns = target.flatten(0, 2).float()
-    with torch.autocast(rows.device.type, enabled=False):
-        if chunk is None:
-            loss, rank = score_rows(rows, columns, 0)
-        else:
-            parts = [checkpoint(score_rows, part, columns, i * chunk, use_reentrant=False)
-                     for i, part in enumerate(rows.split(chunk))]
-            loss = sum(loss for loss, _ in parts)
-            rank = torch.cat([rank for _, rank in parts])
-    return loss / len(rows), rank
+    return CrossEntropyOfProducts.apply(rows, columns, chunk or len(rows), first_positive)
 
 
-def score_rows(rows, columns, first_positive):
-    """Summed cross-entropy and ranks of `rows` [R, D] whose positives are the columns first_positive … + R - 1."""
-    score = rows @ columns.t()
-    positive = torch.arange(first_positive, first_positive + len(rows), device=rows.device)
-    loss = F.cross_entropy(score, positive, reduction='sum')
-    rank = (score > score.gather(1, positive.unsqueeze(1))).sum(dim=1)
-    return loss, rank
+class CrossEntropyOfProducts(torch.autograd.Function):
+    """Mean cross-entropy of the scores rows·columnsᵀ, and ranks, without ever holding more than `chunk` rows of scores.
+
+    The gradient of a row's cross-entropy by its scores is softmax(scores) − onehot(positive). It is at hand when the
+    row has just been scored, so the forward pass already sums up the gradients of rows and columns.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, columns, chunk, first_positive):
+        rows_grad, columns_grad = torch.empty_like(rows), torch.zeros_like(columns)
+        ranks, losses = [], []
+        with exact_float32(rows.device):
+            for start in range(0, len(rows), chunk):
+                part = rows[start:start + chunk]
+                score = part @ columns.t()                          # [chunk, B'·P·S]
+                index = torch.arange(start, start + len(part), device=rows.device).add(first_positive).unsqueeze(1)
+                positive = score.gather(1, index)
+                ranks.append((score > positive).sum(dim=1))
+                log_sum = score.logsumexp(dim=1, keepdim=True)
+                losses.append((log_sum - positive).sum())
+                if any(ctx.needs_input_grad):
+                    score_grad = score.sub_(log_sum).exp_().scatter_add_(1, index, -torch.ones_like(positive))
+                    torch.mm(score_grad, columns, out=rows_grad[start:start + chunk])
+                    columns_grad.addmm_(score_grad.t(), part)
+        ctx.save_for_backward(rows_grad, columns_grad)
+        ctx.rows = len(rows)
+        return torch.stack(losses).sum() / len(rows), torch.cat(ranks)
+
+    @staticmethod
+    def backward(ctx, loss_grad, _):
+        rows_grad, columns_grad = ctx.saved_tensors
+        scale = loss_grad / ctx.rows
+        return rows_grad * scale, columns_grad * scale, None, None
+
+
+@contextlib.contextmanager
+def exact_float32(device):
+    """No autocast and no TF32: scores are large and their differences decide."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision('highest')
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def top_k(rank, k):

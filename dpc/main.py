@@ -1,32 +1,29 @@
-"""Pretraining by Dense Predictive Coding: learns video features from unlabelled clips. `--help` lists the flags."""
+"""Pretraining by Dense Predictive Coding: learns video features from unlabelled clips."""
 import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import torch
-
+from backbone import NETWORKS
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
-from utils.arguments import (add_data_arguments, add_model_arguments, add_optimisation_arguments, add_run_arguments,
-                             default_ds, positive_int)
+from utils import distributed
+from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
+                             add_run_arguments, default_ds, fraction, positive_int)
 from utils.augmentation import pretraining_crop
-from utils.checkpoint import load_weights, read_checkpoint
+from utils.checkpoint import load_weights
 from utils.colour import PRETRAINING
-from utils.dataset import ClipDataset
-from utils.device import Precision, choose_device
-from utils.errors import UserError, run_cli
-from utils.loader import DevicePrefetcher, clip_loader
-from utils.logs import RunLog
-from utils.run_folder import create_run_folder, network_name, pretrained_suffix, run_folder_of, save_arguments
-from utils.splits import train_and_validation, usable
-from utils.training import TrainingRun
+from utils.device import choose_device
+from utils.launch import launch
+from utils.recipes import parse_with_recipe
+from utils.run_folder import network_name, pretrained_suffix
+from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    model = add_model_arguments(parser, model='dpc-rnn')
+    model = add_model_arguments(parser, 'dpc-rnn', NETWORKS)
     model.add_argument('--pred_step', default=3, type=positive_int, help='P, blocks to predict (default 3)')
     model.add_argument('--prediction', default='sequential', choices=['sequential', 'parallel'],
                        help='feed predictions back, or make all from one state: the ablation "no Seq." (default sequential)')
@@ -34,12 +31,16 @@ def parse_args(argv=None):
                        help='keep the places of the map, or average them: the ablation "no Map" (default dense)')
     model.add_argument('--train_what', default='all', choices=['all', 'last'],
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
+    model.add_argument('--dropout', default=0.1, type=fraction, help='on the aggregator\'s states (default 0.1; 0 for none)')
     add_data_arguments(parser, short_videos='drop')
-    optimisation = add_optimisation_arguments(parser, wd=1e-5)
+    optimisation = add_optimisation_arguments(parser, wd=1e-5, schedule='constant')
+    optimisation.add_argument('--negatives', default='all', choices=['all', 'local'],
+                              help='from the clips of all processes, or of each its own, as published (default all)')
     optimisation.add_argument('--loss_chunk', type=positive_int, metavar='ROWS',
                               help='rows of the score matrix held at a time; lowers memory (default: all at once)')
+    add_device_arguments(parser)
     add_run_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parse_with_recipe(parser, 'pretrain', argv)
     if args.pred_step >= args.num_seq:
         parser.error(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
     args.ds = args.ds or default_ds(args.dataset)
@@ -53,67 +54,40 @@ def experiment_name(args):
 
 
 def main(args):
-    device = choose_device(args.gpu)
-    torch.manual_seed(args.seed)
-
-    # weights to start from, read first: a wrong path should fail at once
-    resumed = read_checkpoint(args.resume) if args.resume else None
-    folder = run_folder_of(args.resume) if args.resume else None
-
-    # data
-    videos = train_and_validation(args.csv_root, args.dataset, split=1, img_dim=args.img_dim, frame_root=args.frame_root,
-                                  val_on=args.val_on, val_fraction=args.val_fraction, seed=args.seed)
-    clip_frames = args.num_seq * args.seq_len * args.ds
-    train_videos, val_videos = (usable(part, clip_frames, args.short_videos, purpose)
-                                for part, purpose in zip(videos, ('training', 'validation')))
-    clip = {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim, 'seed': args.seed}
-    train_set = ClipDataset(train_videos, crop=pretraining_crop(args.dataset), flip=args.flip, colour=PRETRAINING, **clip)
-    val_set = ClipDataset(val_videos, crop='centre', flip=0, **clip)
+    device = choose_device(args.gpu, distributed.local_rank())
+    seed_weights(args.seed)
 
     # model
-    model = DPC(args.net, args.pred_step, prediction=args.prediction, feature_map=args.feature_map)
-    if args.pretrain and args.pretrain != 'random':
+    model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)
+    if args.pretrain not in (None, 'random'):
         load_weights(model, args.pretrain)
     frozen = [model.backbone] if args.train_what == 'last' else []
     for part in frozen:
         part.requires_grad_(False)
     model.to(device)
 
-    # optimiser
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trainable, lr=args.lr, weight_decay=args.wd, fused=device.type == 'cuda')
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+    # data
+    train_set, val_set = clip_datasets(args, split=1, train_augmentation={
+        'crop': pretraining_crop(args.dataset), 'flip': args.flip, 'colour': PRETRAINING})
+    train_batches = batches_of(args, train_set, device, drop_last=True)
+    val_batches = batches_of(args, val_set, device, drop_last=False)
 
-    # run folder, log, resumption
-    if not args.resume:
-        folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
-    save_arguments(folder, args)
-    precision = Precision(args.amp, device)
-    run = TrainingRun(model, args.net, optimizer, schedule, precision, device, RunLog(folder), seed=args.seed,
-                      print_freq=args.print_freq, keep=args.keep, frozen=frozen)
-    if args.resume:
-        run.resume(resumed, args.resume, reset_lr=args.lr if args.reset_lr else None)
-    if args.start_epoch is not None:
-        run.epoch = args.start_epoch
-    print(f'{args.net}, {args.model}: {len(train_set)} training and {len(val_set)} validation videos, '
-          f'{precision.name} on {device}, run folder {folder}')
-
-    def batches(dataset, drop_last):
-        loader = clip_loader(dataset, args.batch_size, args.num_workers, shuffle=True, seed=args.seed, drop_last=drop_last)
-        return DevicePrefetcher(loader, device, args.num_seq)
-
-    def compute_loss(model, batch):
-        prediction, target = model(batch.block)
-        loss, rank = dense_info_nce(prediction, target, args.loss_chunk)
+    # loss
+    def compute_loss(network, block, label):
+        prediction, target = network(block)
+        first = 0
+        if args.negatives == 'all':
+            target, first = distributed.gather(target)
+        rows = prediction.shape[1] * prediction.shape[2]
+        loss, rank = dense_info_nce(prediction, target, args.loss_chunk, first_positive=first * rows)
         return loss, {f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}
 
-    train_batches, val_batches = batches(train_set, drop_last=True), batches(val_set, drop_last=False)
-    for _ in range(run.epoch, args.epochs):
-        run.train_epoch(train_batches, compute_loss)
-        stats = run.evaluate(val_batches, compute_loss)
-        run.finish_epoch(accuracy=stats['top1'])
-    run.log.close()
+    # optimiser, run folder, resumption
+    groups = [{'params': [parameter for parameter in model.parameters() if parameter.requires_grad]}]
+    folder, resumed = open_run_folder(args, experiment_name(args))
+    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
+    run.fit(train_batches, val_batches, args.epochs)
 
 
 if __name__ == '__main__':
-    run_cli(main, parse_args())
+    launch(main, parse_args())

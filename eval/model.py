@@ -4,6 +4,7 @@ import torch.nn as nn
 from backbone import select_backbone
 from backbone.blocks import encode_blocks, full_precision
 from backbone.convgru import ConvGRU
+from backbone.resnet_2d3d import BatchNorm
 
 
 class ActionClassifier(nn.Module):
@@ -17,7 +18,7 @@ class ActionClassifier(nn.Module):
         self.backbone = select_backbone(network)
         size = self.backbone.feature_size
         self.agg = ConvGRU(size)
-        self.final_bn = nn.BatchNorm1d(size)
+        self.final_bn = BatchNorm(size)
         self.final_fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(size, num_class))
         nn.init.orthogonal_(self.final_fc[1].weight)
         nn.init.zeros_(self.final_fc[1].bias)

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from utils.colour import to_block
+from utils.distributed import sum_over_processes
 from utils.logs import progress_bar
 
 
@@ -26,17 +27,19 @@ class VideoScores:
 def score_videos(model, loader, num_seq, device, precision, num_class, clips_at_once):
     """Runs the classifier over a video_loader. Of long videos `clips_at_once` clips are on the device at a time."""
     model.eval()
-    count = len(loader)
-    scores = VideoScores(np.zeros((count, num_class), np.float32), np.zeros(count, np.int64))
-    for video in progress_bar(loader, 'test', total=count):
+    count = len(loader.dataset)
+    probability = torch.zeros(count, num_class)
+    label = torch.zeros(count, dtype=torch.long)
+    for video in progress_bar(loader, 'test', total=len(loader)):
         logits = []
         for frames in video['frames'].split(clips_at_once):  # [k, N·T, H, W, 3]
             block = to_block(frames.to(device, non_blocking=True), None, num_seq)
             with precision.autocast():
                 logits.append(model(block).float())
-        scores.probability[video['index']] = torch.cat(logits).softmax(dim=1).mean(dim=0).cpu()
-        scores.label[video['index']] = video['label']
-    return scores
+        probability[video['index']] = torch.cat(logits).softmax(dim=1).mean(dim=0).cpu()
+        label[video['index']] = video['label']
+    # Each process has scored its own videos and left the others' rows zero.
+    return VideoScores(sum_over_processes(probability).numpy(), sum_over_processes(label).numpy())
 
 
 def summarise(scores, top5=5):

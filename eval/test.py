@@ -1,4 +1,4 @@
-"""Action classification on DPC features: fine-tune, train a linear probe, or test. `--help` lists the flags."""
+"""Action classification on DPC features: fine-tune, train a linear probe, or test."""
 import argparse
 import sys
 from itertools import islice
@@ -9,21 +9,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 import torch.nn.functional as F
 
+from backbone import NETWORKS
 from eval.model import ActionClassifier
 from eval.protocol import score_videos, summarise
 from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
-from utils.arguments import (add_data_arguments, add_model_arguments, add_optimisation_arguments, add_run_arguments,
-                             default_ds, fraction, learning_rate_milestones, positive_int)
-from utils.checkpoint import load_weights, read_checkpoint
+from utils import distributed
+from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
+                             add_run_arguments, default_ds, default_workers, fraction, positive_int)
+from utils.checkpoint import load_weights
 from utils.colour import FINETUNING
-from utils.dataset import ClipDataset, VideoDataset
+from utils.dataset import VideoDataset
 from utils.device import Precision, choose_device
-from utils.errors import UserError, run_cli
-from utils.loader import DevicePrefetcher, clip_loader, video_loader
-from utils.logs import RunLog
-from utils.run_folder import create_run_folder, network_name, pretrained_suffix, run_folder_of, save_arguments
-from utils.splits import read_split, train_and_validation, usable
-from utils.training import TrainingRun
+from utils.errors import UserError
+from utils.launch import launch
+from utils.loader import video_loader
+from utils.recipes import parse_with_recipe
+from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
+from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run
+from utils.splits import read_split, usable
 from utils.video_list import csv_file, fits, labels_of, read_class_list
 
 BN_BATCHES = 200  # batches from which missing running statistics are estimated
@@ -31,7 +34,7 @@ BN_BATCHES = 200  # batches from which missing running statistics are estimated
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    model = add_model_arguments(parser, model='lc')
+    model = add_model_arguments(parser, 'lc', NETWORKS)
     model.add_argument('--num_class', type=positive_int, help='classes (default: as many as classInd.txt lists)')
     model.add_argument('--dropout', default=0.5, type=fraction,
                        help='before the linear layer (default 0.5; 0.9 is reported to be much better; 0 for none)')
@@ -40,16 +43,13 @@ def parse_args(argv=None):
                             'all: everything alike (default last)')
     data = add_data_arguments(parser, short_videos='pad')
     data.add_argument('--split', default=1, type=positive_int, help='which train/test split of the data set (default 1)')
-    optimisation = add_optimisation_arguments(parser, wd=1e-3)
-    optimisation.add_argument('--lr_milestones', type=learning_rate_milestones, metavar='EPOCHS',
-                              help='epochs after which the learning rate drops tenfold, as 60,80,100 (default: by data set and '
-                                   'img_dim, as published; "" for never)')
+    add_optimisation_arguments(parser, wd=1e-3, schedule='step')
+    add_device_arguments(parser)
     run = add_run_arguments(parser)
     run.add_argument('--test', metavar='FILE', help='score this classifier on the test split, no training; random for an untrained one')
-    args = parser.parse_args(argv)
+    args = parse_with_recipe(parser, 'classify', argv)
     args.ds = args.ds or default_ds(args.dataset)
-    if args.lr_milestones is None:
-        args.lr_milestones = default_milestones(args.dataset, args.img_dim)
+    args.lr_milestones = args.lr_milestones or default_milestones(args.dataset, args.img_dim)
     return args
 
 
@@ -98,75 +98,42 @@ def load_pretrained(model, pretrain):
 
 
 def main(args):
-    device = choose_device(args.gpu)
-    precision = Precision(args.amp, device)
-    torch.manual_seed(args.seed)
+    device = choose_device(args.gpu, distributed.local_rank())
+    seed_weights(args.seed)
     class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
     num_class = args.num_class or len(class_names)
     if num_class < len(class_names):
         raise UserError(f'--num_class {num_class}: {args.dataset} has {len(class_names)} classes; leave the flag out')
     model = ActionClassifier(args.net, num_class, args.dropout)
     if args.test:
-        test(args, model, class_names, precision, device)
+        test(args, model, class_names, device)
     else:
-        train(args, model, class_names, precision, device)
+        train(args, model, class_names, device)
 
 
-def train(args, model, class_names, precision, device):
-    # weights and checkpoints first: a wrong path should fail at once
+def train(args, model, class_names, device):
     pretrained, has_bn_statistics = load_pretrained(model, args.pretrain)
-    resumed = read_checkpoint(args.resume) if args.resume else None
-    folder = run_folder_of(args.resume) if args.resume else None
-
-    # data
-    videos = train_and_validation(args.csv_root, args.dataset, args.split, args.img_dim, args.frame_root,
-                                  val_on=args.val_on, val_fraction=args.val_fraction, seed=args.seed)
-    clip_frames = args.num_seq * args.seq_len * args.ds
-    train_videos, val_videos = (usable(part, clip_frames, args.short_videos, purpose)
-                                for part, purpose in zip(videos, ('training', 'validation')))
-    clip = {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim, 'seed': args.seed}
-    train_set = ClipDataset(train_videos, crop='resized', flip=args.flip, colour=FINETUNING,
-                            labels=labels_of(train_videos, class_names), **clip)
-    val_set = ClipDataset(val_videos, crop='centre', flip=0, labels=labels_of(val_videos, class_names), **clip)
-
-    def batches(dataset, drop_last):
-        loader = clip_loader(dataset, args.batch_size, args.num_workers, shuffle=True, seed=args.seed, drop_last=drop_last)
-        return DevicePrefetcher(loader, device, args.num_seq)
-
-    train_batches, val_batches = batches(train_set, drop_last=True), batches(val_set, drop_last=False)
-
-    # optimiser
     groups, frozen = parameter_groups(model, args.train_what, pretrained, args.lr)
     model.to(device)
-    optimizer = torch.optim.Adam(groups, lr=args.lr, weight_decay=args.wd, fused=device.type == 'cuda')
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, args.lr_milestones, gamma=0.1)
 
-    # run folder, log, resumption
-    if not args.resume:
-        folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
-    save_arguments(folder, args)
-    run = TrainingRun(model, args.net, optimizer, schedule, precision, device, RunLog(folder), seed=args.seed,
-                      print_freq=args.print_freq, keep=args.keep, frozen=frozen)
-    if args.resume:
-        run.resume(resumed, args.resume, reset_lr=args.lr if args.reset_lr else None)
-    elif frozen and not has_bn_statistics:
-        estimate_bn_statistics(model, train_batches, precision)
-    if args.start_epoch is not None:
-        run.epoch = args.start_epoch
-    print(f'{args.net}, {args.model}: {len(train_set)} training and {len(val_set)} validation videos, '
-          f'{precision.name} on {device}, run folder {folder}')
+    # data
+    train_set, val_set = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING},
+                                       labels_of=lambda videos: labels_of(videos, class_names))
+    train_batches = batches_of(args, train_set, device, drop_last=True)
+    val_batches = batches_of(args, val_set, device, drop_last=False)
 
-    def compute_loss(model, batch):
-        logits = model(batch.block)
-        loss = F.cross_entropy(logits, batch.label)
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.label.unsqueeze(1)
-        return loss, {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
+    # loss
+    def compute_loss(network, block, label):
+        logits = network(block)
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == label.unsqueeze(1)
+        return F.cross_entropy(logits, label), {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
 
-    for _ in range(run.epoch, args.epochs):
-        run.train_epoch(train_batches, compute_loss)
-        stats = run.evaluate(val_batches, compute_loss)
-        run.finish_epoch(accuracy=stats['top1'])
-    run.log.close()
+    # optimiser, run folder, resumption
+    folder, resumed = open_run_folder(args, experiment_name(args))
+    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
+    if frozen and not has_bn_statistics and not resumed:
+        estimate_bn_statistics(model, train_batches, run.precision)
+    run.fit(train_batches, val_batches, args.epochs)
 
 
 def estimate_bn_statistics(model, batches, precision):
@@ -177,19 +144,24 @@ def estimate_bn_statistics(model, batches, precision):
         torch.optim.swa_utils.update_bn((batch.block for batch in islice(batches, BN_BATCHES)), model)
 
 
-def test(args, model, class_names, precision, device):
+def test(args, model, class_names, device):
     if args.test != 'random':
         load_weights(model, args.test, strict=True)
     model.to(device)
     videos = usable(read_split(args.csv_root, args.dataset, args.split, 'test', args.img_dim, args.frame_root),
                     clip_frames=0, short_videos='pad', purpose='test')
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names))
+    workers = default_workers() if args.num_workers is None else args.num_workers
+    loader = video_loader(test_set, workers, distributed.rank(), distributed.world())
+    scores = score_videos(model, loader, args.num_seq, device, Precision(args.amp, device),
+                          num_class=model.final_fc[1].out_features, clips_at_once=args.batch_size)
+    if distributed.is_main():
+        report_test(args, videos, scores, class_names)
+
+
+def report_test(args, videos, scores, class_names):
     folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
     save_arguments(folder, args)
-
-    scores = score_videos(model, video_loader(test_set, args.num_workers), args.num_seq, device, precision,
-                          num_class=model.final_fc[1].out_features, clips_at_once=args.batch_size)
-
     # The published test dropped every video that was not longer than a clip.
     clip_frames = args.num_seq * args.seq_len * args.ds
     tables = {'every video': summarise(scores)}
@@ -211,4 +183,4 @@ def test(args, model, class_names, precision, device):
 
 
 if __name__ == '__main__':
-    run_cli(main, parse_args())
+    launch(main, parse_args())

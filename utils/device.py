@@ -7,24 +7,37 @@ import torch
 from utils.errors import UserError
 
 
-def choose_device(gpu):
-    """The torch.device for `--gpu`: None (what the machine has), 'cpu', or a list such as '0' or '0,1'.
+def count_processes(gpu, num_procs):
+    """Processes that `--gpu` and `--num_procs` ask for on this machine: one for each GPU, `num_procs` on the CPU."""
+    if gpu == 'cpu' or not torch.cuda.is_available():
+        return num_procs
+    if num_procs > 1:
+        raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is one process for each of --gpu 0,1,…')
+    return len(parse_gpu_list(gpu))
 
-    Without CUDA any list runs on the CPU after one warning. UserError for what isn't there.
+
+def choose_device(gpu, local_rank=0):
+    """The torch.device of this process for `--gpu`: None (what the machine has), 'cpu', or a list such as '0' or '0,1'.
+
+    Process `local_rank` of this machine takes that entry of the list. Without CUDA any list runs on the CPU after one
+    warning. UserError for what isn't there.
     """
     if gpu == 'cpu' or (gpu is None and not torch.cuda.is_available()):
         return torch.device('cpu')
-    ids = parse_gpu_list(gpu)
+    ids = [local_rank] if gpu is None else parse_gpu_list(gpu)
     if not torch.cuda.is_available():
-        print(f'warning: --gpu {gpu}: this machine has no CUDA device, running on the CPU', file=sys.stderr)
+        if local_rank == 0:
+            print(f'warning: --gpu {gpu}: this machine has no CUDA device, running on the CPU', file=sys.stderr)
         return torch.device('cpu')
     count = torch.cuda.device_count()
     absent = [i for i in ids if i >= count]
     if absent:
         raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
-    if len(ids) > 1:
-        raise UserError(f'--gpu {gpu}: training on several GPUs is not supported yet, give one')
-    return torch.device('cuda', ids[0])
+    if local_rank >= len(ids):
+        raise UserError(f'--gpu {gpu}: names {len(ids)} GPUs, but this machine runs more processes of the group')
+    device = torch.device('cuda', ids[local_rank] if len(ids) > 1 else ids[0])
+    torch.cuda.set_device(device)
+    return device
 
 
 def parse_gpu_list(gpu):
@@ -48,7 +61,10 @@ class Precision:
         self.name = amp
         self.device = device
         self.dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}[amp]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == 'fp16')
+        # Besides scaling fp16's gradients, the scaler leaves out a step whose gradients aren't finite, without waiting for
+        # the device. In the other precisions its scale is 1.
+        options = {} if amp == 'fp16' else {'init_scale': 1., 'growth_interval': 2 ** 31 - 1}
+        self.scaler = torch.amp.GradScaler(device.type, **options)
 
     def autocast(self):
         if self.name == 'off':

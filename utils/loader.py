@@ -19,12 +19,18 @@ class EpochSampler:
     """Yields the batches of an epoch as lists of keys (epoch, index).
 
     The order of an epoch is a permutation drawn from (seed, epoch), or the list's own without `shuffle`. Process
-    `rank` of `world` takes its contiguous share of every batch of `batch_size`; where the last one is smaller (without
-    `drop_last`) the shares differ, and a process without any skips the batch: nothing is counted twice."""
+    `rank` of `world` takes its contiguous share of every batch. With `drop_last` all batches have `batch_size` keys and
+    the rest of the list is left out; without, the list is cut into as many batches of nearly equal size, so that every
+    process has its part in each and nothing is counted twice."""
 
     def __init__(self, length, batch_size, shuffle, seed, drop_last, rank=0, world=1):
-        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
-        self.drop_last, self.rank, self.world = drop_last, rank, world
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self.rank, self.world = rank, world
+        if drop_last:
+            self.bounds = np.arange(0, length + 1, batch_size)
+        else:
+            batches = min(-(-length // batch_size), length // world)
+            self.bounds = np.arange(batches + 1) * length // batches
         self.set_position(0)
 
     def set_position(self, epoch, step=0):
@@ -32,32 +38,30 @@ class EpochSampler:
         self.epoch, self.step = epoch, step
 
     def __len__(self):
-        """Batches of a whole epoch for this process."""
-        full, rest = divmod(self.length, self.batch_size)
-        return full + (not self.drop_last and self._share(rest)[0] < self._share(rest)[1])
-
-    def _share(self, size):
-        return size * self.rank // self.world, size * (self.rank + 1) // self.world
+        """Batches of a whole epoch."""
+        return len(self.bounds) - 1
 
     def __iter__(self):
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         epoch = self.epoch
-        for step in range(self.step, len(self)):
-            batch = order[step * self.batch_size:(step + 1) * self.batch_size]
-            first, end = self._share(len(batch))
-            yield [(epoch, int(index)) for index in batch[first:end]]
+        for start, end in zip(self.bounds[self.step:-1], self.bounds[self.step + 1:]):
+            size = end - start
+            share = order[start + size * self.rank // self.world:start + size * (self.rank + 1) // self.world]
+            yield [(epoch, int(index)) for index in share]
 
 
 class Loader:
     """Iterates the batches of a DataLoader; a failure in a worker process arrives as a UserError of one line."""
 
-    def __init__(self, dataset, num_workers, **which):
+    def __init__(self, dataset, num_workers, timeout=0, **which):
+        self.dataset = dataset
         self.sampler = which.get('batch_sampler') or which['sampler']
         self.batches = torch.utils.data.DataLoader(
             _Reported(dataset), num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=_as_is,
-            pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker, **which)
+            pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker,
+            timeout=timeout if num_workers > 0 else 0, **which)
 
     def __len__(self):
         return len(self.sampler)
@@ -70,17 +74,20 @@ class Loader:
                 yield batch
 
 
-def clip_loader(dataset, batch_size, num_workers, shuffle, seed, drop_last, rank=0, world=1):
+def clip_loader(dataset, batch_size, num_workers, shuffle, seed, drop_last, rank=0, world=1, timeout=0):
     """Loader of a ClipDataset's batches, `batch_size` over all `world` processes; this one has rank `rank`.
 
     Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
-    0 reads them in this process. UserError: the batch doesn't divide by `world`, or there is not one full batch."""
+    0 reads them in this process. timeout: seconds to wait for a worker that hangs (0: for ever). UserError: the batch
+    doesn't divide by `world`, there is not one full batch, or there are fewer videos than processes."""
     if batch_size % world:
         raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
     if drop_last and len(dataset) < batch_size:
-        raise UserError(f'{len(dataset)} videos do not fill one batch: lower --batch_size {batch_size}')
+        raise UserError(f'{len(dataset)} training videos do not fill one batch: lower --batch_size {batch_size}')
+    if len(dataset) < world:
+        raise UserError(f'{len(dataset)} videos are fewer than the {world} processes: use fewer')
     sampler = EpochSampler(len(dataset), batch_size, shuffle, seed, drop_last, rank, world)
-    return Loader(dataset, num_workers, batch_sampler=sampler)
+    return Loader(dataset, num_workers, timeout, batch_sampler=sampler)
 
 
 def video_loader(dataset, num_workers, rank=0, world=1):

@@ -1,17 +1,25 @@
 """One dict of statistics goes to the screen, to TensorBoard and to log.jsonl."""
+import fcntl
 import json
+import os
+import resource
+import socket
 import time
 
+import torch
 from tensorboardX import SummaryWriter
 from torchvision.utils import make_grid, save_image
 from tqdm import tqdm
 
 from utils.colour import IMAGENET_MEAN, IMAGENET_STD
+from utils.distributed import is_main
+from utils.errors import UserError
 
 
 def progress_bar(iterable, description, total=None, initial=0):
     """A bar on a terminal; nothing in a log file, where the printed lines tell how far the run is."""
-    return tqdm(iterable, desc=description, total=total, initial=initial, disable=None, leave=False, dynamic_ncols=True)
+    return tqdm(iterable, desc=description, total=total, initial=initial, disable=None if is_main() else True, leave=False,
+                dynamic_ncols=True)
 
 
 def say(line):
@@ -19,39 +27,102 @@ def say(line):
     tqdm.write(line)
 
 
+def open_log(folder):
+    """The log of a run folder; in a group of processes only the first one writes."""
+    return RunLog(folder) if is_main() else SilentLog()
+
+
 class RunLog:
-    """The log of one run folder. `write` takes the same dict for all three places."""
+    """The log of one run folder. `write` takes the same dict for all three places.
+
+    UserError if another process is writing to the folder.
+    """
 
     def __init__(self, folder):
         self.folder = folder
         self.file = open(folder / 'log.jsonl', 'a', buffering=1)
-        self.board = SummaryWriter(str(folder / 'img'))
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f'{folder}: another process is writing to this run; wait for it or stop it') from None
+        self.board = None
+        self.store('start', 0, {}, host=socket.gethostname(), pid=os.getpid())
 
     def write(self, kind, iteration, stats, **where):
-        """Logs `stats` {name: number} under `kind` ('train', 'val', …) at `iteration` (the x axis of TensorBoard).
+        """Logs `stats` {name: number} under `kind` ('step', 'train', 'val') at `iteration` (the x axis of TensorBoard).
 
         `where` (epoch, step …) is printed and stored, not plotted.
         """
         place = ' '.join(f'{name} {value}' for name, value in where.items())
         say(f'{kind:5s} {place}  ' + '  '.join(f'{name} {readable(value)}' for name, value in stats.items()))
-        self.file.write(json.dumps({'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **where, **stats}) + '\n')
+        self.store(kind, iteration, stats, **where)
         for name, value in stats.items():
-            self.board.add_scalar(f'{kind}/{name}', value, iteration)
+            self.tensorboard().add_scalar(f'{kind}/{name}', value, iteration)
 
-    def write_frames(self, kind, iteration, block, clips=4):
-        """Stores the first clips of a batch, as the network sees them, as a picture: a row for each clip.
+    def store(self, kind, iteration, stats, **where):
+        line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **where, **stats}
+        self.file.write(json.dumps(line) + '\n')
+
+    def tensorboard(self):
+        if self.board is None:
+            self.board = SummaryWriter(str(self.folder / 'img'))
+        return self.board
+
+    def write_frames_once(self, kind, block, clips=4):
+        """Stores the first clips of the run's first batch, as the network sees them, as a picture: a row for each clip.
 
         block: normalised [B, N, C, T, H, W].
         """
+        path = self.folder / 'img' / f'{kind}_frames.png'
+        if path.exists():
+            return
         shown = block[:clips].float().transpose(2, 3).flatten(0, 2).cpu()  # [clips·N·T, C, H, W]
         mean, std = (shown.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         grid = make_grid((shown * std + mean).clamp(0, 1), nrow=block.shape[1] * block.shape[3])
-        self.board.add_image(f'{kind}/frames', grid, iteration)
-        save_image(grid, self.folder / 'img' / f'{kind}_frames.png')
+        self.tensorboard().add_image(f'{kind}/frames', grid, 0)
+        save_image(grid, path)
 
-    def close(self):
+    def size(self):
+        """Bytes of log.jsonl so far; a checkpoint holds it."""
+        return os.fstat(self.file.fileno()).st_size
+
+    def rewind(self, size, iteration):
+        """Forgets what was logged after the checkpoint that a run goes on from: it will be logged again."""
+        self.file.truncate(size)
+        self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
+        self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
+
+    def end(self, how):
+        """Notes how the run ended and closes the log."""
+        self.store('end', 0, {}, how=how)
         self.file.close()
-        self.board.close()
+        self.tensorboard().close()
+
+
+class SilentLog:
+    """Stands in for a RunLog in the other processes of a group."""
+
+    def write(self, kind, iteration, stats, **where):
+        pass
+
+    def write_frames_once(self, kind, block):
+        pass
+
+    def size(self):
+        return 0
+
+    def rewind(self, size, iteration):
+        pass
+
+    def end(self, how):
+        pass
+
+
+def memory_gb(device):
+    """Highest memory use so far, GB: of the GPU, or of this process on the CPU."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def readable(value):

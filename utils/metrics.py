@@ -1,28 +1,64 @@
 """Averages over samples, kept on the device so that collecting them never waits for it."""
+import time
+
 import torch
+
+from utils.distributed import sum_over_processes, world
 
 
 class Averages:
-    """Sample-weighted averages of named numbers over a window of batches or a whole epoch."""
+    """Sample-weighted averages of named numbers over a window of batches or a whole epoch, of all processes."""
 
     def __init__(self):
         self.sums = {}
-        self.weight = 0
+        self.weight = 0.
 
     def add(self, weight, values):
-        """Adds `values` {name: 0-d tensor or number}, each a mean over `weight` samples."""
-        for name, value in values.items():
-            value = torch.as_tensor(value).detach().double() * weight
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.weight += weight
+        """Adds `values` {name: 0-d tensor}, each a mean over `weight` samples. Leaves out a batch that isn't finite."""
+        stacked = torch.stack([value.detach().double() for value in values.values()])
+        finite = torch.isfinite(stacked).all()
+        stacked = torch.where(finite, stacked, 0.) * weight
+        for name, value in zip(values, stacked):
+            self.sums[name] = self.sums.get(name, 0.) + value
+        self.weight = self.weight + finite * weight
 
     def read(self):
-        """{name: average}; waits for the device."""
-        return {name: (total / max(self.weight, 1)).item() for name, total in self.sums.items()}
+        """{name: average}; waits for the device and, in a group, for the other processes."""
+        sums, weight = self._totals()
+        return {name: total / max(weight, 1.) for name, total in sums.items()}
+
+    def _totals(self):
+        """({name: sum}, weight) over all processes, as numbers."""
+        if not self.sums:
+            return {}, 0
+        totals = torch.stack([*self.sums.values(), self.weight.double()])
+        *totals, weight = sum_over_processes(totals).tolist()
+        return dict(zip(self.sums, totals)), weight
 
     def state_dict(self):
-        return {'sums': {name: total.item() for name, total in self.sums.items()}, 'weight': self.weight}
+        """The averages so far of all processes together, as plain numbers."""
+        sums, weight = self._totals()
+        return {'sums': sums, 'weight': weight}
 
     def load_state_dict(self, state, device):
-        self.sums = {name: torch.tensor(total, dtype=torch.float64, device=device) for name, total in state['sums'].items()}
-        self.weight = state['weight']
+        """Goes on from `state`, each process from an equal part of it."""
+        self.sums = {name: torch.tensor(total / world(), dtype=torch.float64, device=device)
+                     for name, total in state['sums'].items()}
+        self.weight = torch.tensor(state['weight'] / world(), dtype=torch.float64, device=device)
+
+
+class Throughput:
+    """Clips per second over all processes, and the share of time that this one waited for data, since the last `read`."""
+
+    def __init__(self):
+        self.clips, self.waited, self.started = 0, 0., time.perf_counter()
+
+    def add(self, clips, waited):
+        self.clips += clips
+        self.waited += waited
+
+    def read(self):
+        elapsed = time.perf_counter() - self.started
+        stats = {'clips_per_s': self.clips * world() / elapsed, 'data_wait': self.waited / elapsed}
+        self.__init__()
+        return stats

@@ -23,21 +23,22 @@ def pretrained_suffix(pretrain):
     return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
 
 
-def create_run_folder(log_dir, prefix, experiment):
-    """Makes and returns a new run folder; when the name is taken by an earlier run, `-2`, `-3` … is added."""
+def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
+    """Makes and returns a new run folder; when the name is taken by an earlier run, `-2`, `-3` … is added, unless
+    `exist_ok`: that run was stopped before it saved anything."""
     parent = Path(log_dir) / f'log_{prefix}'
     name, number = experiment[:LONGEST_NAME], 1
     while True:
         folder = parent / (name if number == 1 else f'{name}-{number}')
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=exist_ok)
             break
         except FileExistsError:
             number += 1
         except OSError as error:
             raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another --log_dir') from error
-    (folder / 'img').mkdir()
-    (folder / 'model').mkdir()
+    (folder / 'img').mkdir(exist_ok=True)
+    (folder / 'model').mkdir(exist_ok=True)
     return folder
 
 

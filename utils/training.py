@@ -1,154 +1,208 @@
-"""One training run: what is trained, how far it is, and how an epoch goes. Pretraining and classification share it."""
-import time
+"""One training run: what is trained, how far it is, and how its epochs go. Pretraining and classification share it."""
+import contextlib
+import signal
 
 import numpy as np
 import torch
 
-from utils.checkpoint import load_weights, write_checkpoint
+from utils import distributed
+from utils.checkpoint import load_weights
 from utils.errors import UserError
-from utils.logs import progress_bar, say
-from utils.metrics import Averages
+from utils.finite import FiniteCheck
+from utils.interruption import Stopped, StopSignals
+from utils.logs import memory_gb, progress_bar, say
+from utils.metrics import Averages, Throughput
+from utils.optimisation import set_learning_rate, step_schedule
 
-
-class Throughput:
-    """Clips per second and the share of time spent waiting for data since the last `read`."""
-
-    def __init__(self):
-        self.clips, self.waited, self.started = 0, 0., time.perf_counter()
-
-    def add(self, clips, waited):
-        self.clips += clips
-        self.waited += waited
-
-    def read(self):
-        elapsed = time.perf_counter() - self.started
-        stats = {'clips_per_s': self.clips / elapsed, 'data_wait': self.waited / elapsed}
-        self.__init__()
-        return stats
+SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named in an epoch; all are counted
 
 
 class TrainingRun:
     """A model with its optimiser, schedule and log, at a place in the run.
 
     `epoch`, `step` (in the epoch) and `iteration` (in the run) are those that come next. Everything random in a step is
-    seeded by (seed, iteration), so a resumed run goes on exactly as an undisturbed one would.
+    seeded by (seed, iteration, rank), so a resumed run goes on exactly as an undisturbed one would.
 
-    compute_loss(model, batch) -> (loss, {name: mean over the batch}) is what differs between tasks.
-    frozen: parts of the model that stay in eval mode while the rest trains.
+    model: what checkpoints hold. frozen: its parts that stay in eval mode while the rest trains.
+    compute_loss(network, block, label) -> (loss, {name: mean over the batch}) is what differs between tasks; the network
+    is the model, wrapped for the group of processes if there is one. 'top1' decides which model is the best.
+    accum_steps: parts in which a batch goes through the network. clip_grad: largest norm of the gradient (None: any).
+    skip_nonfinite: steps with a non-finite loss or gradient that are left out before the run stops.
     """
 
-    def __init__(self, model, net, optimizer, schedule, precision, device, log, seed=0, print_freq=5, keep=3, frozen=()):
-        self.model, self.net = model, net
+    def __init__(self, model, net, compute_loss, optimizer, schedule, precision, device, log, saver, seed=0, print_freq=5,
+                 frozen=(), accum_steps=1, clip_grad=None, skip_nonfinite=0):
+        self.model, self.net, self.compute_loss = model, net, compute_loss
+        self.network = distributed.wrap(model, device)
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
-        self.device, self.log = device, log
-        self.seed, self.print_freq, self.keep, self.frozen = seed, print_freq, keep, frozen
+        self.device, self.log, self.saver = device, log, saver
+        self.seed, self.print_freq, self.frozen = seed, print_freq, frozen
+        self.accum_steps, self.clip_grad, self.skip_nonfinite = accum_steps, clip_grad, skip_nonfinite
         self.epoch = self.step = self.iteration = 0
         self.best_acc = 0.
-        self.replaced = 0  # samples whose frames could not be read, in this epoch
+        self.replaced = 0  # samples of this epoch whose frames could not be read
+        self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
+        self.finite = FiniteCheck()
+        self.signals = StopSignals()
 
-    def train_epoch(self, batches, compute_loss):
-        """Trains to the end of the epoch; returns its sample-weighted averages."""
+    # ---- epochs
+
+    def fit(self, train_batches, val_batches, epochs):
+        """Trains up to epoch number `epochs`; validates and saves after each."""
+        while self.epoch < epochs:
+            self.train_epoch(train_batches, epochs)
+            stats = self.evaluate(val_batches, epochs)
+            self.finish_epoch(stats)
+        self.log.end('finished')
+        say(f'finished {epochs} epochs; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')
+
+    def train_epoch(self, batches, epochs):
+        """Trains from the current step to the end of the epoch."""
         self.model.train()
         for part in self.frozen:
             part.eval()
         batches.loader.sampler.set_position(self.epoch, self.step)
         window, window_speed, epoch_speed = Averages(), Throughput(), Throughput()
-        bar = progress_bar(batches, f'epoch {self.epoch + 1}', total=len(batches), initial=self.step)
-        for batch in bar:
-            if self.iteration == 0:
-                self.log.write_frames('train', 0, batch.block)
-            values = self.train_step(batch, compute_loss)
-            clips = len(batch.block)
+        for batch in progress_bar(batches, f'epoch {self.epoch + 1}/{epochs}', total=len(batches), initial=self.step):
+            distributed.doing(f'training, epoch {self.epoch + 1}, step {self.step + 1}')
+            if self.epoch == 0:
+                self.log.write_frames_once('train', batch.block)
+            values = self.train_step(batch)
             self.count_replaced(batch.broken)
             for averages in (window, self.averages):
-                averages.add(clips, values)
+                averages.add(len(batch.block), values)
             for speed in (window_speed, epoch_speed):
-                speed.add(clips, batch.wait_seconds)
+                speed.add(len(batch.block), batch.wait_seconds)
             if self.step % self.print_freq == 0:
-                self.log.write('step', self.iteration, {**window.read(), **window_speed.read(), 'lr': self.learning_rate()},
-                               epoch=self.epoch + 1, step=f'{self.step}/{len(batches)}')
+                self.log.write('step', self.iteration, {**window.read(), **window_speed.read(), **self.gauges()},
+                               epoch=f'{self.epoch + 1}/{epochs}', step=f'{self.step}/{len(batches)}')
                 window = Averages()
-        stats = {**self.averages.read(), **epoch_speed.read(), 'lr': self.learning_rate(), 'replaced': self.replaced}
-        self.log.write('train', self.iteration, stats, epoch=self.epoch + 1)
-        return stats
+            self.after_step(batches.loader.dataset)
+            distributed.doing('waiting for data')
+        self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
+                                                 'replaced': self.replaced, 'skipped': self.skipped},
+                       epoch=f'{self.epoch + 1}/{epochs}')
 
-    def train_step(self, batch, compute_loss):
-        """One optimiser step; returns the batch's statistics, still on the device."""
-        torch.manual_seed(step_seed(self.seed, self.iteration))
-        with self.precision.autocast():
-            loss, values = compute_loss(self.model, batch)
-        scaler = self.precision.scaler
+    def train_step(self, batch):
+        """One optimiser step; returns {name: mean over the batch}, still on the device."""
+        torch.manual_seed(step_seed(self.seed, self.iteration, distributed.rank()))
         self.optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.step(self.optimizer)
+        scaler = self.precision.scaler
+        sums = {}
+        parts = list(zip(batch.block.chunk(self.accum_steps), batch.label.chunk(self.accum_steps)))
+        for i, (block, label) in enumerate(parts):
+            with contextlib.nullcontext() if i == len(parts) - 1 else distributed.no_gradient_exchange(self.network):
+                with self.precision.autocast():
+                    loss, values = self.compute_loss(self.network, block, label)
+                scaler.scale(loss / len(parts)).backward()
+            for name, value in {'loss': loss, **values}.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+        scaler.unscale_(self.optimizer)
+        sums['grad_norm'] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad or float('inf'))
+        scaler.step(self.optimizer)  # leaves the weights alone where a gradient isn't finite
         scaler.update()
+        # fp16's scaler meets infinite gradients while it looks for its scale: only the loss tells there
+        watched = sums['loss'] if self.precision.name == 'fp16' else sums['loss'] + sums['grad_norm']
+        self.finite.watch(watched, batch.index, f'epoch {self.epoch + 1}, step {self.step + 1}, lr {self.learning_rate():g}')
         self.step += 1
         self.iteration += 1
-        return {'loss': loss.detach(), **values}
+        return sums
 
-    @torch.no_grad()
-    def evaluate(self, batches, compute_loss):
-        """Sample-weighted averages over a validation set: the same clips every time."""
+    def after_step(self, dataset):
+        """What all processes do together after a step: notice a non-finite one, stop on a signal, save when it is time."""
+        signum, bad, due = distributed.any_process(
+            [self.signals.received, int(self.finite.bad_step is not None), int(self.saver.is_due())])
+        if bad:
+            self.skip_or_stop(dataset)
+        if signum:
+            self.stop(signum)
+        if due:
+            self.save_last()
+
+    def skip_or_stop(self, dataset):
+        self.skipped += 1
+        place, index = self.finite.bad_step or ('', [])
+        places = distributed.lists_of_all([place] if place else [])
+        paths = distributed.lists_of_all([dataset.videos.path(i) for i in index])
+        message = f'non-finite loss or gradient at {places[0]}; the weights were left as they were. Clips: {", ".join(paths)}'
+        if self.skipped > self.skip_nonfinite:
+            path = self.save_last()
+            self.log.end(f'non-finite loss at {places[0]}')
+            raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps with '
+                            f'--skip_nonfinite (now {self.skip_nonfinite})')
+        say(f'warning: {message}')
+
+    def evaluate(self, batches, epochs):
+        """Sample-weighted averages over the validation set: the same clips every time."""
         self.model.eval()
-        batches.loader.sampler.set_position(0, 0)
+        distributed.copy_buffers_from_main(self.model)
+        batches.loader.sampler.set_position(0)
         averages = Averages()
-        for batch in progress_bar(batches, f'validation {self.epoch + 1}', total=len(batches)):
-            with self.precision.autocast():
-                loss, values = compute_loss(self.model, batch)
-            averages.add(len(batch.block), {'loss': loss, **values})
-            self.count_replaced(batch.broken)
-            if self.epoch == 0 and averages.weight == len(batch.block):
-                self.log.write_frames('val', 0, batch.block)
+        with torch.no_grad():
+            for batch in progress_bar(batches, f'validation {self.epoch + 1}/{epochs}', total=len(batches)):
+                distributed.doing(f'validating, epoch {self.epoch + 1}')
+                with self.precision.autocast():
+                    loss, values = self.compute_loss(self.model, batch.block, batch.label)
+                averages.add(len(batch.block), {'loss': loss, **values})
+                self.count_replaced(batch.broken)
+                if self.epoch == 0:
+                    self.log.write_frames_once('val', batch.block)
+                signum, = distributed.any_process([self.signals.received])
+                if signum:
+                    self.stop(signum)
         stats = averages.read()
-        self.log.write('val', self.iteration, stats, epoch=self.epoch + 1)
+        self.log.write('val', self.iteration, stats, epoch=f'{self.epoch + 1}/{epochs}')
         return stats
 
-    def finish_epoch(self, accuracy):
-        """Moves to the next epoch, steps the schedule and saves; `accuracy` decides whether this is the best model."""
-        self.schedule.step()
+    def finish_epoch(self, stats):
+        """Moves to the next epoch, steps the schedule and saves."""
+        step_schedule(self.schedule, stats['loss'])
         self.epoch += 1
         self.step = self.replaced = 0
         self.averages = Averages()
-        best = accuracy > self.best_acc or self.epoch == 1
+        best = stats['top1'] > self.best_acc or self.epoch == 1
         if best:
-            self.best_acc = accuracy
-        self.save(f'epoch{self.epoch}.pth.tar')
-        if best:
-            self.save(f'model_best_epoch{self.epoch}.pth.tar')
-        self.remove_old()
+            self.best_acc = stats['top1']
+        self.saver.save_epoch(self.checkpoint(), self.epoch, best)
 
     def count_replaced(self, broken):
         for message in broken:
-            if self.replaced < 10:
+            if self.replaced < SHOWN_REPLACEMENTS:
                 say(f'warning: replaced a sample: {message}')
             self.replaced += 1
+
+    def gauges(self):
+        return {'lr': self.learning_rate(), 'memory_gb': memory_gb(self.device)}
 
     def learning_rate(self):
         """Of the parameter group with the highest rate."""
         return max(group['lr'] for group in self.optimizer.param_groups)
 
-    # ---- checkpoints
+    # ---- stopping and going on
+
+    def stop(self, signum):
+        """Saves and ends the run, as a signal asked."""
+        path = self.save_last()
+        name = signal.Signals(signum).name
+        self.log.end(f'stopped by {name}')
+        raise Stopped(signum, f'stopped by {name} in epoch {self.epoch + 1} after step {self.step}; saved {path}. '
+                              'Go on with the same command and --resume auto')
+
+    def save_last(self):
+        return self.saver.save_last(self.checkpoint())
 
     def checkpoint(self):
+        """All that a resumed run needs; every process of a group calls this together."""
         return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.net,
                 'best_acc': self.best_acc, 'state_dict': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
                 'schedule': self.schedule.state_dict(), 'scaler': self.precision.scaler.state_dict(),
-                'averages': self.averages.state_dict(), 'replaced': self.replaced}
-
-    def save(self, name):
-        write_checkpoint(self.checkpoint(), self.log.folder / 'model' / name)
-
-    def remove_old(self):
-        """Keeps the newest `keep` epochs and the best model."""
-        for pattern, kept in (('epoch*.pth.tar', self.keep), ('model_best_epoch*.pth.tar', 1)):
-            files = sorted((self.log.folder / 'model').glob(pattern), key=epoch_of)
-            for file in files[:-kept]:
-                file.unlink()
+                'averages': self.averages.state_dict(), 'replaced': self.replaced, 'skipped': self.skipped,
+                'log_size': self.log.size()}
 
     def resume(self, checkpoint, path, reset_lr=None):
         """Goes on from a checkpoint of this project; `reset_lr` replaces its learning rate. UserError if it isn't one."""
-        lacking = {'schedule', 'scaler', 'step', 'averages'} - checkpoint.keys()
+        lacking = {'schedule', 'scaler', 'step', 'averages', 'log_size'} - checkpoint.keys()
         if lacking:
             raise UserError(f'--resume {path}: it has no {", ".join(sorted(lacking))}: only runs of this project can be resumed; '
                             'give it to --pretrain to start from its weights')
@@ -156,31 +210,20 @@ class TrainingRun:
         try:
             self.optimizer.load_state_dict(checkpoint['optimizer'])
         except ValueError as error:
-            raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the same --train_what') from error
+            raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the flags of the first run, '
+                            'which args.json beside it lists') from error
         self.schedule.load_state_dict(checkpoint['schedule'])
         self.precision.scaler.load_state_dict(checkpoint['scaler'])
         self.averages.load_state_dict(checkpoint['averages'], self.device)
-        for name in ('epoch', 'step', 'iteration', 'best_acc', 'replaced'):
+        for name in ('epoch', 'step', 'iteration', 'best_acc', 'replaced', 'skipped'):
             setattr(self, name, checkpoint[name])
+        self.log.rewind(checkpoint['log_size'], self.iteration)
         if reset_lr is not None:
             set_learning_rate(self.optimizer, self.schedule, reset_lr)
-        say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step}, best accuracy {self.best_acc:.4f}, '
+        say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '
             f'learning rate {self.learning_rate():g}')
 
 
-def step_seed(seed, iteration):
-    return int(np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def epoch_of(path):
-    """'…/epoch12.pth.tar' -> 12"""
-    return int(path.name.split('epoch')[-1].split('.')[0])
-
-
-def set_learning_rate(optimizer, schedule, lr):
-    """Scales every group's rate so that the highest initial rate is `lr`; the schedule goes on from there."""
-    factor = lr / max(schedule.base_lrs)
-    schedule.base_lrs = [base * factor for base in schedule.base_lrs]
-    for group in optimizer.param_groups:
-        group['initial_lr'] *= factor
-        group['lr'] *= factor
+def step_seed(seed, iteration, rank):
+    """Seed of everything random in a step, dropout above all."""
+    return int(np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,27 @@
+"""Signals that ask a run to stop: it finishes its step, saves and says how to go on."""
+import signal
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved. `signum` decides the exit status, 128 + signum."""
+
+    def __init__(self, signum, message):
+        super().__init__(message)
+        self.signum = signum
+
+
+class StopSignals:
+    """Remembers the first SIGTERM, SIGUSR1 or Ctrl-C in `received` (0: none); a second Ctrl-C quits at once."""
+
+    def __init__(self):
+        self.received = 0
+        for signum in SIGNALS:
+            signal.signal(signum, self._receive)
+
+    def _receive(self, signum, frame):
+        if self.received and signum == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            raise KeyboardInterrupt
+        self.received = self.received or signum

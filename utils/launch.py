@@ -1,0 +1,120 @@
+"""Starts a run: in this process, in the group that torchrun made, or in one process for each GPU asked for."""
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import torch
+import torch.multiprocessing as multiprocessing
+
+from utils import distributed
+from utils.device import count_processes
+from utils.errors import UserError
+from utils.interruption import SIGNALS, Stopped
+
+GRACE_SECONDS = 20  # for the others to end after one process has failed
+
+
+def launch(main, args):
+    """Calls `main(args)` in as many processes as `--gpu` and `--num_procs` ask for, and ends with its exit status.
+
+    A UserError is printed as `error: …`, status 2. A run stopped by a signal ends with status 128 + its number.
+    """
+    try:
+        count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
+        status, message, _ = run_one(main, args) if count == 1 else run_group(main, args, count)
+    except UserError as error:
+        status, message = 2, f'error: {error}'
+    if message:
+        print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def run_one(main, args):
+    """Runs `main(args)` in this process, in its group if it has one.
+
+    Returns (exit status, what to say, whether it is only that another process of the group is gone).
+    """
+    try:
+        with distributed.group(args.timeout):
+            main(args)
+    except Stopped as stopped:
+        return 128 + stopped.signum, str(stopped), False
+    except UserError as error:
+        return 2, f'error: {error}', isinstance(error, distributed.LostContact)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT, 'interrupted', False
+    return 0, '', False
+
+
+def run_group(main, args, count):
+    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. Returns as `run_one`, for them all."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context('spawn')
+    outcomes = context.SimpleQueue()
+    processes = [context.Process(target=child, args=(main, args, number, count, port, os.getpid(), outcomes))
+                 for number in range(count)]
+    asked = []
+
+    def forward(signum, frame):
+        asked.append(signum)
+        for process in processes:
+            if process.is_alive():
+                os.kill(process.pid, signum)
+
+    for process in processes:
+        process.start()
+    for signum in SIGNALS:
+        signal.signal(signum, forward)
+    while all(process.exitcode in (None, 0) for process in processes) and any(process.is_alive() for process in processes):
+        time.sleep(0.1)
+    killed = [(number, -process.exitcode) for number, process in enumerate(processes) if (process.exitcode or 0) < 0]
+    end(processes)
+
+    said = []
+    while not outcomes.empty():
+        said.append(outcomes.get())
+    if killed and not asked:
+        number, signum = killed[0]
+        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name} (the system does '
+                              'that when memory runs out); the others were ended. Go on with the same command and '
+                              '--resume auto'), False
+    # Who only lost contact knows least: the process that failed first says why.
+    outcome = min(said, key=lambda outcome: outcome[2], default=(0, '', False))
+    crashed = next((process.exitcode for process in processes if process.exitcode), 0)
+    return outcome if outcome[0] else (abs(crashed), '', False)
+
+
+def end(processes):
+    """Waits a little for the processes, which notice by themselves that one is gone, then kills what is left."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in processes:
+        process.join(max(0., deadline - time.monotonic()))
+    for process in processes:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def child(main, args, number, count, port, parent, outcomes):
+    """One process of a group started by `run_group`."""
+    os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
+                      MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
+    threading.Thread(target=follow, args=(parent,), daemon=True).start()
+    outcome = run_one(main, args)
+    if outcome[0]:
+        outcomes.put(outcome)
+    sys.exit(outcome[0])
+
+
+def follow(parent):
+    """Ends this process when the parent has been killed: nothing may go on writing to its run folder."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

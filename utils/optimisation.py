@@ -1,0 +1,58 @@
+"""Optimisers and learning rate schedules by name."""
+import math
+
+import torch
+
+OPTIMIZERS = ('adam', 'adamw', 'sgd')
+SCHEDULES = ('constant', 'step', 'cosine', 'plateau')
+SGD_MOMENTUM = 0.9
+PLATEAU_PATIENCE = 10  # epochs without a better validation loss before the rate drops
+
+
+def make_optimizer(name, groups, lr, wd, device):
+    """torch's optimiser `name` over parameter `groups`; one fused kernel a step on CUDA."""
+    fused = device.type == 'cuda'
+    if name == 'sgd':
+        return torch.optim.SGD(groups, lr=lr, momentum=SGD_MOMENTUM, weight_decay=wd, fused=fused)
+    kind = torch.optim.AdamW if name == 'adamw' else torch.optim.Adam
+    return kind(groups, lr=lr, weight_decay=wd, fused=fused)
+
+
+def make_schedule(name, optimizer, epochs, milestones=(), gamma=0.1, warmup_epochs=0):
+    """The schedule `name`, to be stepped by `step_schedule` after every epoch.
+
+    constant; step: × `gamma` after each epoch in `milestones`; cosine: to zero over `epochs`; plateau: × `gamma` when the
+    validation loss has not fallen for ten epochs. The first `warmup_epochs` rise linearly (not for plateau).
+    """
+    if name == 'plateau':
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=gamma, patience=PLATEAU_PATIENCE)
+
+    def factor(epoch):
+        if epoch < warmup_epochs:
+            return (epoch + 1) / (warmup_epochs + 1)
+        if name == 'step':
+            return gamma ** sum(epoch >= milestone for milestone in milestones)
+        if name == 'cosine':
+            return 0.5 * (1 + math.cos(math.pi * (epoch - warmup_epochs) / max(1, epochs - warmup_epochs)))
+        return 1.
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def step_schedule(schedule, validation_loss):
+    if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        schedule.step(validation_loss)
+    else:
+        schedule.step()
+
+
+def set_learning_rate(optimizer, schedule, lr):
+    """Scales every group's rate so that the highest initial rate is `lr`; the schedule goes on from there."""
+    initial = [group.get('initial_lr', group['lr']) for group in optimizer.param_groups]
+    factor = lr / max(initial)
+    for group, rate in zip(optimizer.param_groups, initial):
+        group['lr'] *= factor
+        if 'initial_lr' in group:
+            group['initial_lr'] = rate * factor
+    if hasattr(schedule, 'base_lrs'):
+        schedule.base_lrs = [base * factor for base in schedule.base_lrs]

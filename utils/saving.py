@@ -1,0 +1,73 @@
+"""Which checkpoints a run folder holds: the last epochs, the best model, and the place where a run was stopped."""
+import time
+from pathlib import Path
+
+from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.distributed import is_main
+from utils.errors import UserError
+from utils.logs import say
+
+LAST = 'last.pth.tar'  # in the middle of an epoch
+
+
+class Saver:
+    """Writes a run's checkpoints from the group's first process; every process calls the same methods.
+
+    keep: newest epochs kept besides the best. minutes: time between saves in the middle of an epoch (0: none).
+    """
+
+    def __init__(self, folder, keep=3, minutes=10.):
+        self.folder = Path(folder) / 'model'
+        self.keep, self.seconds = keep, minutes * 60
+        self.saved_at = time.monotonic()
+        if is_main():
+            for left_behind in self.folder.glob('*.tmp'):  # by a run that was killed while it saved
+                left_behind.unlink()
+
+    def is_due(self):
+        return 0 < self.seconds <= time.monotonic() - self.saved_at
+
+    def save_last(self, checkpoint):
+        """Saves the place in the middle of an epoch; returns the path."""
+        if is_main():
+            write_checkpoint(checkpoint, self.folder / LAST)
+        self.saved_at = time.monotonic()
+        return self.folder / LAST
+
+    def save_epoch(self, checkpoint, epoch, best):
+        """Saves after `epoch` epochs, and as the best model so far if it is; removes what is no longer kept."""
+        self.saved_at = time.monotonic()
+        if not is_main():
+            return
+        if best:  # first: a run killed between the two goes on before this epoch and comes by here again
+            write_checkpoint(checkpoint, self.folder / f'model_best_epoch{epoch}.pth.tar')
+        write_checkpoint(checkpoint, self.folder / f'epoch{epoch}.pth.tar')
+        for old in self.epochs()[:-self.keep] + self.bests()[:-1]:
+            old.unlink()
+        (self.folder / LAST).unlink(missing_ok=True)
+
+    def epochs(self):
+        return sorted(self.folder.glob('epoch*.pth.tar'), key=epoch_of)
+
+    def bests(self):
+        return sorted(self.folder.glob('model_best_epoch*.pth.tar'), key=epoch_of)
+
+    def best(self):
+        """Path of the best model, or None before the first epoch has ended."""
+        return self.bests()[-1] if self.bests() else None
+
+
+def epoch_of(path):
+    """'…/epoch12.pth.tar' -> 12"""
+    return int(path.name.split('epoch')[-1].split('.')[0])
+
+
+def newest_checkpoint(folder):
+    """(path, checkpoint) of the newest readable one of a run folder, or (None, None). Says which could not be read."""
+    files = [file for pattern in ('epoch*.pth.tar', LAST) for file in (Path(folder) / 'model').glob(pattern)]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
+        try:
+            return file, read_checkpoint(file)
+        except UserError as error:
+            say(f'warning: {error}; trying the one before')
+    return None, None

@@ -1,0 +1,82 @@
+"""What both scripts do between their flags and the training loop. Besides the scripts, only this file sees `args`."""
+from pathlib import Path
+
+import torch
+
+from utils import distributed
+from utils.arguments import default_workers
+from utils.checkpoint import read_checkpoint
+from utils.dataset import ClipDataset
+from utils.device import Precision
+from utils.loader import DevicePrefetcher, clip_loader
+from utils.logs import open_log
+from utils.optimisation import make_optimizer, make_schedule
+from utils.run_folder import create_run_folder, run_folder_of, save_arguments
+from utils.saving import Saver, newest_checkpoint
+from utils.splits import train_and_validation, usable
+from utils.training import TrainingRun
+
+
+def seed_weights(seed):
+    """Initial weights are drawn after this: the same in every process."""
+    torch.manual_seed(seed)
+
+
+def open_run_folder(args, experiment):
+    """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder."""
+    if args.resume == 'auto':
+        folder = Path(args.log_dir) / f'log_{args.prefix}' / experiment
+        path = distributed.from_main(newest_checkpoint(folder)[0] if distributed.is_main() else None)
+        if path is None and distributed.is_main():
+            create_run_folder(args.log_dir, args.prefix, experiment, exist_ok=True)
+    elif args.resume:
+        folder, path = run_folder_of(args.resume), Path(args.resume)
+    else:
+        path = None
+        folder = create_run_folder(args.log_dir, args.prefix, experiment) if distributed.is_main() else None
+        folder = distributed.from_main(folder)
+    return folder, path
+
+
+def clip_datasets(args, split, train_augmentation, labels_of=None):
+    """(training, validation) ClipDatasets of the flags. labels_of: VideoList -> labels, None for unlabelled clips."""
+    videos = train_and_validation(args.csv_root, args.dataset, split, args.img_dim, args.frame_root, args.val_on,
+                                  args.val_fraction, args.seed)
+    datasets = []
+    for part, purpose, augmentation in zip(videos, ('training', 'validation'),
+                                           (train_augmentation, {'crop': 'centre', 'flip': 0})):
+        part = usable(part, args.num_seq * args.seq_len * args.ds, args.short_videos, purpose)
+        print(f'{purpose}: {len(part)} videos')
+        datasets.append(ClipDataset(part, args.num_seq, args.seq_len, args.ds, img_dim=args.img_dim, seed=args.seed,
+                                    labels=labels_of(part) if labels_of else None, **augmentation))
+    return datasets
+
+
+def batches_of(args, dataset, device, drop_last):
+    """Shuffled batches of a ClipDataset on the device: this process's share."""
+    workers = default_workers() if args.num_workers is None else args.num_workers
+    loader = clip_loader(dataset, args.batch_size, workers, shuffle=True, seed=args.seed, drop_last=drop_last,
+                         rank=distributed.rank(), world=distributed.world(), timeout=args.timeout)
+    return DevicePrefetcher(loader, device, args.num_seq, compiled=args.compile)
+
+
+def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed):
+    """The TrainingRun of the flags, at its beginning or where the checkpoint `resumed` was saved."""
+    if args.sync_bn:
+        distributed.synchronise_batch_norm(model)
+    model.backbone.grad_checkpoint = args.grad_checkpoint
+    if args.compile:
+        model.backbone.compile(dynamic=False)
+    optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd, device)
+    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma, args.warmup_epochs)
+    run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device, open_log(folder),
+                      Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.accum_steps,
+                      args.clip_grad, args.skip_nonfinite)
+    if distributed.is_main():
+        save_arguments(folder, args)
+    if resumed:
+        run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
+    if args.start_epoch is not None:
+        run.epoch = args.start_epoch
+    print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), run folder {folder}')
+    return run
