@@ -33,6 +33,7 @@ SHORT_SIDE = {'k400': 150}
 DEFAULT_SHORT_SIDE = 240
 WORK_FOLDER = '.extracting'
 LISTED_FAILURES = 20
+IDLE_SECONDS = 20
 
 
 def parse_args(argv=None):
@@ -218,6 +219,7 @@ def run_tasks(tasks, jobs):
     were being worked on then run again one by one, and the one that kills its worker again has failed.
     """
     waiting = {task['name']: task for task in tasks}
+    fruitless = 0
     while waiting:
         before = len(waiting)
         try:
@@ -227,13 +229,17 @@ def run_tasks(tasks, jobs):
         except BrokenProcessPool:
             for task in [task for task in waiting.values() if os.path.exists(task['work'])]:
                 del waiting[task['name']]
+                shutil.rmtree(task['work'])
                 yield run_alone(task)
-            if len(waiting) == before:
+            fruitless = fruitless + 1 if len(waiting) == before else 0
+            if fruitless == 3:
                 raise UserError('the worker processes die at once; is there enough memory for this many --jobs?')
 
 
 def run_parallel(tasks, jobs):
-    return Parallel(n_jobs=jobs, return_as='generator_unordered', batch_size=1)(delayed(extract)(**t) for t in tasks)
+    """Yields the rows of the tasks; the workers of a run that was killed end by themselves after IDLE_SECONDS."""
+    workers = Parallel(n_jobs=jobs, return_as='generator_unordered', batch_size=1, idle_worker_timeout=IDLE_SECONDS)
+    return workers(delayed(extract)(**task) for task in tasks)
 
 
 def run_alone(task):

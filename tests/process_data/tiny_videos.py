@@ -21,8 +21,9 @@ def command(script, *flags):
 
 
 def extract(video_root, frame_root, *flags, **options):
+    """Extracts a tree of {class}/{video} in one process, unless a flag says otherwise."""
     return run('extract_frames', '--dataset', 'folder', '--video_root', video_root, '--frame_root', frame_root,
-               '--jobs', 2, *flags, **options)
+               '--jobs', 1, *flags, **options)
 
 
 def make_frames(n_frames, width, height, seed=0):

@@ -1,0 +1,301 @@
+"""From frames to csv lists for each kind of data set, checking them, packing the frames."""
+import csv
+import os
+import shutil
+import zipfile
+
+import pytest
+
+from process_data.write_csv import random_split
+from tests.process_data.tiny_videos import cut, extract, run, tree_bytes, write_video
+
+
+def rows_of(path):
+    with open(path, newline='') as file:
+        return [(os.path.join(*row[0].split('/')[-2:]), int(row[1])) for row in csv.reader(file)]
+
+
+def one_error_line(done):
+    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+    return done.stderr
+
+
+def make_frames(root, videos):
+    """Frame folders with empty frames: {folder: number of frames}; enough for lists, which never decode."""
+    for folder, n_frames in videos.items():
+        os.makedirs(root / folder)
+        for i in range(1, n_frames + 1):
+            (root / folder / f'image_{i:05d}.jpg').touch()
+
+
+# ---- UCF101
+
+@pytest.fixture
+def ucf(tmp_path):
+    make_frames(tmp_path / 'frames', {f'{c}/v_{c}_g{g:02d}_c01': 3 + g for c in ('Archery', 'Surfing') for g in (1, 2, 3)})
+    splits = tmp_path / 'splits'
+    splits.mkdir()
+    (splits / 'classInd.txt').write_bytes(b'1 Archery\r\n2 Surfing\r\n')
+    for k in (1, 2, 3):
+        train = [f'{c}/v_{c}_g{g:02d}_c01.avi {i}' for i, c in enumerate(('Archery', 'Surfing'), 1)
+                 for g in (1, 2, 3) if g != k]
+        (splits / f'trainlist{k:02d}.txt').write_bytes('\r\n'.join(train + ['', '']).encode())
+        (splits / f'testlist{k:02d}.txt').write_bytes(
+            f'Archery/v_Archery_g{k:02d}_c01.avi\r\nSurfing/v_Surfing_g{k:02d}_c01.avi\r\n'.encode())
+    return tmp_path
+
+
+def write_ucf(root, *flags):
+    return run('write_csv', '--dataset', 'ucf101', '--frame_root', root / 'frames', '--split_root', root / 'splits',
+               '--csv_root', root / 'csv', *flags)
+
+
+def test_ucf101_lists_from_crlf_files(ucf):
+    done = write_ucf(ucf)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count('warning') == 1 and 'warning: 2 classes, not 101' in done.stderr
+    assert sorted(os.listdir(ucf / 'csv/ucf101')) == ['classInd.txt'] + sorted(
+        f'{half}_split{k:02d}.csv' for half in ('train', 'test') for k in (1, 2, 3))
+    assert (ucf / 'csv/ucf101/classInd.txt').read_text() == '1 Archery\n2 Surfing\n'
+    assert rows_of(ucf / 'csv/ucf101/test_split02.csv') == [('Archery/v_Archery_g02_c01', 5), ('Surfing/v_Surfing_g02_c01', 5)]
+    path, n_frames = (ucf / 'csv/ucf101/train_split01.csv').read_text().splitlines()[0].rsplit(',', 1)
+    assert path == str(ucf / 'frames/Archery/v_Archery_g02_c01') and n_frames == '5'
+
+
+def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
+    (ucf / 'splits/trainlist01.txt').write_text('Archery/v_Archery_g02_c01.avi\nSurfing/v_Surfing_g09_c01.avi 2\n')
+    os.remove(ucf / 'splits/classInd.txt')
+    done = write_ucf(ucf)
+    assert done.returncode == 0
+    assert rows_of(ucf / 'csv/ucf101/train_split01.csv') == [('Archery/v_Archery_g02_c01', 5)]
+    assert 'train_split01.csv: 1 videos, 1 missing' in done.stdout
+    assert 'missing: Surfing/v_Surfing_g09_c01' in done.stdout
+    assert (ucf / 'csv/ucf101/classInd.txt').read_text() == '1 Archery\n2 Surfing\n'
+
+
+@pytest.mark.parametrize('break_it, message', [
+    (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
+    (lambda r: shutil.rmtree(r / 'splits'), 'no such folder'),
+    (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'no split file'),
+    (lambda r: shutil.rmtree(r / 'frames'), 'no such folder'),
+    (lambda r: [shutil.rmtree(p) for p in (r / 'frames').iterdir()], 'no frame folder'),
+    (lambda r: [p.rename(str(p) + '_') for p in (r / 'frames').glob('*/*g01*')], 'of the 2 videos of test_split01'),
+    (lambda r: (r / 'csv').write_text(''), 'cannot write it')])
+def test_ucf101_mistakes_are_one_line(ucf, break_it, message):
+    break_it(ucf)
+    assert message in [line for line in one_error_line_after_warning(write_ucf(ucf))][-1]
+
+
+def one_error_line_after_warning(done):
+    lines = [line for line in done.stderr.replace('\r', '\n').split('\n')
+             if line and not line.startswith('warning') and 'counting' not in line]
+    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith('error: '), done.stderr
+    return lines
+
+
+def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
+    (ucf / 'frames/extract_report.csv').write_text(
+        'video,frames,announced,width,height,fps,seconds,status,reason\n'
+        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # a torn last row
+    assert write_ucf(ucf).returncode == 0
+    assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 77)
+    assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
+
+
+# ---- HMDB51
+
+def test_hmdb51_lists(tmp_path):
+    names = {'brush_hair': ['Aussie #1 (a)_b_f_nm_np1_ba_goo_0', 'two', 'three'], 'wave': ['one', 'two', 'three']}
+    make_frames(tmp_path / 'frames', {f'{c}/{name}': 4 for c in names for name in names[c]})
+    (tmp_path / 'splits').mkdir()
+    for k in (1, 2, 3):
+        for c in names:
+            lines = [f'{name}.avi {flag} ' for name, flag in zip(names[c], '120')]
+            (tmp_path / f'splits/{c}_test_split{k}.txt').write_bytes('\r\n'.join(lines + ['no_label.avi']).encode())
+    done = run('write_csv', '--dataset', 'hmdb51', '--frame_root', tmp_path / 'frames', '--split_root',
+               tmp_path / 'splits', '--csv_root', tmp_path, '--relative')
+    assert done.returncode == 0, done.stderr
+    assert 'warning: 2 classes, not 51' in done.stderr and 'wave_test_split2.txt:4' in done.stderr
+    assert (tmp_path / 'hmdb51/train_split03.csv').read_text() == 'brush_hair/Aussie #1 (a)_b_f_nm_np1_ba_goo_0,4\nwave/one,4\n'
+    assert (tmp_path / 'hmdb51/test_split03.csv').read_text() == 'brush_hair/two,4\nwave/two,4\n'
+    assert (tmp_path / 'hmdb51/classInd.txt').read_text() == '1 brush_hair\n2 wave\n'
+
+
+# ---- Kinetics
+
+HEADER = 'label,youtube_id,time_start,time_end,split\n'
+
+
+def write_k400(root, *flags):
+    return run('write_csv', '--dataset', 'k400', '--frame_root', root / 'frames', '--annotations', root / 'train.csv',
+               root / 'val.csv', '--csv_root', root / 'csv', *flags)
+
+
+@pytest.fixture
+def k400(tmp_path):
+    make_frames(tmp_path / 'frames', {'train_256/abseiling/-aaaaaaaaaa_000003_000013': 3, 'train_256/air_drumming/bbbbbbbbbbb': 4,
+                                      'val_256/abseiling/ccccccccccc': 5, 'val_256/air_drumming/ddddddddddd_000100_000110': 6})
+    (tmp_path / 'train.csv').write_text(HEADER + 'abseiling,-aaaaaaaaaa,3,13,train\nair drumming,bbbbbbbbbbb,0,10,train\n'
+                                        'air drumming,missing____,1,11,train\n"yoga, hot",missing2___,1,11,train\n')
+    (tmp_path / 'val.csv').write_text('\ufeff' + HEADER + 'abseiling,ccccccccccc,5,15,validate\r\n'
+                                      'air drumming,ddddddddddd,100,110,val\r\nabseiling,eeeeeeeeeee,1,11,test\r\n')
+    return tmp_path
+
+
+def test_kinetics_lists_with_both_namings(k400):
+    done = write_k400(k400, '--relative', '--short_side', 256)
+    assert done.returncode == 0, done.stderr
+    out = k400 / 'csv/k400_256'
+    assert (out / 'train_split.csv').read_text() == (
+        'train_256/abseiling/-aaaaaaaaaa_000003_000013,3\ntrain_256/air_drumming/bbbbbbbbbbb,4\n')
+    assert (out / 'val_split.csv').read_text() == (
+        'val_256/abseiling/ccccccccccc,5\nval_256/air_drumming/ddddddddddd_000100_000110,6\n')
+    assert 'train_split.csv: 2 videos, 2 missing' in done.stdout
+    assert (out / 'classInd.txt').read_text() == '1,abseiling\n2,air_drumming\n3,yoga,_hot\n'
+
+
+def test_kinetics_label_folders_with_spaces(k400):
+    for half in ('train_256', 'val_256'):
+        os.rename(k400 / f'frames/{half}/air_drumming', k400 / f'frames/{half}/air drumming')
+    assert write_k400(k400).returncode == 0
+    out = k400 / 'csv/k400_150'
+    assert rows_of(out / 'train_split.csv')[1] == ('air drumming/bbbbbbbbbbb', 4)
+    assert '2,air drumming\n' in (out / 'classInd.txt').read_text()
+
+
+@pytest.mark.parametrize('break_it, message', [
+    (lambda r: (r / 'val.csv').unlink(), 'val.csv: cannot be read'),
+    (lambda r: (r / 'val.csv').write_text('id,label\n'), 'val.csv: its first line'),
+    (lambda r: (r / 'train.csv').write_text(HEADER + 'abseiling,a,x,13,train\n'), 'train.csv:2'),
+    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'rename them alike')])
+def test_kinetics_mistakes_are_one_line(k400, break_it, message):
+    break_it(k400)
+    assert message in one_error_line_after_warning(write_k400(k400))[0]
+
+
+# ---- A folder of one's own
+
+def test_random_split_is_stratified_seeded_and_keeps_groups_together():
+    frames = {f'{c}/v_g{i // 4:02d}_c{i % 4}': 9 for c in 'abc' for i in range(40)}
+    lists, class_names = random_split(frames, 0.25, r'_g(\d+)_', seed=3)
+    assert class_names == ['a', 'b', 'c']
+    train, test = lists['train_split01'], lists['test_split01']
+    assert sorted(train + test) == sorted(frames)
+    for c in 'abc':
+        assert 8 <= sum(name.startswith(c) for name in test) <= 12
+    assert not {name[:7] for name in train} & {name[:7] for name in test}
+    backwards = dict(reversed(frames.items()))
+    assert random_split(backwards, 0.25, r'_g(\d+)_', seed=3)[0] == lists
+    assert random_split(frames, 0.25, r'_g(\d+)_', seed=4)[0] != lists
+    by_video = random_split(frames, 0.25, None, seed=3)[0]['test_split01']
+    assert len(by_video) == 30 and len({name[:7] for name in by_video}) > 12
+
+
+@pytest.mark.parametrize('n_videos, n_test', [(1, 0), (2, 1), (3, 1), (8, 2)])
+def test_small_classes_train_first_then_test(n_videos, n_test):
+    lists, _ = random_split({f'c/{i}': 5 for i in range(n_videos)}, 0.25, None, seed=0)
+    assert len(lists['test_split01']) == n_test and len(lists['train_split01']) == n_videos - n_test
+
+
+def test_folder_from_videos_to_checked_lists(tmp_path):
+    for c in ('run', 'jump, high'):
+        for i in range(4):
+            write_video(tmp_path / f'videos/{c}/clip {i}.avi', n_frames=4)
+    cut(tmp_path / 'videos/run/clip 0.avi', 0.02)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames', '--allow_failures').returncode == 0
+    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path / 'csv',
+               '--name', 'mine')
+    assert done.returncode == 0, done.stderr
+    lists = [tmp_path / 'csv/mine' / name for name in ('train_split01.csv', 'test_split01.csv')]
+    assert sum(len(rows_of(path)) for path in lists) == 7
+    assert (tmp_path / 'csv/mine/classInd.txt').read_text() == '1 jump, high\n2 run\n'
+    assert run('check_frames', '--jobs', 1, '--csv', *lists, '--decode', 'all').returncode == 0
+
+
+def test_a_folder_without_classes_is_one_line(tmp_path):
+    make_frames(tmp_path / 'frames', {'video': 3})
+    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
+    assert 'class/video' in one_error_line_after_warning(done)[0]
+
+
+# ---- Checking
+
+@pytest.fixture(scope='module')
+def extracted(tmp_path_factory):
+    root = tmp_path_factory.mktemp('extracted')
+    for name in 'abcdef':
+        write_video(root / f'videos/class/{name}.avi', n_frames=6, seed=ord(name))
+    assert extract(root / 'videos', root / 'frames').returncode == 0
+    return root / 'frames'
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_check_finds_what_is_wrong_and_repairs_it(tmp_path, extracted, packed):
+    frames = tmp_path / 'frames'
+    shutil.copytree(extracted, frames)
+    os.remove(frames / 'class/b/image_00004.jpg')
+    cut(frames / 'class/c/image_00006.jpg', 0.5)
+    if packed:
+        assert run('pack_frames', '--jobs', 1, '--frame_root', frames, '--remove_loose').returncode == 0
+        assert not os.path.exists(frames / 'class/a')
+    (tmp_path / 'train_split01.csv').write_text('class/a,6\nclass/b,6\nclass/c,6\nclass/gone,6\nclass/d,5\nclass/a,6\n'
+                                                'no number\nclass/e,6\n')
+    (tmp_path / 'test_split01.csv').write_text('class/e,6\nclass/f,6\n')
+    lists = tmp_path / 'train_split01.csv', tmp_path / 'test_split01.csv'
+    done = run('check_frames', '--jobs', 1, '--csv', *lists, '--frame_root', frames, '--repair')
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    for line, finding in ((2, 'fewer frames than listed'), (3, 'unreadable frames'), (4, 'missing folder'),
+                          (5, 'more frames than listed'), (6, 'listed twice'), (7, 'bad row'), (8, 'in train and test')):
+        assert f'train_split01.csv:{line}: {finding}' in done.stdout
+    assert 'test_split01.csv:' not in done.stdout.replace('test_split01.repaired.csv:', '')
+    assert (tmp_path / 'train_split01.repaired.csv').read_text() == 'class/a,6\nclass/b,3\nclass/d,6\n'
+    assert (tmp_path / 'test_split01.repaired.csv').read_text() == 'class/e,6\nclass/f,6\n'
+    repaired = [tmp_path / (path.stem + '.repaired.csv') for path in lists]
+    assert run('check_frames', '--jobs', 1, '--csv', *repaired, '--frame_root', frames, '--decode', 'all').returncode == 0
+
+
+def test_check_of_a_list_that_is_not_there(tmp_path):
+    assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
+
+
+# ---- Packing
+
+def test_packed_frames_are_the_same_bytes_and_give_the_same_lists(tmp_path, extracted):
+    done = run('pack_frames', '--frame_root', extracted, '--packed_root', tmp_path / 'packed')
+    assert done.returncode == 0 and '36 frames in 6 zips' in done.stdout, done.stderr
+    for name in 'abcdef':
+        with zipfile.ZipFile(tmp_path / f'packed/class/{name}.zip') as packed:
+            assert all(entry.compress_type == zipfile.ZIP_STORED for entry in packed.infolist())
+            assert {entry: packed.read(entry) for entry in packed.namelist()} == tree_bytes(extracted / 'class' / name)
+    for name, root in (('loose', extracted), ('packed', tmp_path / 'packed')):
+        assert run('write_csv', '--dataset', 'folder', '--frame_root', root, '--csv_root', tmp_path / 'csv', '--name',
+                   name, '--relative').returncode == 0
+    assert tree_bytes(tmp_path / 'csv/loose') == tree_bytes(tmp_path / 'csv/packed')
+
+
+def test_packing_again_takes_up_a_killed_run_and_a_differing_zip_is_never_trusted(tmp_path, extracted):
+    frames = tmp_path / 'frames'
+    shutil.copytree(extracted, frames)
+    (frames / 'class/a.zip.part').write_bytes(b'half a zip')
+    assert run('pack_frames', '--frame_root', frames).returncode == 0
+    assert not os.path.exists(frames / 'class/a.zip.part')
+    os.remove(frames / 'class/b/image_00006.jpg')
+    done = run('pack_frames', '--frame_root', frames, '--remove_loose', '--jobs', 1)
+    assert done.returncode == 2 and 'b.zip: differs' in done.stderr
+    assert os.path.exists(frames / 'class/b')
+
+
+def test_an_extraction_skips_what_is_packed(tmp_path, extracted):
+    frames = tmp_path / 'frames'
+    shutil.copytree(extracted, frames)
+    assert run('pack_frames', '--jobs', 1, '--frame_root', frames, '--remove_loose').returncode == 0
+    before = tree_bytes(frames)
+    os.remove(frames / 'extract_report.csv')
+    done = extract(extracted.parent / 'videos', frames)
+    assert done.returncode == 0, done.stderr
+    assert tree_bytes(frames) == before
+
+
+def test_nothing_to_pack(tmp_path):
+    assert 'no loose frame folder' in one_error_line(run('pack_frames', '--frame_root', tmp_path))
