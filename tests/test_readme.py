@@ -94,6 +94,7 @@ def test_every_python_command_parses(readme):
     for folder, script, arguments in commands:
         module = module_of(folder, script)
         assert parses(module, arguments), f'{script} {shlex.join(arguments)}'
+        assert flags_in(' '.join(arguments)) <= flags_in(help_of(module)), f'{script}: no abbreviations'
 
 
 @pytest.mark.parametrize('readme', READMES, ids=str)
