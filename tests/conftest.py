@@ -1,4 +1,36 @@
-"""Settings for all tests."""
+"""Settings and data for all tests."""
+import signal
+
+import pytest
 import torch
 
+from tests import tiny
+
 torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers():
+    """A run in this process takes the signals that stop it; give them back."""
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture(scope='session')
+def csv_root(tmp_path_factory):
+    """Tiny ucf101, hmdb51, k400_150 and k400_256; not to be changed."""
+    return tiny.make_data_sets(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='session')
+def pretrained(csv_root, tmp_path_factory):
+    """The run folder of an epoch of pretraining on the tiny UCF101."""
+    return tiny.pretrain(csv_root, tmp_path_factory.mktemp('pretrained'))
+
+
+@pytest.fixture(scope='session')
+def classifier(csv_root, tmp_path_factory):
+    """The run folder of an epoch of training a classifier of 101 classes from scratch on the tiny UCF101."""
+    return tiny.classify(csv_root, tmp_path_factory.mktemp('classifier'), '--train_what', 'all')

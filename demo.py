@@ -1,0 +1,134 @@
+"""The whole job on a small data set made here: videos -> frames -> csv -> pretraining -> fine-tuning -> test.
+
+`make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table. The
+data set goes to process_data/data, everything else to --output, which is emptied first.
+"""
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent
+CLASSES = 8
+
+# Small enough for two CPU cores. No mirroring: classes differ by direction.
+BATCH_SIZE, NUM_SEQ, PRED_STEP, PLACES = 8, 6, 2, 4  # 48 px make a feature map of 2×2 places
+CLIP = {'dataset': 'demo', 'net': 'resnet18', 'img_dim': 48, 'num_seq': NUM_SEQ, 'ds': 1, 'batch_size': BATCH_SIZE, 'flip': 0}
+CHANCE = {'pretraining': 1 / (BATCH_SIZE * PRED_STEP * PLACES), 'classification': 1 / CLASSES}
+# what the runs are called, where their folders go (log_{prefix}), and their colours in the picture
+RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_random': 'tab:orange'}
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--output', default=str(ROOT / 'demo_output'),
+                        help='folder for runs and pictures, emptied first (default demo_output of this repository)')
+    parser.add_argument('--pretrain_epochs', default=20, type=int, help='epochs of pretraining (default 20)')
+    parser.add_argument('--finetune_epochs', default=10, type=int, help='epochs of each fine-tuning (default 10)')
+    return parser.parse_args(argv)
+
+
+def main(args):
+    started = time.monotonic()
+    output = Path(args.output)
+    shutil.rmtree(output, ignore_errors=True)
+
+    run('process_data/make_demo.py')
+    run('process_data/extract_frames.py', dataset='demo')
+    run('process_data/write_csv.py', dataset='demo')
+    run('process_data/check_frames.py', dataset='demo')
+
+    run('dpc/main.py', **CLIP, pred_step=PRED_STEP, epochs=args.pretrain_epochs, val_fraction=0.15, prefix='pretraining',
+        log_dir=output)
+    weights = {'finetune_pretrained': best_model(output, 'pretraining'), 'finetune_random': 'random'}
+    for name, pretrain in weights.items():
+        run('eval/test.py', **CLIP, train_what='all', pretrain=pretrain, epochs=args.finetune_epochs, prefix=name,
+            log_dir=output)
+        run('eval/test.py', **CLIP, test=best_model(output, name), prefix=f'test_{name}', log_dir=output)
+
+    draw_curves(output / 'curves.png', {name: read_log(run_folder(output, name)) for name in RUNS})
+    report(output, time.monotonic() - started)
+
+
+def run(script, **flags):
+    """Runs a script of this repository as a user would; ends the demo with its status if it fails."""
+    words = [script] + [word for name, value in flags.items() for word in (f'--{name}', str(value))]
+    print(f'\n$ python {shlex.join(words)}', flush=True)
+    status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    if status:
+        sys.exit(f'error: {script} ended with status {status}; its own message is above')
+
+
+def run_folder(output, name):
+    """The one run folder of the run called `name`."""
+    folder, = (output / f'log_{name}').iterdir()
+    return folder
+
+
+def best_model(output, name):
+    """The best checkpoint, by validation, of the run called `name`."""
+    checkpoint, = (run_folder(output, name) / 'model').glob('model_best_epoch*.pth.tar')
+    return checkpoint
+
+
+def read_log(folder):
+    """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
+    records = [json.loads(line) for line in open(folder / 'log.jsonl')]
+    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('epoch', 'loss', 'top1')}
+            for kind in ('train', 'val')}
+
+
+def draw_curves(path, logs):
+    """A picture of loss and top-1 by epoch: pretraining on the left, both fine-tunings on the right."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), layout='constrained', sharex='col')
+    for name, log in logs.items():
+        column = 0 if name == 'pretraining' else 1
+        for row, statistic in enumerate(('loss', 'top1')):
+            for kind, style in (('train', '--'), ('val', '-')):
+                axes[row, column].plot(log[kind]['epoch'], log[kind][statistic], style, color=RUNS[name],
+                                       label=f'{name.replace("_", ", ").replace("finetune", "fine-tuned")}, {kind}')
+    for column, task in enumerate(CHANCE):
+        axes[0, column].set(title=task, ylabel='loss')
+        axes[1, column].axhline(CHANCE[task], color='grey', linewidth=1, linestyle=':', label='chance')
+        axes[1, column].set(xlabel='epoch', ylabel='top-1', ylim=(0, None))
+        axes[1, column].legend(fontsize=8)
+        for row in range(2):
+            axes[row, column].grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def test_accuracy(folder):
+    """Top-1 over every video, from the csv that a test writes."""
+    rows = [line.rstrip('\n').rsplit(',', 3)[1:3] for line in open(folder / 'predictions.csv')][1:]
+    return sum(label == prediction for label, prediction in rows) / len(rows)
+
+
+def report(output, seconds):
+    """Prints the table and where everything is."""
+    best = max(read_log(run_folder(output, 'pretraining'))['val']['top1'])
+    rows = [('pretraining task, best validation top-1', best, CHANCE['pretraining'])]
+    for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):
+        accuracy = test_accuracy(run_folder(output, f'test_{name}'))
+        rows.append((f'classification from {origin} weights, test top-1', accuracy, CHANCE['classification']))
+    print(f'\n{"":52}   result   chance')
+    for name, value, chance in rows:
+        print(f'{name:52} {value:8.1%} {chance:8.1%}')
+    print(f'\n{seconds / 60:.1f} minutes. Made in {output}:\n  curves              curves.png')
+    for name in RUNS:
+        print(f'  {name:19} {best_model(output, name).relative_to(output)}')
+    for name in ('test_finetune_pretrained', 'test_finetune_random'):
+        print(f'  {name:24} {run_folder(output, name).relative_to(output)}/  confusion.png  predictions.csv  test_log.md')
+
+
+if __name__ == '__main__':
+    main(parse_args())

@@ -1,0 +1,120 @@
+"""The code's shape: who imports whom, no module shadowed, entry scripts that run from anywhere, quiet imports."""
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'benchmarks', 'tests')
+MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'backbone', 'utils'},
+              'eval': {'eval', 'backbone', 'utils'}, 'process_data': {'process_data'}}
+ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
+                 'process_data/check_frames.py', 'process_data/pack_frames.py', 'process_data/make_demo.py')
+# what is imported under another name than it is installed
+DISTRIBUTION = {'cv2': 'opencv-python-headless', 'PIL': 'torchvision'}
+
+
+def modules(*packages):
+    return sorted(path for package in packages for path in (ROOT / package).rglob('*.py')
+                  if not {'data', '__pycache__'} & set(path.relative_to(ROOT).parts))
+
+
+def imported(path):
+    """(module, level of a relative import) of every import statement of a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or '', node.level
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('package', MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package):
+    ours = {module.split('.')[0] for path in modules(package) for module, _ in imported(path)} & set(PACKAGES)
+    assert ours <= MAY_IMPORT[package]
+
+
+def test_imports_are_absolute():
+    """Never `from . import`, never `import model` of a sibling."""
+    for path in modules(*PACKAGES):
+        siblings = {other.stem for other in path.parent.glob('*.py')} - {'__init__'}
+        for module, level in imported(path):
+            assert level == 0, f'{name_of(path)}: relative import'
+            assert module.split('.')[0] not in siblings - set(PACKAGES), f'{name_of(path)}: import {module}'
+
+
+@pytest.mark.parametrize('package', PACKAGES)
+def test_every_folder_is_a_package_and_nothing_shadows_one(package):
+    for path in modules(package):
+        assert (path.parent / '__init__.py').is_file(), f'{path.parent} lacks __init__.py'
+        # a script's own folder comes first on sys.path when it is run: dpc/utils.py would hide utils
+        assert path.stem not in PACKAGES, name_of(path)
+        assert path.stem not in sys.stdlib_module_names, name_of(path)
+
+
+@pytest.mark.parametrize('script', ENTRY_SCRIPTS)
+def test_entry_scripts(script):
+    """parse_args(argv=None), main(args), and the root put first on sys.path from __file__ in two lines."""
+    text = (ROOT / script).read_text()
+    functions = {node.name: ast.unparse(node.args) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    assert functions['parse_args'] == 'argv=None'
+    assert functions['main'] == 'args'
+    assert re.search(r"^if __name__ == '__main__':\n", text, re.MULTILINE)
+    assert len(re.findall(r'^sys\.path\.insert\(0, ', text, re.MULTILINE)) == 1
+    assert "'..'" not in text and '"../' not in text and "'../" not in text
+
+
+def test_scripts_run_from_any_folder(tmp_path):
+    """An uninstalled clone's scripts find its modules; their --help needs nothing but the parser."""
+    for script in ENTRY_SCRIPTS:
+        done = subprocess.run([sys.executable, str(ROOT / script), '--help'], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.startswith('usage:'), (script, done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_has_no_side_effect(tmp_path):
+    """Nothing printed, no file made, no process or thread started, no random number drawn."""
+    names = [name_of(path).removesuffix('.py').replace('/', '.').removesuffix('.__init__')
+             for path in modules(*MAY_IMPORT, 'benchmarks')]
+    code = f"""
+import importlib, random, signal, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+import numpy, torch
+def state():
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    return (threading.active_count(), torch.initial_seed(), torch.get_rng_state().sum().item(), random.getstate(),
+            numpy.random.get_state()[1].tolist(), torch.get_num_threads(), torch.get_default_dtype(), handlers)
+before = state()
+for name in {names!r}:
+    importlib.import_module(name)
+assert state() == before, 'importing changed something'
+"""
+    done = subprocess.run([sys.executable, '-B', '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', ''), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requirements_name_what_is_imported():
+    required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in (ROOT / 'requirements.txt').read_text().splitlines()
+                if line and not line.startswith('#')}
+    used = {module.split('.')[0] for path in [*modules(*PACKAGES), ROOT / 'demo.py'] for module, _ in imported(path)}
+    used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__'}
+    assert {DISTRIBUTION.get(module, module).lower() for module in used} == required
+
+
+def test_the_project_speaks_of_itself_alone():
+    """Paths are relative to the repository or given by flags, never to a machine or a folder beside the clone."""
+    tracked = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip('not a git checkout')
+    for name in tracked.stdout.split():
+        path = ROOT / name
+        if path.suffix in ('.py', '.md', '.toml', '.txt', '.json') and name != 'tests/test_layout.py' and path.exists():
+            assert not re.search(r'\.\./shared|/root/|/home/\w', path.read_text()), name
