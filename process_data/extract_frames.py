@@ -46,6 +46,8 @@ def parse_args(argv=None):
                         help='short side of the frames, px (default: 240, for k400 150; 0 keeps the size)')
     parser.add_argument('--upscale', action='store_true', help='enlarge smaller videos too (default: off)')
     parser.add_argument('--quality', default=80, type=int, help='JPEG quality, 1 to 100 (default: %(default)s)')
+    parser.add_argument('--packed', action='store_true',
+                        help='write one zip per video, as pack_frames.py makes them, and no loose frames (default: off)')
     parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
                         help='processes, of one thread each (default: the cores this process may use)')
     parser.add_argument('--shard', default='1/1', type=shard, metavar='I/N',
@@ -193,7 +195,7 @@ def extract_all(args, videos, share, work_root, settings):
             rows[name] = known[name]
         else:
             tasks.append(dict(name=name, source=os.path.join(args.video_root, name), settings=settings,
-                              target=os.path.join(args.frame_root, folder),
+                              target=os.path.join(args.frame_root, folder), packed=args.packed,
                               work=os.path.join(work_root, f'{stable_hash(name):016x}')))
     skipped = len(rows)
     report_path = report.report_path(args.frame_root, share)
@@ -250,8 +252,8 @@ def run_alone(task):
         return report.make_row(task['name'], 'failed', 'the decoder crashed or ran out of memory')
 
 
-def extract(name, source, target, work, settings):
-    """Extracts one video into the folder `work` and renames that to `target`; -> its row of the report.
+def extract(name, source, target, work, packed, settings):
+    """Extracts one video into the folder `work` and moves that, or the zip in it, to `target`; -> its row of the report.
 
     A video at fault gives a row of status failed. A disk at fault raises UserError, since it would fail every video.
     """
@@ -261,10 +263,13 @@ def extract(name, source, target, work, settings):
         if target_exists(target):
             frames, (width, height) = frames_there(target)
         else:
-            frames, (width, height) = write_frames(capture, work, **settings)
+            # Not makedirs: a worker that outlives its run must not bring the swept folder of that run back.
+            os.mkdir(work)
+            with layout.Packer(os.path.join(work, 'frames.zip')) if packed else layout.Loose(work) as store:
+                frames, (width, height) = write_frames(capture, store, **settings)
             if not frames:
                 raise video.VideoError('no frame in it can be decoded')
-            put_in_place(work, target)
+            put_in_place(work, target, packed)
     except (video.VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
         return report.make_row(name, 'failed', ' '.join(str(error).split()))
@@ -277,10 +282,8 @@ def extract(name, source, target, work, settings):
                            frames, announced, width, height, fps)
 
 
-def write_frames(capture, work, short_side, upscale, quality):
-    """-> (number of frames written into the new folder `work`, their (width, height))."""
-    # Not makedirs: a worker that outlives its run must not bring the swept folder of that run back.
-    os.mkdir(work)
+def write_frames(capture, store, short_side, upscale, quality):
+    """-> (number of frames added to `store`, their (width, height))."""
     size, frames = ('', ''), 0
     for frames, frame in enumerate(video.decoded_frames(capture), 1):
         if frames == 1:
@@ -288,30 +291,22 @@ def write_frames(capture, work, short_side, upscale, quality):
         encoded, jpeg = cv2.imencode('.jpg', video.resize(frame, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not encoded:
             raise video.VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
-        write_file(os.path.join(work, layout.frame_name(frames)), jpeg)
+        store.add(layout.frame_name(frames), jpeg.tobytes())
     return frames, size
 
 
-def write_file(path, data):
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        left = memoryview(data).cast('B')
-        while left:
-            left = left[os.write(file, left):]
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-    finally:
-        os.close(file)
-
-
-def put_in_place(work, target):
+def put_in_place(work, target, packed):
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    try:
-        os.rename(work, target)
-    except OSError:
-        if not target_exists(target):
-            raise
-        shutil.rmtree(work)
+    if packed:
+        os.rename(os.path.join(work, 'frames.zip'), target + '.zip')
+    else:
+        try:
+            os.rename(work, target)
+        except OSError:
+            # Another run has finished it meanwhile, with the same bytes.
+            if not target_exists(target):
+                raise
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def target_exists(target):

@@ -52,6 +52,49 @@ def read_frame(path, name):
         return packed.read(name)
 
 
+class Loose:
+    """Takes the frames of a video as files of an existing folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def add(self, name, jpeg):
+        path = os.path.join(self.folder, name)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            while jpeg:
+                jpeg = jpeg[os.write(file, jpeg):]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from error
+        finally:
+            os.close(file)
+
+
+class Packer:
+    """Takes the frames of a video as entries of one uncompressed zip, at `path`."""
+
+    # Entries carry no time of their own, so that the same frames always give the same bytes.
+    TIME = (1980, 1, 1, 0, 0, 0)
+
+    def __init__(self, path):
+        self.file = zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED)
+
+    def __enter__(self):
+        return self
+
+    def add(self, name, jpeg):
+        self.file.writestr(zipfile.ZipInfo(name, self.TIME), jpeg)
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
 def find_frame_folders(frame_root):
     """Every frame folder below the frame root, loose or packed, without listing the frames: sorted list."""
     found = set()

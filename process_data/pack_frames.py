@@ -22,9 +22,6 @@ sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
 from process_data.errors import UserError, run_cli  # noqa: E402
 
-# Entries carry no time of their own, so that the same frames always give the same bytes.
-ENTRY_TIME = (1980, 1, 1, 0, 0, 0)
-
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,9 +61,9 @@ def pack(loose, packed, remove_loose):
     try:
         if not os.path.exists(packed):
             os.makedirs(os.path.dirname(packed), exist_ok=True)
-            with zipfile.ZipFile(part, 'w', zipfile.ZIP_STORED) as file:
+            with layout.Packer(part) as packer:
                 for name in names:
-                    file.writestr(zipfile.ZipInfo(name, ENTRY_TIME), layout.read_frame(loose, name))
+                    packer.add(name, layout.read_frame(loose, name))
             os.replace(part, packed)
         if remove_loose:
             compare(loose, packed, names)

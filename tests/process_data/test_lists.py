@@ -274,6 +274,13 @@ def test_packed_frames_are_the_same_bytes_and_give_the_same_lists(tmp_path, extr
     assert tree_bytes(tmp_path / 'csv/loose') == tree_bytes(tmp_path / 'csv/packed')
 
 
+def test_extraction_straight_into_zips_gives_the_zips_of_packing(tmp_path, extracted):
+    assert extract(extracted.parent / 'videos', tmp_path / 'straight', '--packed').returncode == 0
+    assert run('pack_frames', '--frame_root', extracted, '--packed_root', tmp_path / 'packed').returncode == 0
+    assert tree_bytes(tmp_path / 'straight') == tree_bytes(tmp_path / 'packed')
+    assert '0 to do' in extract(extracted.parent / 'videos', tmp_path / 'straight', '--packed').stdout
+
+
 def test_packing_again_takes_up_a_killed_run_and_a_differing_zip_is_never_trusted(tmp_path, extracted):
     frames = tmp_path / 'frames'
     shutil.copytree(extracted, frames)
