@@ -182,17 +182,17 @@ def storage(videos, img_dim):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='where colour is applied in the loader run (default cpu)')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='of colour in the loader run (default cpu)')
     parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames that come out (default 128)')
     parser.add_argument('--videos', type=int, default=48, help='videos to make (default 48)')
     parser.add_argument('--frames', type=int, default=220, help='frames of each video, at least 200 (default 220)')
-    parser.add_argument('--rounds', type=int, default=9, help='rounds in turns, of which the median counts (default 9)')
-    parser.add_argument('--clips', type=int, default=8, help='clips of each way in a round (default 8)')
-    parser.add_argument('--packed', action='store_true', help='our way reads zips; the plain way reads folders all the same')
-    parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm, by one worker')
+    parser.add_argument('--rounds', type=int, default=9, help='rounds in turns, the median counts (default 9)')
+    parser.add_argument('--clips', type=int, default=8, help='of each way in a round (default 8)')
+    parser.add_argument('--packed', action='store_true', help='our way reads zips (default: folders)')
+    parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm')
     parser.add_argument('--batch_size', type=int, default=32, help='clips a batch in the loader run (default 32)')
-    parser.add_argument('--num_workers', type=int, default=os.cpu_count(), help='of the loader run (default: all cores)')
-    parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: no such run)')
+    parser.add_argument('--num_workers', type=int, default=os.cpu_count(), help='of the loader run (default all cores)')
+    parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: none)')
     parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
     return parser.parse_args(argv)
 
@@ -208,7 +208,8 @@ def main(args):
         ours = packed if args.packed else loose
 
         if args.seconds:  # first: worker processes must be forked before anything sets this one to one thread
-            rate, waited = through_loader(ours, args.img_dim, args.device, args.batch_size, args.num_workers, args.seconds)
+            rate, waited = through_loader(
+                ours, args.img_dim, args.device, args.batch_size, args.num_workers, args.seconds)
             results['loader'] = {'clips/s': rate, 'share waited for workers': waited}
             print(f'loader, {args.num_workers} workers, colour on {args.device}: {rate:.1f} clips/s, '
                   f'{waited:.0%} of the time spent waiting for workers (nothing trains here)')

@@ -30,7 +30,8 @@ def some_frames(count):
     frames = torch.randint(0, 256, (count, 24, 20, 3), generator=generator, dtype=torch.uint8)
     small = torch.rand(count // 2, 3, 3, 3, generator=generator) * 255
     frames[::2] = torch.nn.functional.interpolate(small, (24, 20), mode='bilinear').permute(0, 2, 3, 1).byte()
-    frames[:, 0, :8] = torch.tensor([[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)], dtype=torch.uint8)
+    corners = [[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)]
+    frames[:, 0, :8] = torch.tensor(corners, dtype=torch.uint8)
     return frames
 
 

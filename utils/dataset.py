@@ -104,7 +104,8 @@ class VideoDataset(torch.utils.data.Dataset):
         blocks = max(self.num_seq, sampled // self.seq_len)
         numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
         frames = empty_frames(1, len(numbers), self.img_dim)[0]
-        read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(None, h, w, 'centre'), False, frames.numpy())
+        read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(None, h, w, 'centre'), flip=False,
+                    out=frames.numpy())
 
         starts = clip_starts(blocks, self.num_seq, self.overlap)
         clips = frames.unflatten(0, (blocks, self.seq_len))[starts[:, None] + np.arange(self.num_seq)]

@@ -68,9 +68,13 @@ class Loader:
 
     def __iter__(self):
         with worker_errors():
-            for batch in self.batches:
+            with _sigterm_blocked():  # the workers inherit it, see _start_worker
+                batches = iter(self.batches)
+            for batch in batches:
                 if isinstance(batch, UserError):
-                    raise batch
+                    # Not `raise batch`: this frame would hold an exception that holds this frame, and workers that only
+                    # the garbage collector finds take torch 5 s each to end.
+                    raise UserError(str(batch))
                 yield batch
 
 
@@ -97,18 +101,19 @@ def video_loader(dataset, num_workers, rank=0, world=1):
 
 @contextlib.contextmanager
 def worker_errors():
-    """Turns the death of a worker process, which torch raises in whatever the main process does then, into a UserError."""
+    """Turns the death of a worker process, which torch raises wherever the main process is then, into a UserError."""
     try:
         yield
     except RuntimeError as error:
         if 'DataLoader worker' not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        raise UserError(f'{reason} Often memory has run out: try fewer --num_workers or a smaller --batch_size') from None
+        remedy = 'Often memory has run out: try fewer --num_workers or a smaller --batch_size'
+        raise UserError(f'{reason} {remedy}') from None
 
 
 class _Reported(torch.utils.data.Dataset):
-    """A dataset that returns its UserErrors. A worker's exceptions reach the main process with a traceback for message."""
+    """A dataset that returns its UserErrors: raised in a worker they would arrive with a traceback for a message."""
 
     def __init__(self, dataset):
         self.dataset = dataset
@@ -142,8 +147,18 @@ def _start_worker(_):
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == 'linux':
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_told_by_parent, daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+@contextlib.contextmanager
+def _sigterm_blocked():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_when_told_by_parent():

@@ -1,4 +1,4 @@
-"""The csv lists of videos: rows `path,n_frames` without a header, where `path` is a folder of frames `…/{class}/{video}`.
+"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`.
 
 A list of 240,000 videos is held as three numpy arrays, so worker processes made by fork share it without copying
 (a list of str would be copied page by page, as reading a Python object writes its reference count).
@@ -91,10 +91,10 @@ def _read_rows(path):
             path, header=None, names=['path', 'n_frames', 'surplus'], na_filter=False,
             dtype={'path': object, 'n_frames': np.int32, 'surplus': object},
             encoding=ENCODING['encoding'], encoding_errors=ENCODING['errors'])
-    except pandas.errors.EmptyDataError:
-        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py') from None
     except (ValueError, OverflowError) as error:
         raise UserError(_first_bad_row(path) or f'{path}: {error}') from None
+    if table.empty:
+        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
     if not ((table.n_frames > 0) & (table.path != '') & (table.surplus == '')).all():
         raise UserError(_first_bad_row(path))
     return table.path.tolist(), table.n_frames.to_numpy()
@@ -106,7 +106,8 @@ def _first_bad_row(path):
         reader = csv.reader(file)
         for row in reader:
             if row and not (len(row) == 2 and row[0] and re.fullmatch(r'0*[1-9]\d{0,8}', row[1])):
-                return f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {",".join(row)!r}'
+                got = ','.join(row)
+                return f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {got!r}'
     return ''
 
 
@@ -124,7 +125,9 @@ def csv_file(csv_root, dataset, split, subset, img_dim):
         folder = sized if os.path.isdir(os.path.join(csv_root, sized)) else 'k400'
     root = os.path.join(csv_root, folder)
     if not os.path.isdir(root):
-        there = sorted(entry.name for entry in os.scandir(csv_root) if entry.is_dir()) if os.path.isdir(csv_root) else []
+        there = []
+        if os.path.isdir(csv_root):
+            there = sorted(entry.name for entry in os.scandir(csv_root) if entry.is_dir())
         wanted = sized if dataset == 'k400' else dataset
         raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"}); '
                         'process_data/write_csv.py writes one')
@@ -205,8 +208,8 @@ def check_on_disk(videos, sample=64):
     for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
         path, last = videos.path(row), int(videos.n_frames[row])
         if not os.path.isdir(path) and not os.path.isfile(path + '.zip'):
-            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip); extract the frames, or write '
-                            'the csv again with process_data/write_csv.py')
+            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip); extract the frames, or '
+                            'write the csv again with process_data/write_csv.py')
         if not has_frame(path, last):
             raise UserError(f'{path}: the csv lists {last} frames, but the last is not there; '
                             'process_data/check_frames.py finds such videos and writes a repaired csv')

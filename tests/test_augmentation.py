@@ -1,0 +1,75 @@
+"""Boxes: where they may lie, how they are distributed, and what is cut out."""
+import cv2
+import numpy as np
+import pytest
+
+from utils.augmentation import Box, cut, draw_box, pretraining_crop, reduction
+
+
+def boxes(crop, height, width, count=3000):
+    rng = np.random.default_rng(0)
+    return [draw_box(rng, height, width, crop) for _ in range(count)]
+
+
+@pytest.mark.parametrize('crop', ['square', 'resized', 'centre'])
+@pytest.mark.parametrize('size', [(240, 320), (150, 266), (266, 150), (224, 224), (80, 80), (32, 500), (3, 2), (1, 1)])
+def test_boxes_lie_inside(crop, size):
+    for box in boxes(crop, *size, count=300):
+        assert box.top >= 0 and box.left >= 0 and box.height > 0 and box.width > 0
+        assert box.top + box.height <= size[0] and box.left + box.width <= size[1]
+
+
+def test_square():
+    drawn = boxes('square', 240, 320)
+    assert {(box.height, box.width) for box in drawn} == {(224, 224)}
+    for offsets, highest in (([box.top for box in drawn], 16), ([box.left for box in drawn], 96)):
+        assert min(offsets) == 0 and max(offsets) == highest
+        assert abs(np.mean(offsets) - highest / 2) < highest / 30
+    assert {box[2:] for box in boxes('square', 100, 180, count=10)} == {(100, 100)}
+
+
+def test_resized():
+    drawn = boxes('resized', 240, 240)
+    area = np.array([box.height * box.width for box in drawn]) / 240 ** 2
+    aspect = np.array([box.width / box.height for box in drawn])
+    assert area.min() > 0.49 and area.max() <= 1
+    assert aspect.min() > 0.74 and aspect.max() < 1.35
+    assert abs(np.log(aspect).mean()) < 0.02  # neither direction is preferred
+    # Far from square: where no draw fits, the middle, as wide as the aspect allows.
+    assert draw_box(np.random.default_rng(0), 30, 300, 'resized') == Box(0, 130, 30, 40)
+
+
+def test_centre():
+    assert draw_box(None, 240, 320, 'centre') == Box(8, 48, 224, 224)
+    assert draw_box(None, 150, 266, 'centre') == Box(0, 58, 150, 150)
+
+
+def test_crop_of_each_data_set():
+    assert [pretraining_crop(name) for name in ('ucf101', 'hmdb51', 'k400', 'demo')] == ['square', 'square', 'resized', 'resized']
+
+
+def test_reduction_never_falls_below_the_output():
+    assert reduction(Box(0, 0, 224, 224), 128) == 1
+    assert reduction(Box(0, 0, 224, 230), 112) == 2
+    assert reduction(Box(0, 0, 300, 223), 112) == 1
+    assert reduction(Box(0, 0, 256, 256), 64) == 4
+    assert reduction(Box(0, 0, 20, 20), 64) == 1
+
+
+@pytest.mark.parametrize('flip', [False, True])
+def test_cut(flip):
+    frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    frame = cv2.GaussianBlur(frame, (0, 0), 3)
+    box = Box(5, 9, 40, 30)
+    out = np.zeros((32, 32, 3), np.uint8)
+    cut(frame, box, flip, out)
+    expected = np.zeros((32, 32, 3))
+    for y in range(32):  # bilinear, pixel centres at half-integers
+        for x in range(32):
+            v, u = np.clip((y + .5) * 40 / 32 - .5, 0, 39), np.clip((x + .5) * 30 / 32 - .5, 0, 29)
+            i, j = min(int(v), 38), min(int(u), 28)
+            corner = frame[5 + i:7 + i, 9 + j:11 + j].astype(float)
+            expected[y, x] = np.einsum('i,j,ijc->c', [1 - (v - i), v - i], [1 - (u - j), u - j], corner)
+    if flip:
+        expected = expected[:, ::-1]
+    assert np.abs(out - expected).max() <= 1.5

@@ -1,0 +1,180 @@
+"""Clips and whole videos: which frames they hold, that chance comes from the seed alone, and what broken frames do."""
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from tests.numbered import is_flipped, numbers, write_videos
+from utils.augmentation import Box
+from utils.colour import FINETUNING, PRETRAINING
+from utils.dataset import ClipDataset, VideoDataset, clip_starts, read_frames
+from utils.frames import FrameError, frame_name
+from utils.video_list import VideoList
+
+
+def clips_of(videos, crop='resized', **options):
+    """Clips of 3 blocks of 2 frames, every 4th: 24 frames of video."""
+    return ClipDataset(videos, num_seq=3, seq_len=2, ds=4, crop=crop, img_dim=16, **options)
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    return write_videos(tmp_path_factory.mktemp('videos'), [23, 24, 25, 60, 60, 1])
+
+
+def test_a_sample(videos):
+    sample = clips_of(videos, colour=PRETRAINING, labels=np.array([0, 1, 0, 1, 0, 1]))[0, 3]
+    assert sample['frames'].shape == (6, 16, 16, 3) and sample['frames'].dtype == torch.uint8
+    assert {name: (value.shape, value.dtype) for name, value in sample['colour'].items()} == {
+        'grey': ((6,), torch.int8), 'factors': ((6, 4), torch.float32), 'order': ((6, 4), torch.int8)}
+    assert sample['label'] == 1 and sample['index'] == 3 and sample['broken'] == []
+    plain = clips_of(videos)[0, 3]
+    assert plain['colour'] is None and plain['label'] == -1
+
+
+def test_starts_are_uniform_over_all_windows_that_fit(videos):
+    dataset = clips_of(videos)
+    for index, windows in ((1, 1), (2, 2), (3, 37)):
+        drawn = [numbers(dataset[epoch, index]['frames']) for epoch in range(400 if index == 3 else 40)]
+        assert all((clip == clip[0] + 4 * np.arange(6)).all() for clip in drawn)
+        starts = np.array([clip[0] for clip in drawn])
+        assert set(starts) == set(range(1, windows + 1))
+        assert abs(starts.mean() - (windows + 1) / 2) < 0.05 * windows + 0.2
+
+
+def test_short_videos_repeat_their_last_frame(videos):
+    dataset = clips_of(videos, crop='centre')
+    assert numbers(dataset[0, 0]['frames']).tolist() == [1, 5, 9, 13, 17, 21]  # 23 frames: one less than a clip spans
+    assert numbers(dataset[0, 5]['frames']).tolist() == [1] * 6
+    long = ClipDataset(videos, num_seq=3, seq_len=2, ds=5, crop='resized', img_dim=16)
+    assert numbers(long[0, 1]['frames']).tolist() == [1, 6, 11, 16, 21, 24]
+
+
+def test_centre_is_the_middle_and_never_changes(videos):
+    dataset = clips_of(videos, crop='centre', flip=1)
+    first, second = dataset[0, 3]['frames'], dataset[7, 3]['frames']
+    assert torch.equal(first, second)
+    assert numbers(first).tolist() == (19 + 4 * np.arange(6)).tolist()  # 18 frames before it, 18 after its last window
+    assert not is_flipped(first).any()
+
+
+@pytest.mark.parametrize('flip', [0, 0.5, 1])
+def test_one_flip_for_all_frames(videos, flip):
+    flipped = [is_flipped(clips_of(videos, flip=flip)[epoch, 3]['frames']) for epoch in range(200)]
+    assert all(clip.all() or not clip.any() for clip in flipped)
+    assert abs(np.mean(flipped) - flip) <= (0.12 if flip == 0.5 else 0)
+
+
+def test_chance_comes_from_seed_epoch_and_index_alone(videos):
+    def drawn(seed, keys):
+        dataset = clips_of(videos, colour=PRETRAINING, seed=seed)
+        samples = {key: dataset[key] for key in keys}
+        return {key: torch.cat([sample['frames'].flatten().float(), sample['colour']['factors'].flatten()])
+                for key, sample in samples.items()}
+
+    keys = [(epoch, index) for epoch in (0, 1) for index in (2, 3, 4)]
+    forward, backward, other = drawn(5, keys), drawn(5, keys[::-1]), drawn(6, keys)
+    for i, key in enumerate(keys):
+        assert torch.equal(forward[key], backward[key])
+        assert not torch.equal(forward[key], other[key])
+        assert not any(torch.equal(forward[key], forward[later]) for later in keys[i + 1:])
+
+
+def test_a_batch_is_its_samples(videos):
+    dataset = clips_of(videos, colour=FINETUNING, labels=np.arange(6))
+    keys = [(2, 4), (2, 0), (2, 3)]
+    batch = dataset.__getitems__(keys)
+    for i, key in enumerate(keys):
+        sample = dataset[key]
+        assert torch.equal(batch['frames'][i], sample['frames'])
+        assert all(torch.equal(batch['colour'][name][i], value) for name, value in sample['colour'].items())
+        assert batch['label'][i] == sample['label'] and batch['index'][i] == sample['index']
+
+
+def test_packed_videos_give_identical_clips(tmp_path):
+    videos = write_videos(tmp_path / 'loose', [40, 40])
+    paths = [path.replace('/loose/', '/packed/') for path in videos.paths()]
+    for source, path in zip(videos.paths(), paths):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with zipfile.ZipFile(path + '.zip', 'w', zipfile.ZIP_STORED) as archive:
+            for name in os.listdir(source):
+                archive.write(f'{source}/{name}', name)
+    packed = VideoList.from_rows(paths, videos.n_frames)
+    for key in ((0, 0), (3, 1)):
+        assert torch.equal(clips_of(videos)[key]['frames'], clips_of(packed)[key]['frames'])
+
+
+def test_a_broken_video_is_replaced_and_named(tmp_path):
+    videos = write_videos(tmp_path, [30, 30, 30])
+    broken = f'{videos.path(1)}/{frame_name(3)}'
+    with open(broken, 'wb') as file:
+        file.write(b'\xff\xd8 not a JPEG')
+    dataset = clips_of(videos.select(np.array([0, 1])), crop='centre', labels=np.array([7, 8]))
+    # The middle window of 30 frames starts at frame 4: the broken frame isn't among the clip's.
+    assert dataset[0, 1]['broken'] == []
+    os.remove(f'{videos.path(1)}/{frame_name(8)}')
+    sample = dataset[0, 1]
+    assert set(sample['broken']) == {f'{videos.path(1)}/{frame_name(8)}: No such file or directory'}
+    assert sample['index'] == 0 and sample['label'] == 7
+    assert torch.equal(sample['frames'], dataset[0, 0]['frames'])
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
+    assert batch['index'].tolist() == [0, 0] and len(batch['broken']) >= 1
+
+
+def test_nothing_but_broken_videos_is_an_error(tmp_path):
+    videos = VideoList.from_rows([str(tmp_path / 'a' / 'gone')], [40])
+    with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos.*check_frames\.py'):
+        clips_of(videos)[0, 0]
+
+
+def test_frames_of_another_size_are_broken(tmp_path):
+    write_videos(tmp_path, [3], height=24)
+    write_videos(tmp_path / 'small', [3], height=20)
+    path = str(tmp_path / 'a' / 'video00')
+    os.replace(f'{tmp_path}/small/a/video00/{frame_name(2)}', f'{path}/{frame_name(2)}')
+    with pytest.raises(FrameError, match=f'{frame_name(2)}: not of the size'):
+        read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8))
+
+
+def test_reduced_decoding_shows_the_same_picture(tmp_path):
+    path = write_videos(tmp_path, [2], height=64, width=96).path(0)
+    boxes = {'whole': Box(0, 0, 64, 96), 'right': Box(0, 48, 64, 48)}
+    for box in boxes.values():
+        out = np.empty((2, 16, 16, 3), np.uint8)
+        read_frames(path, np.array([1, 2]), lambda h, w, box=box: box, False, out)
+        assert numbers(out).tolist() == [1, 2]
+        ramp = np.linspace(40, 200, 96)[box.left:box.left + box.width].reshape(16, -1).mean(1)
+        assert np.abs(out[..., 1].mean((0, 1)) - ramp).max() < 4
+
+
+def slow_blocks(n_frames, ds, seq_len, num_seq):
+    """Frame numbers of each block of a video, as lists."""
+    sampled = list(range(1, n_frames + 1, ds))
+    if len(sampled) < num_seq * seq_len:
+        sampled += [n_frames] * (num_seq * seq_len - len(sampled))
+    return [sampled[i:i + seq_len] for i in range(0, len(sampled) - seq_len + 1, seq_len)]
+
+
+@pytest.mark.parametrize('overlap', [True, False])
+@pytest.mark.parametrize('n_frames', [1, 11, 12, 13, 17, 18, 24, 31, 60])
+def test_whole_videos(tmp_path, n_frames, overlap):
+    videos = write_videos(tmp_path, [n_frames])
+    num_seq, seq_len, ds = 3, 2, 2
+    item = VideoDataset(videos, num_seq, seq_len, ds, img_dim=16, labels=np.array([4]), overlap=overlap)[0]
+    blocks = slow_blocks(n_frames, ds, seq_len, num_seq)
+    clips = numbers(item['frames']).tolist()  # [K][N·T]
+    as_blocks = [[clip[i:i + seq_len] for i in range(0, len(clip), seq_len)] for clip in clips]
+    firsts = [next(i for i in range(len(blocks)) if blocks[i:i + num_seq] == clip) for clip in as_blocks]
+    stride = num_seq // 2 if overlap else num_seq
+    assert all(0 < later - first <= stride for first, later in zip(firsts, firsts[1:]))
+    assert {first + i for first in firsts for i in range(num_seq)} == set(range(len(blocks)))  # every block is used
+    assert item['label'] == 4 and item['index'] == 0
+
+
+def test_clip_starts():
+    assert clip_starts(8, 8, True).tolist() == [0]
+    assert clip_starts(17, 8, True).tolist() == [0, 4, 8, 9]
+    assert clip_starts(16, 8, False).tolist() == [0, 8]
+    assert clip_starts(3, 1, True).tolist() == [0, 1, 2]

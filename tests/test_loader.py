@@ -1,0 +1,211 @@
+"""Batches: their order, shares of several processes, resumption, and failures inside worker processes."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.numbered import write_videos
+from utils.colour import PRETRAINING, to_block
+from utils.dataset import ClipDataset, VideoDataset
+from utils.errors import UserError
+from utils.frames import frame_name
+from utils.loader import DevicePrefetcher, EpochSampler, clip_loader, video_loader, worker_errors
+
+
+@pytest.fixture(scope='module')
+def clips(tmp_path_factory):
+    videos = write_videos(tmp_path_factory.mktemp('videos'), [30] * 10)
+    return ClipDataset(videos, 2, 3, 2, 'resized', 16, colour=PRETRAINING, labels=np.arange(10))
+
+
+def keys_of(sampler, epoch, step=0):
+    sampler.set_position(epoch, step)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) - step
+    return batches
+
+
+def test_an_epoch_is_a_permutation_and_a_resumed_one_goes_on():
+    sampler = EpochSampler(23, 4, shuffle=True, seed=0, drop_last=False)
+    first, second = keys_of(sampler, 0), keys_of(sampler, 1)
+    for epoch, batches in enumerate((first, second)):
+        keys = sum(batches, [])
+        assert sorted(keys) == [(epoch, i) for i in range(23)]
+        assert max(map(len, batches)) <= 4
+    assert [i for _, i in sum(first, [])] != [i for _, i in sum(second, [])]
+    assert keys_of(sampler, 0) == first
+    assert keys_of(sampler, 0, step=2) == first[2:]
+    assert keys_of(sampler, 1, step=len(sampler)) == []
+    other = EpochSampler(23, 4, shuffle=True, seed=1, drop_last=False)
+    assert keys_of(other, 0) != first
+    in_order = EpochSampler(23, 4, shuffle=False, seed=0, drop_last=False)
+    assert sum(keys_of(in_order, 3), []) == [(3, i) for i in range(23)]
+
+
+def test_drop_last_gives_full_batches_only():
+    batches = keys_of(EpochSampler(23, 4, shuffle=True, seed=0, drop_last=True), 0)
+    assert [len(batch) for batch in batches] == [4] * 5
+    assert len(set(sum(batches, []))) == 20
+
+
+@pytest.mark.parametrize('world', [2, 4])
+def test_shares_make_up_the_batches_of_one_process(world):
+    one = keys_of(EpochSampler(45, 8, shuffle=True, seed=0, drop_last=True), 0)
+    shares = [keys_of(EpochSampler(45, 8, True, 0, True, rank, world), 0) for rank in range(world)]
+    assert [sum(parts, []) for parts in zip(*shares)] == one
+    assert {len(part) for share in shares for part in share} == {8 // world}
+
+
+@pytest.mark.parametrize('length', [4, 5, 7, 8, 9, 45])
+def test_validation_counts_nothing_twice(length):
+    shares = [sum(keys_of(EpochSampler(length, 8, True, 0, False, rank, 4), 0), []) for rank in range(4)]
+    assert sorted(sum(shares, [])) == [(0, i) for i in range(length)]
+
+
+def batches_of(dataset, num_workers, epoch, step=0, batch_size=3):
+    loader = clip_loader(dataset, batch_size, num_workers, shuffle=True, seed=0, drop_last=True)
+    loader.sampler.set_position(epoch, step)
+    return list(loader)
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in ('frames', 'label', 'index')) and all(
+        torch.equal(value, b['colour'][name]) for name, value in a['colour'].items())
+
+
+def test_the_same_clips_whatever_the_number_of_workers(clips):
+    expected = batches_of(clips, 0, epoch=1)
+    assert len(expected) == 3
+    for num_workers, step in ((1, 0), (2, 0), (2, 2), (0, 1)):
+        found = batches_of(clips, num_workers, epoch=1, step=step)
+        assert len(found) == 3 - step and all(map(equal, found, expected[step:]))
+
+
+def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
+    loader = clip_loader(clips, 3, 2, shuffle=True, seed=0, drop_last=True)
+    for epoch, step in ((0, 0), (1, 0), (0, 1)):
+        loader.sampler.set_position(epoch, step)
+        next(iter(loader))  # and no more of this one
+        loader.sampler.set_position(epoch, step)
+        assert all(map(equal, loader, batches_of(clips, 0, epoch, step)))
+
+
+def test_device_prefetcher(clips):
+    loader = clip_loader(clips, 3, 0, shuffle=True, seed=0, drop_last=False)
+    loader.sampler.set_position(2)
+    batches = list(DevicePrefetcher(loader, 'cpu', num_seq=2, dtype=torch.bfloat16))
+    loader.sampler.set_position(2)
+    for batch, raw in zip(batches, loader):
+        assert batch.block.shape == (len(raw['frames']), 2, 3, 3, 16, 16) and batch.block.dtype == torch.bfloat16
+        assert torch.equal(batch.block, to_block(raw['frames'], raw['colour'], 2, torch.bfloat16))
+        assert torch.equal(batch.label, raw['label']) and torch.equal(batch.label, batch.index)
+        assert batch.broken == [] and batch.wait_seconds > 0
+    assert sum(len(batch.label) for batch in batches) == 10
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_device_prefetcher_on_cuda(clips):
+    loader = clip_loader(clips, 3, 2, shuffle=True, seed=0, drop_last=True)
+    loader.sampler.set_position(0)
+    expected = [batch.block for batch in DevicePrefetcher(loader, 'cpu', 2)]
+    loader.sampler.set_position(0)
+    for batch, block in zip(DevicePrefetcher(loader, 'cuda', 2, compiled=False), expected):
+        assert batch.label.is_cuda
+        assert (batch.block.cpu() - block).abs().max() < 2 / 255 / 0.224
+
+
+def test_videos_over_processes_and_workers(clips):
+    dataset = VideoDataset(clips.videos, 2, 3, 2, 16, labels=np.arange(10))
+    seen = [int(video['index']) for rank in range(3) for video in video_loader(dataset, 2, rank, 3)]
+    assert sorted(seen) == list(range(10))
+    video = next(iter(video_loader(dataset, 0)))
+    assert video['frames'].shape == (4, 6, 16, 16, 3)  # 15 frames, 5 blocks
+
+
+def test_wrong_batch_sizes(clips):
+    with pytest.raises(UserError, match='--batch_size 5 .* 2 processes'):
+        clip_loader(clips, 5, 0, True, 0, True, rank=0, world=2)
+    with pytest.raises(UserError, match='10 .*videos do not fill one batch: lower --batch_size 11'):
+        clip_loader(clips, 11, 0, True, 0, True)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_broken_frame_of_a_tested_video_is_one_line(tmp_path, num_workers):
+    videos = write_videos(tmp_path, [20, 20, 20])
+    broken = f'{videos.path(1)}/{frame_name(5)}'
+    with open(broken, 'r+b') as file:
+        file.truncate(200)
+    try:  # pytest.raises would keep the frames, and with them the workers, until the garbage collector comes
+        list(video_loader(VideoDataset(videos, 2, 3, 2, 16), num_workers))
+    except UserError as error:
+        message = str(error)
+    assert message == f'{broken}: not a whole JPEG'
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_broken_training_videos_are_reported(tmp_path, num_workers):
+    videos = write_videos(tmp_path, [30] * 4)
+    for entry in os.scandir(videos.path(2)):
+        os.remove(entry.path)
+    dataset = ClipDataset(videos, 2, 3, 2, 'resized', 16)
+    batches = batches_of(dataset, num_workers, epoch=0, batch_size=2)
+    messages = sum((batch['broken'] for batch in batches), [])
+    assert messages and all(message.startswith(videos.path(2)) for message in messages)
+    assert all(2 not in batch['index'] for batch in batches)
+
+
+class Endless(torch.utils.data.Dataset):
+    """Reads on, slowly, so that a worker can be hit while it works."""
+
+    def __len__(self):
+        return 10 ** 6
+
+    def __getitems__(self, keys):
+        time.sleep(0.02)
+        return {'pid': os.getpid()}
+
+
+def test_a_killed_worker_is_one_line():
+    loader = clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True)
+    with pytest.raises(UserError, match='worker .*(killed|exited).*fewer --num_workers'):
+        with worker_errors():  # torch's signal handler raises wherever the main process is
+            for i, batch in enumerate(loader):
+                if i == 10:
+                    os.kill(batch['pid'], signal.SIGKILL)
+                assert i < 1000
+
+
+def test_workers_leave_signals_to_the_main_process():
+    loader = clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True)
+    for i, batch in enumerate(loader):
+        if i in (4, 5):
+            for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+                # From another process, as a scheduler sends it: the main process's own SIGTERM does end a worker.
+                subprocess.run(['kill', f'-{int(name)}', str(batch['pid'])], check=True)
+        if i == 60:
+            break
+
+
+SCRIPT = '''
+import sys
+from tests.test_loader import Endless
+from utils.loader import clip_loader
+batches = iter(clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True))
+print(next(batches)['pid'], next(batches)['pid'], flush=True)
+raise RuntimeError('something else')
+'''
+
+
+def test_workers_end_with_a_main_process_that_fails():
+    start = time.monotonic()
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = subprocess.run([sys.executable, '-c', SCRIPT], cwd=root, capture_output=True, text=True, timeout=60)
+    assert 'something else' in done.stderr and time.monotonic() - start < 50
+    for pid in done.stdout.split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
