@@ -46,27 +46,28 @@ class RunLog:
         except BlockingIOError:
             raise UserError(f'{folder}: another process is writing to this run; wait for it or stop it') from None
         self.board = None
-        self.store('start', 0, {}, host=socket.gethostname(), pid=os.getpid())
 
-    def write(self, kind, iteration, stats, **where):
+    def begin(self, size=0, iteration=0):
+        """Starts logging after the first `size` bytes of log.jsonl and after `iteration`: a run that goes on from a
+        checkpoint forgets what was logged behind it, for it will be logged again."""
+        self.file.truncate(size)
+        self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
+        self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
+
+    def write(self, kind, iteration, stats, **place):
         """Logs `stats` {name: number} under `kind` ('step', 'train', 'val') at `iteration` (the x axis of TensorBoard).
 
-        `where` (epoch, step …) is printed and stored, not plotted.
+        place: epoch, epochs and perhaps step, steps, counted from 1: printed and stored, not plotted.
         """
-        place = ' '.join(f'{name} {value}' for name, value in where.items())
-        say(f'{kind:5s} {place}  ' + '  '.join(f'{name} {readable(value)}' for name, value in stats.items()))
-        self.store(kind, iteration, stats, **where)
+        printed = ' '.join(f'{name} {place[name]}/{place[name + "s"]}' for name in ('epoch', 'step') if name in place)
+        say(f'{kind:5s} {printed}  ' + '  '.join(f'{name} {readable(value)}' for name, value in stats.items()))
+        self.store(kind, iteration, stats, **place)
         for name, value in stats.items():
-            self.tensorboard().add_scalar(f'{kind}/{name}', value, iteration)
+            self.board.add_scalar(f'{kind}/{name}', value, iteration)
 
-    def store(self, kind, iteration, stats, **where):
-        line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **where, **stats}
+    def store(self, kind, iteration, stats, **more):
+        line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **more, **stats}
         self.file.write(json.dumps(line) + '\n')
-
-    def tensorboard(self):
-        if self.board is None:
-            self.board = SummaryWriter(str(self.folder / 'img'))
-        return self.board
 
     def write_frames_once(self, kind, block, clips=4):
         """Stores the first clips of the run's first batch, as the network sees them, as a picture: a row for each clip.
@@ -79,30 +80,27 @@ class RunLog:
         shown = block[:clips].float().transpose(2, 3).flatten(0, 2).cpu()  # [clips·N·T, C, H, W]
         mean, std = (shown.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         grid = make_grid((shown * std + mean).clamp(0, 1), nrow=block.shape[1] * block.shape[3])
-        self.tensorboard().add_image(f'{kind}/frames', grid, 0)
+        self.board.add_image(f'{kind}/frames', grid, 0)
         save_image(grid, path)
 
     def size(self):
         """Bytes of log.jsonl so far; a checkpoint holds it."""
         return os.fstat(self.file.fileno()).st_size
 
-    def rewind(self, size, iteration):
-        """Forgets what was logged after the checkpoint that a run goes on from: it will be logged again."""
-        self.file.truncate(size)
-        self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
-        self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
-
     def end(self, how):
         """Notes how the run ended and closes the log."""
         self.store('end', 0, {}, how=how)
         self.file.close()
-        self.tensorboard().close()
+        self.board.close()
 
 
 class SilentLog:
     """Stands in for a RunLog in the other processes of a group."""
 
-    def write(self, kind, iteration, stats, **where):
+    def begin(self, size=0, iteration=0):
+        pass
+
+    def write(self, kind, iteration, stats, **place):
         pass
 
     def write_frames_once(self, kind, block):
@@ -110,9 +108,6 @@ class SilentLog:
 
     def size(self):
         return 0
-
-    def rewind(self, size, iteration):
-        pass
 
     def end(self, how):
         pass

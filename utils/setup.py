@@ -76,6 +76,8 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
         save_arguments(folder, args)
     if resumed:
         run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
+    else:
+        run.log.begin()
     if args.start_epoch is not None:
         run.epoch = args.start_epoch
     print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), run folder {folder}')

@@ -76,13 +76,13 @@ class TrainingRun:
                 speed.add(len(batch.block), batch.wait_seconds)
             if self.step % self.print_freq == 0:
                 self.log.write('step', self.iteration, {**window.read(), **window_speed.read(), **self.gauges()},
-                               epoch=f'{self.epoch + 1}/{epochs}', step=f'{self.step}/{len(batches)}')
+                               epoch=self.epoch + 1, epochs=epochs, step=self.step, steps=len(batches))
                 window = Averages()
             self.after_step(batches.loader.dataset)
             distributed.doing('waiting for data')
         self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
                                                  'replaced': self.replaced, 'skipped': self.skipped},
-                       epoch=f'{self.epoch + 1}/{epochs}')
+                       epoch=self.epoch + 1, epochs=epochs)
 
     def train_step(self, batch):
         """One optimiser step; returns {name: mean over the batch}, still on the device."""
@@ -152,7 +152,7 @@ class TrainingRun:
                 if signum:
                     self.stop(signum)
         stats = averages.read()
-        self.log.write('val', self.iteration, stats, epoch=f'{self.epoch + 1}/{epochs}')
+        self.log.write('val', self.iteration, stats, epoch=self.epoch + 1, epochs=epochs)
         return stats
 
     def finish_epoch(self, stats):
@@ -217,7 +217,7 @@ class TrainingRun:
         self.averages.load_state_dict(checkpoint['averages'], self.device)
         for name in ('epoch', 'step', 'iteration', 'best_acc', 'replaced', 'skipped'):
             setattr(self, name, checkpoint[name])
-        self.log.rewind(checkpoint['log_size'], self.iteration)
+        self.log.begin(checkpoint['log_size'], self.iteration)
         if reset_lr is not None:
             set_learning_rate(self.optimizer, self.schedule, reset_lr)
         say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '

@@ -1,0 +1,160 @@
+"""Runs that are stopped, killed or starved go on exactly, or end with a line that says why. Real processes, real faults."""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.tiny import PRETRAINING, ROOT, equal, read_log
+
+EPOCHS = 2
+
+
+def command(csv_root, log_dir, *flags):
+    return [sys.executable, '-m', 'dpc.main', *PRETRAINING, '--epochs', str(EPOCHS), '--num_workers', '2', '--print_freq', '1', '--batch_size', '2',
+            '--save_minutes', '0.0001', '--csv_root', str(csv_root), '--log_dir', str(log_dir), '--dataset', 'ucf101',
+            *map(str, flags)]
+
+
+def start(*args):
+    return subprocess.Popen(command(*args), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            start_new_session=True)
+
+
+def finish(process, seconds=120):
+    """(exit status, stdout, stderr)"""
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def folder_of(log_dir):
+    folder, = log_dir.glob('log_*/*')
+    return folder
+
+
+def wait_for_steps(log_dir, count, seconds=120):
+    """Until the run has logged `count` training steps."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        logs = list(log_dir.glob('log_*/*/log.jsonl'))
+        if logs and logs[0].read_text().count('"kind": "step"') >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f'no {count} steps within {seconds} s')
+
+
+def checkpoints(log_dir):
+    return {path.name: torch.load(path, weights_only=True) for path in (folder_of(log_dir) / 'model').iterdir()}
+
+
+def assert_same_run(log_dir, undisturbed):
+    """The same files with the same content to the last bit, but for the size of the log."""
+    ours, expected = checkpoints(log_dir), checkpoints(undisturbed)
+    assert ours.keys() == expected.keys()
+    for name in expected:
+        del ours[name]['log_size'], expected[name]['log_size']
+        assert equal(ours[name], expected[name]), name
+    for kind in ('step', 'val'):
+        records = [[{name: record[name] for name in ('iteration', 'epoch', 'loss', 'top1')} for record in read_log(folder_of(place), kind)]
+                   for place in (log_dir, undisturbed)]
+        assert records[0] == records[1]
+
+
+@pytest.fixture(scope='module', params=[1, 2], ids=['one process', 'two processes'])
+def processes(request):
+    return request.param
+
+
+@pytest.fixture(scope='module')
+def undisturbed(csv_root, tmp_path_factory, processes):
+    log_dir = tmp_path_factory.mktemp('undisturbed')
+    status, _, err = finish(start(csv_root, log_dir, '--num_procs', processes))
+    assert status == 0, err
+    return log_dir
+
+
+def kill_and_go_on(csv_root, log_dir, processes, moments, undisturbed):
+    """Kills the run without warning at each of `moments` (steps done, seconds after), then lets it finish."""
+    flags = ['--num_procs', processes, '--resume', 'auto']
+    for steps, delay in moments:
+        process = start(csv_root, log_dir, *flags)
+        wait_for_steps(log_dir, steps)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        time.sleep(1)  # the other processes notice that the first is gone
+    status, _, err = finish(start(csv_root, log_dir, *flags))
+    assert status == 0, err
+    assert_same_run(log_dir, undisturbed)
+
+
+def test_killed_at_random_moments(csv_root, tmp_path, processes, undisturbed):
+    kill_and_go_on(csv_root, tmp_path, processes, [(1, random.uniform(0, 0.3)), (3, random.uniform(0, 0.5))], undisturbed)
+
+
+def children_of(pid):
+    """Processes that `pid` has started, oldest first."""
+    with open(f'/proc/{pid}/task/{pid}/children') as file:
+        return [int(child) for child in file.read().split()]
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_signal_saves_and_ends(csv_root, tmp_path, signum):
+    process = start(csv_root, tmp_path, '--save_minutes', 0, '--epochs', 100)
+    wait_for_steps(tmp_path, 2)
+    process.send_signal(signum)
+    status, _, err = finish(process)
+    assert status == 128 + signum
+    assert f'stopped by {signum.name}' in err and '--resume auto' in err and 'Traceback' not in err
+    saved = checkpoints(tmp_path)
+    newest = max(saved.values(), key=lambda checkpoint: checkpoint['iteration'])
+    assert newest['iteration'] >= 2
+    assert read_log(folder_of(tmp_path), 'end')[0]['how'] == f'stopped by {signum.name}'
+
+
+def test_group_stops_on_signal_and_goes_on(csv_root, tmp_path):
+    flags = ['--num_procs', 2, '--save_minutes', 0]
+    process = start(csv_root, tmp_path, *flags, '--epochs', 100)
+    wait_for_steps(tmp_path, 1)
+    process.terminate()
+    status, _, err = finish(process)
+    assert status == 143 and err.count('stopped by SIGTERM') == 1 and 'Traceback' not in err
+
+
+def test_killed_data_worker(csv_root, tmp_path):
+    process = start(csv_root, tmp_path, '--epochs', 100)
+    wait_for_steps(tmp_path, 1)
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
+    status, _, err = finish(process, 60)
+    assert status == 2 and err.startswith('error: DataLoader worker') and 'Traceback' not in err
+
+
+def test_killed_process_of_a_group(csv_root, tmp_path):
+    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100)
+    wait_for_steps(tmp_path, 1)
+    os.kill(children_of(process.pid)[-1], signal.SIGKILL)
+    status, _, err = finish(process, 60)
+    assert status == 128 + signal.SIGKILL
+    assert 'error: process 1 of 2 was killed by SIGKILL' in err and 'Traceback' not in err
+
+
+def test_hung_process_of_a_group(csv_root, tmp_path):
+    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100, '--timeout', 8)
+    wait_for_steps(tmp_path, 1)
+    os.kill(children_of(process.pid)[-1], signal.SIGSTOP)
+    status, _, err = finish(process, 60)
+    assert status == 2
+    assert 'lost contact' in err and 'process 1: no sign of life' in err and 'Traceback' not in err
+
+
+def test_two_runs_never_write_to_one_folder(csv_root, tmp_path):
+    process = start(csv_root, tmp_path, '--epochs', 100)
+    wait_for_steps(tmp_path, 1)
+    status, _, err = finish(start(csv_root, tmp_path, '--epochs', 100, '--resume', 'auto'))
+    assert status == 2 and 'another process is writing to this run' in err
+    process.kill()
+    process.communicate()
