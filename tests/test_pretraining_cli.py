@@ -192,7 +192,7 @@ def test_as_a_program(csv_root, tmp_path, command, folder):
     """From its folder, from the root, as a module: exit status 0, statistics on the screen, no bar in what isn't a terminal."""
     argv = [*PRETRAINING, '--csv_root', str(csv_root), '--log_dir', str(tmp_path)]
     done = subprocess.run([sys.executable, *command, *argv], cwd=ROOT / folder, capture_output=True, text=True,
-                          env={**os.environ, 'OMP_NUM_THREADS': '2'})
+                          env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
     assert 'top1' in done.stdout and 'clips_per_s' in done.stdout and '%|' not in done.stdout + done.stderr
     assert list(tmp_path.glob('log_tmp/*/model/epoch1.pth.tar'))
