@@ -48,7 +48,7 @@ def make_videos(root, count, n_frames, height=HEIGHT, width=WIDTH, seed=0):
 
 
 def make_video(path, n_frames, height, width, seed):
-    """A view that pans over a texture with detail at all scales, as in photographs, under a little sensor noise."""
+    """A view that pans over a texture with detail at all scales, as photographs have, under a little noise."""
     cv2.setNumThreads(0)
     rng = np.random.default_rng(seed)
     large = (height + n_frames, width + n_frames)
@@ -134,7 +134,8 @@ def per_core(loose, ours, img_dim, rounds, clips):
         batch = workers()
         return to_block(batch['frames'], batch['colour'], NUM_SEQ)
 
-    return in_turns({'plain': plain, 'ours, workers only': workers, 'ours, with colour': with_colour}, rounds, clips)
+    ways = {'plain': plain, 'ours, workers only': workers, 'ours, with colour': with_colour}
+    return in_turns(ways, rounds, clips)
 
 
 def pretraining_clips(videos, img_dim):
@@ -145,7 +146,8 @@ def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
     """(clips/s, share of time waited) of the real loader with colour on `device`; without its start."""
     batches_per_epoch = 1000  # few videos, many batches: the loader doesn't come to an end within the measurement
     many = videos.select(np.arange(batches_per_epoch * batch_size) % len(videos))
-    loader = clip_loader(pretraining_clips(many, img_dim), batch_size, num_workers, shuffle=True, seed=0, drop_last=True)
+    dataset = pretraining_clips(many, img_dim)
+    loader = clip_loader(dataset, batch_size, num_workers, shuffle=True, seed=0, drop_last=True)
     dtype = torch.bfloat16 if device == 'cuda' else torch.float32
     clips = waited = 0
     start = None
@@ -182,7 +184,7 @@ def storage(videos, img_dim):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='of colour in the loader run (default cpu)')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='for colour in the loader (default cpu)')
     parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames that come out (default 128)')
     parser.add_argument('--videos', type=int, default=48, help='videos to make (default 48)')
     parser.add_argument('--frames', type=int, default=220, help='frames of each video, at least 200 (default 220)')

@@ -64,7 +64,7 @@ def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
     elif colour is None:
         block = _function(_plain, compiled)(flat, dtype)
     else:
-        block = _function(_normalised, compiled)(flat, colour['grey'], colour['factors'], colour['order'], dtype)
+        block = _function(_coloured, compiled)(flat, colour['grey'], colour['factors'], colour['order'], dtype)
     return block.unflatten(0, (frames.shape[0], num_seq, -1)).permute(0, 1, 5, 2, 3, 4)
 
 
@@ -133,15 +133,16 @@ def _one_place(rgb, operation, factors, mean):
 
 
 def _normalise(x, dtype):
-    mean, std = x.new_tensor(IMAGENET_MEAN), x.new_tensor(IMAGENET_STD)
-    return ((x - mean) / std).to(dtype)
+    # Channel by channel: tensors of the constants would have to be copied to the device each time.
+    planes = [(plane - mean) / std for plane, mean, std in zip(x.unbind(3), IMAGENET_MEAN, IMAGENET_STD)]
+    return torch.stack(planes, dim=3).to(dtype)
 
 
 def _plain(frames, dtype):
-    return _normalise(frames.float() / 255, dtype)
+    return _normalise(frames / 255, dtype)
 
 
-def _normalised(frames, grey, factors, order, dtype):
+def _coloured(frames, grey, factors, order, dtype):
     return _normalise(_all_frames(frames, grey, factors, order), dtype)
 
 

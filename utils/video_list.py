@@ -129,8 +129,8 @@ def csv_file(csv_root, dataset, split, subset, img_dim):
         if os.path.isdir(csv_root):
             there = sorted(entry.name for entry in os.scandir(csv_root) if entry.is_dir())
         wanted = sized if dataset == 'k400' else dataset
-        raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"}); '
-                        'process_data/write_csv.py writes one')
+        raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"})'
+                        '; process_data/write_csv.py writes one')
     numbered = os.path.join(root, f'{subset}_split{split:02d}.csv')
     plain = [os.path.join(root, f'{subset}_split.csv')]
     if subset == 'test':
