@@ -27,6 +27,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import extract_frames, layout  # noqa: E402
+from process_data.one_video import extract_video  # noqa: E402
 
 # name: width, height, codec, extension, short side of the frames
 KINDS = {'ucf101': (320, 240, 'XVID', '.avi', 240), 'kinetics': (340, 256, 'mp4v', '.mp4', 150),
@@ -92,7 +93,7 @@ def run_one(way, kind, folder):
     for name in videos:
         path, target = os.path.join(source, name), os.path.join(out, layout.folder_of(name))
         if way.startswith('ours'):
-            frames += int(extract_frames.extract(**make_task(path, target, short_side, way == 'ours packed'))['frames'])
+            frames += int(extract_video(**make_task(path, target, short_side, way == 'ours packed'))['frames'])
         else:
             frames += plain_way(path, target, short_side, cv2.INTER_AREA if way == 'plain area' else cv2.INTER_LINEAR)
     rate = frames / (processor_seconds() - start)

@@ -1,12 +1,13 @@
 """Verifies csv lists against the frames on disk and says what it found in a table; can write repaired lists.
 
-    python process_data/check_frames.py --csv process_data/data/ucf101/*.csv [--decode all] [--repair]
+    python process_data/check_frames.py --dataset ucf101 [--decode all] [--repair]
 
 Exit status 0 when all is well, 1 when something was found.
 """
 import argparse
 import contextlib
 import csv
+import glob
 import os
 import re
 import sys
@@ -29,8 +30,11 @@ LISTED_PER_FINDING = 5
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--csv', required=True, nargs='+', metavar='FILE',
-                        help='lists to check; train and test lists of one split together, to find what is in both')
+    lists = parser.add_mutually_exclusive_group(required=True)
+    lists.add_argument('--dataset', help='check all lists of this folder in --csv_root: ucf101, k400_150, demo, …')
+    lists.add_argument('--csv', nargs='+', metavar='FILE',
+                       help='lists to check; train and test list of one split together, to find what is in both')
+    parser.add_argument('--csv_root', default=layout.DATA_ROOT, help='where --dataset lies (default: %(default)s)')
     parser.add_argument('--frame_root', default='', help='folder that relative rows start from (default: none)')
     parser.add_argument('--decode', default='ends', choices=('none', 'ends', 'all'),
                         help='frames of each video to decode (default: ends, the first and last; none turns it off)')
@@ -43,7 +47,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    lists = {path: read_rows(path) for path in args.csv}
+    lists = {path: read_rows(path) for path in args.csv or find_lists(os.path.join(args.csv_root, args.dataset))}
     folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
     states = Parallel(n_jobs=args.jobs)(
         delayed(look_at)(os.path.join(args.frame_root, folder), args.decode)
@@ -59,6 +63,14 @@ def main(args):
             layout.write_whole(repaired, lambda file: csv.writer(file, lineterminator='\n').writerows(kept), newline='')
             print(f'{repaired}: {len(kept)} of {len(rows)} rows')
     return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
+
+
+def find_lists(folder):
+    found = sorted(path for path in glob.glob(os.path.join(glob.escape(folder), '*.csv'))
+                   if not path.endswith('.repaired.csv'))
+    if not found:
+        raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py')
+    return found
 
 
 def read_rows(path):

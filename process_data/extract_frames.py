@@ -9,7 +9,6 @@ moment and start it again. Finished videos are skipped, and broken ones too, unt
 """
 import argparse
 import fcntl
-import glob
 import hashlib
 import json
 import os
@@ -19,15 +18,14 @@ import tempfile
 import time
 from concurrent.futures.process import BrokenProcessPool
 
-import cv2
-import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import layout, report, video  # noqa: E402
+from process_data import layout, report  # noqa: E402
 from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.one_video import extract_video  # noqa: E402
 
 SHORT_SIDE = {'k400': 150}
 DEFAULT_SHORT_SIDE = 240
@@ -138,6 +136,9 @@ def finished_folders(frame_root, folders):
             listed[parent] = set(os.listdir(os.path.join(frame_root, parent)))
         except FileNotFoundError:
             listed[parent] = set()
+        except OSError as error:
+            raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); mend that or choose another '
+                            '--frame_root') from error
     return {folder for folder in folders
             if not listed[os.path.dirname(folder)].isdisjoint({os.path.basename(folder),
                                                                os.path.basename(folder) + '.zip'})}
@@ -157,11 +158,14 @@ def take_share(frame_root, share):
 
 def sweep(frame_root, share):
     """Removes what an earlier run of this share left in the work folder when it was killed."""
-    for path in glob.glob(os.path.join(glob.escape(frame_root), WORK_FOLDER, share + '-*')):
-        # Renamed first: a worker that outlived its run can then no longer move a half-removed folder into place.
-        gone = path.replace(share + '-', 'gone-' + share + '-')
-        os.rename(path, gone)
-        shutil.rmtree(gone)
+    work_folder = os.path.join(frame_root, WORK_FOLDER)
+    for name in os.listdir(work_folder):
+        if name.startswith(share + '-'):
+            # Renamed first: a worker that outlived its run can then no longer move a half-removed folder into place.
+            os.rename(os.path.join(work_folder, name), os.path.join(work_folder, 'gone-' + name))
+    for name in os.listdir(work_folder):
+        if name.startswith('gone-' + share + '-'):
+            shutil.rmtree(os.path.join(work_folder, name))
 
 
 def keep_settings(frame_root, settings):
@@ -241,7 +245,7 @@ def run_tasks(tasks, jobs):
 def run_parallel(tasks, jobs):
     """Yields the rows of the tasks; the workers of a run that was killed end by themselves after IDLE_SECONDS."""
     workers = Parallel(n_jobs=jobs, return_as='generator_unordered', batch_size=1, idle_worker_timeout=IDLE_SECONDS)
-    return workers(delayed(extract)(**task) for task in tasks)
+    return workers(delayed(extract_video)(**task) for task in tasks)
 
 
 def run_alone(task):
@@ -250,74 +254,6 @@ def run_alone(task):
         return next(run_parallel([task], 2))
     except BrokenProcessPool:
         return report.make_row(task['name'], 'failed', 'the decoder crashed or ran out of memory')
-
-
-def extract(name, source, target, work, packed, settings):
-    """Extracts one video into the folder `work` and moves that, or the zip in it, to `target`; -> its row of the report.
-
-    A video at fault gives a row of status failed. A disk at fault raises UserError, since it would fail every video.
-    """
-    video.quiet_decoder()
-    try:
-        capture, announced, fps = video.open_video(source)
-        if target_exists(target):
-            frames, (width, height) = frames_there(target)
-        else:
-            # Not makedirs: a worker that outlives its run must not bring the swept folder of that run back.
-            os.mkdir(work)
-            with layout.Packer(os.path.join(work, 'frames.zip')) if packed else layout.Loose(work) as store:
-                frames, (width, height) = write_frames(capture, store, **settings)
-            if not frames:
-                raise video.VideoError('no frame in it can be decoded')
-            put_in_place(work, target, packed)
-    except (video.VideoError, cv2.error) as error:
-        shutil.rmtree(work, ignore_errors=True)
-        return report.make_row(name, 'failed', ' '.join(str(error).split()))
-    except OSError as error:
-        raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
-                        'mend that and run the same command again to go on from here') from error
-    short = frames < announced
-    return report.make_row(name, 'partial' if short else 'ok',
-                           f'{frames} of {announced} announced frames can be decoded' if short else '',
-                           frames, announced, width, height, fps)
-
-
-def write_frames(capture, store, short_side, upscale, quality):
-    """-> (number of frames added to `store`, their (width, height))."""
-    size, frames = ('', ''), 0
-    for frames, frame in enumerate(video.decoded_frames(capture), 1):
-        if frames == 1:
-            size = video.target_size(frame.shape[1], frame.shape[0], short_side, upscale)
-        encoded, jpeg = cv2.imencode('.jpg', video.resize(frame, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if not encoded:
-            raise video.VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
-        store.add(layout.frame_name(frames), jpeg.tobytes())
-    return frames, size
-
-
-def put_in_place(work, target, packed):
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if packed:
-        os.rename(os.path.join(work, 'frames.zip'), target + '.zip')
-    else:
-        try:
-            os.rename(work, target)
-        except OSError:
-            # Another run has finished it meanwhile, with the same bytes.
-            if not target_exists(target):
-                raise
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def target_exists(target):
-    return os.path.isdir(target) or os.path.exists(target + '.zip')
-
-
-def frames_there(target):
-    """-> (number of frames, their (width, height)) of a frame folder that is there but in no report."""
-    names = layout.frame_names(target)
-    image = cv2.imdecode(np.frombuffer(layout.read_frame(target, names[0]), np.uint8), cv2.IMREAD_COLOR)
-    return len(names), (image.shape[1], image.shape[0])
 
 
 def conclude(rows, report_path, allow_failures):

@@ -366,6 +366,18 @@ def test_shards_divide_the_videos_and_make_the_same_frames(tmp_path, many_videos
     assert made == undisturbed
 
 
+def test_folders_that_cannot_be_read_are_named_and_empty_ones_filled(tmp_path):
+    write_video(tmp_path / 'videos/c/a.avi')
+    write_video(tmp_path / 'videos/c/b.avi')
+    (tmp_path / 'frames/c/a').mkdir(parents=True)
+    (tmp_path / 'frames/c/b.zip').write_bytes(b'half a zip')
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    assert done.returncode == 1 and 'failed: c/b.avi: its frames are there but cannot be read' in done.stderr
+    assert len(frames_in(tmp_path / 'frames/c/a')) == 8
+    os.remove(tmp_path / 'frames/c/b.zip')
+    assert extract(tmp_path / 'videos', tmp_path / 'frames', '--retry_failed').returncode == 0
+
+
 def test_flags_that_make_no_sense(tmp_path):
     write_video(tmp_path / 'videos/c/a.avi', n_frames=1)
     for flags in (['--shard', '3/2'], ['--quality', '0'], ['--jobs', '0'], ['--short_side', '-1']):

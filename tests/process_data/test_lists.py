@@ -209,6 +209,7 @@ def test_folder_from_videos_to_checked_lists(tmp_path):
     assert done.returncode == 0, done.stderr
     lists = [tmp_path / 'csv/mine' / name for name in ('train_split01.csv', 'test_split01.csv')]
     assert sum(len(rows_of(path)) for path in lists) == 7
+    assert run('check_frames', '--jobs', 1, '--dataset', 'mine', '--csv_root', tmp_path / 'csv').returncode == 0
     assert (tmp_path / 'csv/mine/classInd.txt').read_text() == '1 jump, high\n2 run\n'
     assert run('check_frames', '--jobs', 1, '--csv', *lists, '--decode', 'all').returncode == 0
 
@@ -256,6 +257,7 @@ def test_check_finds_what_is_wrong_and_repairs_it(tmp_path, extracted, packed):
 
 
 def test_check_of_a_list_that_is_not_there(tmp_path):
+    assert 'no csv list' in one_error_line(run('check_frames', '--dataset', 'mine', '--csv_root', tmp_path))
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
 
 
