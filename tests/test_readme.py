@@ -20,7 +20,8 @@ FENCE = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SHELL = ('sh', 'bash')
 PATH_ENDINGS = ('.py', '.md', '.txt', '.toml', '.json', '.jsonl', '.csv', '.png', '.tar', '/')
 MADE = ('log_', 'process_data/data/', 'demo_output/', '.venv')     # what commands make in the repository
-MADE_IN_A_RUN = ('args.json', 'log.jsonl', 'test_log.md', 'predictions.csv', 'confusion.png')
+MADE_FILES = ('args.json', 'log.jsonl', 'test_log.md', 'predictions.csv', 'confusion.png',         # by a run
+              'extract_report.csv', 'classInd.txt', 'train_split01.csv', 'test_split01.csv', 'train_split.csv', 'val_split.csv')
 
 
 # ---- taking a README apart
@@ -120,7 +121,7 @@ def test_every_path_named_exists_or_is_made(readme):
     for span in spans(text):
         if ' ' in span or '{' in span.split('/')[0] or not span.endswith(PATH_ENDINGS):
             continue
-        made = span.startswith(MADE) or span in MADE_IN_A_RUN
+        made = span.startswith(MADE) or span in MADE_FILES
         assert made or (ROOT / span).exists() or (readme.parent / span).exists(), f'`{span}` does not exist'
 
 
