@@ -101,10 +101,10 @@ def main(args):
     device = choose_device(args.gpu, distributed.local_rank())
     seed_weights(args.seed)
     class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
-    num_class = args.num_class or len(class_names)
-    if num_class < len(class_names):
-        raise UserError(f'--num_class {num_class}: {args.dataset} has {len(class_names)} classes; leave the flag out')
-    model = ActionClassifier(args.net, num_class, args.dropout)
+    if args.num_class not in (None, len(class_names)):
+        raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} classes; '
+                        'leave the flag out')
+    model = ActionClassifier(args.net, len(class_names), args.dropout)
     if args.test:
         test(args, model, class_names, device)
     else:
@@ -151,17 +151,19 @@ def test(args, model, class_names, device):
     videos = usable(read_split(args.csv_root, args.dataset, args.split, 'test', args.img_dim, args.frame_root),
                     clip_frames=0, short_videos='pad', purpose='test')
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names))
+    if distributed.is_main():  # before the work: a folder that can't be made should fail at once
+        folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
+        save_arguments(folder, args)
     workers = default_workers() if args.num_workers is None else args.num_workers
     loader = video_loader(test_set, workers, distributed.rank(), distributed.world())
     scores = score_videos(model, loader, args.num_seq, device, Precision(args.amp, device),
-                          num_class=model.final_fc[1].out_features, clips_at_once=args.batch_size)
+                          num_class=len(class_names), clips_at_once=args.batch_size)
     if distributed.is_main():
-        report_test(args, videos, scores, class_names)
+        report_test(folder, args, videos, scores, class_names)
 
 
-def report_test(args, videos, scores, class_names):
-    folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
-    save_arguments(folder, args)
+def report_test(folder, args, videos, scores, class_names):
+    """Prints the numbers and writes test_log.md, predictions.csv and confusion.png."""
     # The published test dropped every video that was not longer than a clip.
     clip_frames = args.num_seq * args.seq_len * args.ds
     tables = {'every video': summarise(scores)}
@@ -172,7 +174,7 @@ def report_test(args, videos, scores, class_names):
              'clip': f'{args.num_seq} blocks of {args.seq_len} frames, every {args.ds}, {args.img_dim} px'}
     write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables)
     write_predictions(folder / 'predictions.csv', videos.paths(), scores, class_names)
-    matrix = confusion_matrix(scores.label, scores.prediction, scores.probability.shape[1])[:len(class_names), :len(class_names)]
+    matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
     draw_confusion(folder / 'confusion.png', matrix, class_names)
     for protocol, stats in tables.items():
         print(f'{protocol}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {stats["top1"]:.2%}, '
