@@ -132,13 +132,12 @@ def first_line(error):
 def describe_processes(store, count):
     """What each process last said it was doing, in one line."""
     store.set_timeout(datetime.timedelta(seconds=3))
+    try:
+        beats = [json.loads(store.get(f'beat/{number}')) for number in range(count)]
+    except (dist.DistError, RuntimeError):
+        return 'Process 0 does not answer: look at how it ended'
     said = []
-    for number in range(count):
-        try:
-            beat, what, since = json.loads(store.get(f'beat/{number}'))
-        except (dist.DistError, RuntimeError):
-            said.append(f'process {number}: not answering')
-            continue
+    for number, (beat, what, since) in enumerate(beats):
         silent = time.time() - beat
         life = f'no sign of life for {silent:.0f} s' if silent > 3 * BEAT_SECONDS else 'alive'
         said.append(f'process {number}: {life}, {what} for {time.time() - since:.0f} s')

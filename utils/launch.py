@@ -54,6 +54,7 @@ def run_group(main, args, count):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # else its store prints stack traces when a process is gone
     context = multiprocessing.get_context('spawn')
     outcomes = context.SimpleQueue()
     processes = [context.Process(target=child, args=(main, args, number, count, port, os.getpid(), outcomes))

@@ -6,9 +6,9 @@ import resource
 import socket
 import time
 
+import cv2
 import torch
 from tensorboardX import SummaryWriter
-from torchvision.utils import make_grid, save_image
 from tqdm import tqdm
 
 from utils.colour import IMAGENET_MEAN, IMAGENET_STD
@@ -77,11 +77,12 @@ class RunLog:
         path = self.folder / 'img' / f'{kind}_frames.png'
         if path.exists():
             return
-        shown = block[:clips].float().transpose(2, 3).flatten(0, 2).cpu()  # [clips·N·T, C, H, W]
-        mean, std = (shown.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        grid = make_grid((shown * std + mean).clamp(0, 1), nrow=block.shape[1] * block.shape[3])
-        self.board.add_image(f'{kind}/frames', grid, 0)
-        save_image(grid, path)
+        shown = block[:clips].float().cpu()
+        mean, std = (shown.new_tensor(values).view(3, 1, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        shown = (shown * std + mean).clamp(0, 1).permute(0, 4, 1, 3, 5, 2)      # [clips, H, N, T, W, C]
+        grid = shown.flatten(2, 4).flatten(0, 1).mul(255).byte().numpy()        # [clips·H, N·T·W, C]
+        self.board.add_image(f'{kind}/frames', grid, 0, dataformats='HWC')
+        cv2.imwrite(str(path), grid[:, :, ::-1])
 
     def size(self):
         """Bytes of log.jsonl so far; a checkpoint holds it."""

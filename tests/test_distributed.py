@@ -1,0 +1,119 @@
+"""The same clips give the same training in one process and in several, with gloo on the CPU."""
+import os
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+
+from dpc.loss import dense_info_nce, top_k
+from dpc.model import DPC
+from utils import distributed
+from utils.distributed import sync_batch_norm
+from utils.metrics import Averages
+
+CLIPS, STEPS = 4, 5
+
+
+def train(world):
+    """Trains this process's share for five steps; returns (weights as one vector, [averages of each step])."""
+    torch.manual_seed(0)
+    model = DPC('resnet18', pred_step=1, dropout=0).train()
+    if world > 1:
+        distributed.synchronise_batch_norm(model)
+    network = distributed.wrap(model, torch.device('cpu'))
+    # a larger eps than usual: Adam's first steps are else the sign of each gradient, and rounding decides that of tiny ones
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, eps=1e-3)
+    noise = torch.Generator().manual_seed(1)
+    share = slice(distributed.rank() * CLIPS // world, (distributed.rank() + 1) * CLIPS // world)
+    history = []
+    for _ in range(STEPS):
+        block = torch.randn(CLIPS, 3, 3, 3, 48, 48, generator=noise)[share]
+        prediction, target = network(block)
+        target, first = distributed.gather(target)
+        loss, rank = dense_info_nce(prediction, target, first_positive=first * prediction.shape[1] * prediction.shape[2])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        averages = Averages()
+        averages.add(len(block), {'loss': loss, 'top1': top_k(rank, 1) / len(rank)})
+        history.append(averages.read())
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy(), history
+
+
+def process(number, world, port, function, results):
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(number), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    with distributed.group(timeout=60):
+        results.put((number, function(world)))
+
+
+def in_group(function, world):
+    """What `function(world)` returns in each of `world` processes of a group, by rank."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context('spawn')
+    results = context.Queue()
+    processes = [context.Process(target=process, args=(number, world, port, function, results)) for number in range(world)]
+    for each in processes:
+        each.start()
+    values = dict(results.get(timeout=120) for _ in processes)
+    for each in processes:
+        each.join()
+        assert each.exitcode == 0
+    return [values[number] for number in range(world)]
+
+
+@pytest.fixture(scope='module')
+def alone():
+    return train(1)
+
+
+@pytest.mark.parametrize('world', [2, 4])
+def test_several_processes_train_as_one(alone, world):
+    weights, history = alone
+    for its_weights, its_history in in_group(train, world):
+        assert np.linalg.norm(its_weights - weights) <= 1e-5 * np.linalg.norm(weights)
+        for step, its_step in zip(history, its_history):
+            assert its_step['loss'] == pytest.approx(step['loss'], rel=1e-4)
+            assert its_step['top1'] == step['top1']
+
+
+def exchange(world):
+    """Everything else that processes say to each other, with uneven shares: process r has r + 1 rows."""
+    number = distributed.rank()
+    mine = torch.full((number + 1, 2), float(number), requires_grad=True)
+    whole, first = distributed.gather(mine)
+    (whole * torch.arange(len(whole)).view(-1, 1) * (number + 1)).sum().backward()
+
+    x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))[number * 2:number * 4 + 2].requires_grad_()
+    mean, variance = torch.zeros(3), torch.ones(3)
+    y = sync_batch_norm(x, mean, variance, torch.ones(3), torch.zeros(3), True, 0.1, 1e-5)
+    (y ** 3).sum().backward()
+    averages = Averages()
+    averages.add(number + 1, {'value': torch.tensor(float(number))})
+    averages.add(5, {'value': torch.tensor(float('nan'))})
+    return (first, whole.detach().numpy(), mine.grad.numpy(), y.detach().numpy(), x.grad.numpy(), mean.numpy(), variance.numpy(),
+            distributed.any_process([number, 1 - number]), distributed.from_main(f'said by {number}'),
+            distributed.lists_of_all([number]), averages.read())
+
+
+def test_exchange():
+    results = in_group(exchange, 2)
+    x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    mean, variance = torch.zeros(3), torch.ones(3)
+    y = torch.nn.functional.batch_norm(x, mean, variance, torch.ones(3), torch.zeros(3), True, 0.1, 1e-5)
+    (y ** 3).sum().backward()
+    for number, (first, whole, gradient, its_y, its_gradient, its_mean, its_variance, flags, said, lists, averages) in enumerate(results):
+        rows = slice(number * 2, number * 4 + 2)
+        assert first == number and whole[:, 0].tolist() == [0, 1, 1]
+        # rows 0, 1, 2 are weighted by their number in the loss of process 0, twice that in process 1's
+        assert gradient[:, 0].tolist() == [[0], [3, 6]][number]
+        np.testing.assert_allclose(its_y, y[rows].detach(), atol=1e-5)
+        np.testing.assert_allclose(its_gradient, x.grad[rows], atol=1e-4)
+        np.testing.assert_allclose(its_mean, mean, atol=1e-6)
+        np.testing.assert_allclose(its_variance, variance, atol=1e-6)
+        assert flags == [1, 1] and said == 'said by 0' and lists == [0, 1]
+        assert averages == {'value': pytest.approx(2 / 3)}
