@@ -16,13 +16,13 @@ def write_log(path, title, facts, tables):
     for protocol, stats in tables.items():
         lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {stats["top1"]:.2%} | {stats["top5"]:.2%} '
                      f'| {stats["mean_class"]:.2%} |')
-    with open(path, 'a') as file:
+    with open(path, 'a', encoding='utf-8') as file:
         file.write('\n'.join(lines) + '\n\n')
 
 
 def write_predictions(path, video_paths, scores, class_names):
     """csv: path, label, prediction, probability of the prediction."""
-    with open(path, 'w', newline='', errors='surrogateescape') as file:
+    with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
         writer = csv.writer(file)
         writer.writerow(['path', 'label', 'prediction', 'probability'])
         for video, label, prediction, row in zip(video_paths, scores.label, scores.prediction, scores.probability):
