@@ -39,8 +39,8 @@ def parse_args(argv=None):
     parser.add_argument('--decode', default='ends', choices=('none', 'ends', 'all'),
                         help='frames of each video to decode (default: ends, the first and last; none turns it off)')
     parser.add_argument('--repair', action='store_true',
-                        help='write FILE.repaired.csv without missing, unreadable and doubled videos and with the frame '
-                             'counts of the disk; a video in train and test stays in test (default: off)')
+                        help='write FILE.repaired.csv without missing, unreadable and doubled videos and with the '
+                             'frame counts of the disk; a video in train and test stays in test (default: off)')
     parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
                         help='processes (default: the cores this process may use)')
     return parser.parse_args(argv)
@@ -79,7 +79,8 @@ def read_rows(path):
         with open(path, newline='', encoding='utf-8') as file:
             return [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
     except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py') from error
+        raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py'
+                        ) from error
 
 
 def parse_row(line, fields):

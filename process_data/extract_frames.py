@@ -45,7 +45,7 @@ def parse_args(argv=None):
     parser.add_argument('--upscale', action='store_true', help='enlarge smaller videos too (default: off)')
     parser.add_argument('--quality', default=80, type=int, help='JPEG quality, 1 to 100 (default: %(default)s)')
     parser.add_argument('--packed', action='store_true',
-                        help='write one zip per video, as pack_frames.py makes them, and no loose frames (default: off)')
+                        help='write one zip per video, as pack_frames.py does, and no loose frames (default: off)')
     parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
                         help='processes, of one thread each (default: the cores this process may use)')
     parser.add_argument('--shard', default='1/1', type=shard, metavar='I/N',
@@ -88,7 +88,7 @@ def main(args):
         raise UserError(f'{args.frame_root}: cannot write there ({error.strerror}); choose another --frame_root'
                         ) from error
     try:
-        keep_settings(args.frame_root, settings)
+        keep_settings(args.frame_root, settings, work_root)
         rows = extract_all(args, videos, share, work_root, settings)
     finally:
         shutil.rmtree(work_root, ignore_errors=True)
@@ -168,7 +168,7 @@ def sweep(frame_root, share):
             shutil.rmtree(os.path.join(work_folder, name))
 
 
-def keep_settings(frame_root, settings):
+def keep_settings(frame_root, settings, work_root):
     """A frame root holds frames of one size and quality: refuses to go on with others."""
     path = os.path.join(frame_root, 'extract_settings.json')
     if os.path.exists(path):
@@ -178,7 +178,14 @@ def keep_settings(frame_root, settings):
             raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
                             'use the same flags or another --frame_root')
     else:
-        layout.write_whole(path, lambda file: json.dump(settings, file))
+        # By way of this run's own folder: the runs of a job array all come here at the same moment.
+        part = os.path.join(work_root, 'extract_settings.json')
+        try:
+            with open(part, 'w') as file:
+                json.dump(settings, file)
+            os.replace(part, path)
+        except OSError as error:
+            raise UserError(f'{path}: cannot write it ({error.strerror}); mend that and run again') from error
 
 
 # ---- Doing it
@@ -207,7 +214,8 @@ def extract_all(args, videos, share, work_root, settings):
     print(f'{len(videos)} videos: {skipped} done before, {len(tasks)} to do with {args.jobs} processes')
     start, frames = time.monotonic(), 0
     with report.Appender(report_path) as appender, \
-            tqdm(total=len(tasks), unit='video', disable=not tasks, mininterval=0.5 if sys.stderr.isatty() else 30) as bar:
+            tqdm(total=len(tasks), unit='video', disable=not tasks,
+                 mininterval=0.5 if sys.stderr.isatty() else 30) as bar:
         for row in run_tasks(tasks, args.jobs):
             rows[row['video']] = row
             appender.append(row)

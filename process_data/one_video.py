@@ -11,7 +11,7 @@ from process_data.errors import UserError
 
 
 def extract_video(name, source, target, work, packed, settings):
-    """Extracts one video into the folder `work` and moves that, or the zip in it, to `target`; -> its row of the report.
+    """Extracts one video into the folder `work` and moves that, or the zip in it, to `target`; -> its report row.
 
     A video at fault gives a row of status failed. A disk at fault raises UserError, since it would fail every video.
     """

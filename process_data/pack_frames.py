@@ -2,8 +2,8 @@
 
     python process_data/pack_frames.py --frame_root frames/ucf101 [--packed_root packed/ucf101] [--remove_loose]
 
-{frame folder}/image_00001.jpg … becomes {frame folder}.zip with entries image_00001.jpg …. The csv rows stay as they
-are: the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
+{frame folder}/image_00001.jpg … becomes {frame folder}.zip with the same names in it. The csv rows stay as they are:
+the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
 
 Like an extraction it can be stopped and started again: a zip is whole or absent, and a loose folder is removed only
 after its zip has been read back and compared.

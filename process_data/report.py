@@ -1,4 +1,4 @@
-"""The report of an extraction: {frame_root}/extract_report.csv, one row per video, and extract_report_2of8.csv for shares.
+"""The report of an extraction: {frame_root}/extract_report.csv with a row per video; a share has its own, …_2of8.csv.
 
 While a run goes on it is its journal: rows are appended as videos finish, so that nothing known is lost with a killed
 run. At the end it is written anew, in the order of the names.

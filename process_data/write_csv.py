@@ -28,14 +28,16 @@ LISTED_MISSING = 10
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS, help='how the split files look')
-    parser.add_argument('--frame_root', help='folder with the frames (default: for demo, process_data/data/demo_frames)')
+    parser.add_argument('--frame_root', help='folder with the frames (default: for demo, '
+                                             'process_data/data/demo_frames)')
     parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo, '
                                              'process_data/data/demo_splits)')
     parser.add_argument('--annotations', nargs='+', metavar='CSV',
                         help='k400: the official csv files with label,youtube_id,time_start,time_end,split')
-    parser.add_argument('--csv_root', default=layout.DATA_ROOT, help='the lists go to a folder in it (default: %(default)s)')
-    parser.add_argument('--name', help='name of that folder, for --dataset of the training (default: the data set; '
-                                       'for k400 with the short side: k400_150; for folder, the name of the frame root)')
+    parser.add_argument('--csv_root', default=layout.DATA_ROOT,
+                        help='the lists go to a folder in it (default: %(default)s)')
+    parser.add_argument('--name', help='name of that folder, for --dataset of the training (default: the data set; for '
+                                       'k400 with the short side: k400_150; for folder: the name of the frame root)')
     parser.add_argument('--short_side', default=150, type=int, choices=(150, 256),
                         help='k400: the short side that was extracted, px (default: %(default)s)')
     parser.add_argument('--relative', action='store_true',
@@ -43,8 +45,8 @@ def parse_args(argv=None):
                              'off, absolute)')
     parser.add_argument('--test_share', default=0.25, type=float,
                         help='folder: share of the videos of each class to test on, 0 to 1 (default: %(default)s)')
-    parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole match) '
-                                              'stay on the same side (default: none, split by video)')
+    parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole '
+                                              'match) stay on the same side (default: none, split by video)')
     parser.add_argument('--seed', default=0, type=int, help='folder: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
                         help='threads that count frames not in the report (default: the cores this process may use)')
@@ -145,7 +147,7 @@ def count_frames(path):
 # ---- One function per kind of data set: -> ({name of the list: [folder, ...]}, [class name, ...])
 
 def ucf101_splits(split_root):
-    """trainlist01.txt `Class/v_Class_g01_c01.avi 1`, testlist01.txt the same without the label, 02, 03; classInd.txt."""
+    """trainlist01.txt `Class/v_Class_g01_c01.avi 1`, testlist01.txt the same without label, 02, 03; classInd.txt."""
     lists = {}
     for path, split in numbered_files(split_root, r'(?:train|test)list(\d+)\.txt'):
         subset = 'train' if os.path.basename(path).startswith('train') else 'test'
@@ -216,12 +218,12 @@ def k400_splits(annotations, frames):
 
 def read_annotations(path):
     """Yields (line number, row) of an official Kinetics csv."""
-    columns = {'label', 'youtube_id', 'time_start', 'time_end', 'split'}
+    columns = ['label', 'youtube_id', 'time_start', 'time_end', 'split']
     try:
         with open(path, newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file)
-            if not columns <= set(reader.fieldnames or ()):
-                raise UserError(f'{path}: its first line must name the columns label,youtube_id,time_start,time_end,split')
+            if not set(columns) <= set(reader.fieldnames or ()):
+                raise UserError(f'{path}: its first line must name the columns ' + ','.join(columns))
             for row in reader:
                 if None in row.values():
                     warn(f'{path}:{reader.line_num}: too few columns, left out')
@@ -233,7 +235,7 @@ def read_annotations(path):
 
 
 def random_split(frames, test_share, group_regex, seed):
-    """Of each class about `test_share` of the videos to test on, whole groups at a time; the order of files is no matter."""
+    """Of each class about `test_share` of the videos to test on, in whole groups; `frames` may come in any order."""
     rng = np.random.default_rng(seed)
     by_class = {}
     for folder in sorted(frames):

@@ -100,8 +100,8 @@ def test_upscale_and_keep(tmp_path):
 
 # ---- Bad videos
 
-AWKWARD_NAMES = ['-dash', 'with space', "quote's \"both\"", 'ünïcode 視頻 🎥', 'comma, and %03d', 'x' * 200, 'new\nline',
-                 'a:b', '[glob]*?', 'dot.in.name']
+AWKWARD_NAMES = ['-dash', 'with space', "quote's \"both\"", 'ünïcode 視頻 🎥', 'comma, and %03d', 'x' * 200,
+                 'new\nline', 'a:b', '[glob]*?', 'dot.in.name']
 
 
 def test_bad_videos_are_skipped_with_their_reason_and_nothing_else_is_lost(tmp_path):

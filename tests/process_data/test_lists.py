@@ -32,7 +32,8 @@ def make_frames(root, videos):
 
 @pytest.fixture
 def ucf(tmp_path):
-    make_frames(tmp_path / 'frames', {f'{c}/v_{c}_g{g:02d}_c01': 3 + g for c in ('Archery', 'Surfing') for g in (1, 2, 3)})
+    make_frames(tmp_path / 'frames', {f'{c}/v_{c}_g{g:02d}_c01': 3 + g
+                                      for c in ('Archery', 'Surfing') for g in (1, 2, 3)})
     splits = tmp_path / 'splits'
     splits.mkdir()
     (splits / 'classInd.txt').write_bytes(b'1 Archery\r\n2 Surfing\r\n')
@@ -57,7 +58,8 @@ def test_ucf101_lists_from_crlf_files(ucf):
     assert sorted(os.listdir(ucf / 'csv/ucf101')) == ['classInd.txt'] + sorted(
         f'{half}_split{k:02d}.csv' for half in ('train', 'test') for k in (1, 2, 3))
     assert (ucf / 'csv/ucf101/classInd.txt').read_text() == '1 Archery\n2 Surfing\n'
-    assert rows_of(ucf / 'csv/ucf101/test_split02.csv') == [('Archery/v_Archery_g02_c01', 5), ('Surfing/v_Surfing_g02_c01', 5)]
+    assert rows_of(ucf / 'csv/ucf101/test_split02.csv') == [('Archery/v_Archery_g02_c01', 5),
+                                                            ('Surfing/v_Surfing_g02_c01', 5)]
     path, n_frames = (ucf / 'csv/ucf101/train_split01.csv').read_text().splitlines()[0].rsplit(',', 1)
     assert path == str(ucf / 'frames/Archery/v_Archery_g02_c01') and n_frames == '5'
 
@@ -117,7 +119,8 @@ def test_hmdb51_lists(tmp_path):
                tmp_path / 'splits', '--csv_root', tmp_path, '--relative')
     assert done.returncode == 0, done.stderr
     assert 'warning: 2 classes, not 51' in done.stderr and 'wave_test_split2.txt:4' in done.stderr
-    assert (tmp_path / 'hmdb51/train_split03.csv').read_text() == 'brush_hair/Aussie #1 (a)_b_f_nm_np1_ba_goo_0,4\nwave/one,4\n'
+    assert (tmp_path / 'hmdb51/train_split03.csv').read_text() == (
+        'brush_hair/Aussie #1 (a)_b_f_nm_np1_ba_goo_0,4\nwave/one,4\n')
     assert (tmp_path / 'hmdb51/test_split03.csv').read_text() == 'brush_hair/two,4\nwave/two,4\n'
     assert (tmp_path / 'hmdb51/classInd.txt').read_text() == '1 brush_hair\n2 wave\n'
 
@@ -134,9 +137,12 @@ def write_k400(root, *flags):
 
 @pytest.fixture
 def k400(tmp_path):
-    make_frames(tmp_path / 'frames', {'train_256/abseiling/-aaaaaaaaaa_000003_000013': 3, 'train_256/air_drumming/bbbbbbbbbbb': 4,
-                                      'val_256/abseiling/ccccccccccc': 5, 'val_256/air_drumming/ddddddddddd_000100_000110': 6})
-    (tmp_path / 'train.csv').write_text(HEADER + 'abseiling,-aaaaaaaaaa,3,13,train\nair drumming,bbbbbbbbbbb,0,10,train\n'
+    make_frames(tmp_path / 'frames', {'train_256/abseiling/-aaaaaaaaaa_000003_000013': 3,
+                                      'train_256/air_drumming/bbbbbbbbbbb': 4,
+                                      'val_256/abseiling/ccccccccccc': 5,
+                                      'val_256/air_drumming/ddddddddddd_000100_000110': 6})
+    (tmp_path / 'train.csv').write_text(HEADER + 'abseiling,-aaaaaaaaaa,3,13,train\n'
+                                        'air drumming,bbbbbbbbbbb,0,10,train\n'
                                         'air drumming,missing____,1,11,train\n"yoga, hot",missing2___,1,11,train\n')
     (tmp_path / 'val.csv').write_text('\ufeff' + HEADER + 'abseiling,ccccccccccc,5,15,validate\r\n'
                                       'air drumming,ddddddddddd,100,110,val\r\nabseiling,eeeeeeeeeee,1,11,test\r\n')
@@ -247,13 +253,15 @@ def test_check_finds_what_is_wrong_and_repairs_it(tmp_path, extracted, packed):
     done = run('check_frames', '--jobs', 1, '--csv', *lists, '--frame_root', frames, '--repair')
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     for line, finding in ((2, 'fewer frames than listed'), (3, 'unreadable frames'), (4, 'missing folder'),
-                          (5, 'more frames than listed'), (6, 'listed twice'), (7, 'bad row'), (8, 'in train and test')):
+                          (5, 'more frames than listed'), (6, 'listed twice'), (7, 'bad row'),
+                          (8, 'in train and test')):
         assert f'train_split01.csv:{line}: {finding}' in done.stdout
     assert 'test_split01.csv:' not in done.stdout.replace('test_split01.repaired.csv:', '')
     assert (tmp_path / 'train_split01.repaired.csv').read_text() == 'class/a,6\nclass/b,3\nclass/d,6\n'
     assert (tmp_path / 'test_split01.repaired.csv').read_text() == 'class/e,6\nclass/f,6\n'
     repaired = [tmp_path / (path.stem + '.repaired.csv') for path in lists]
-    assert run('check_frames', '--jobs', 1, '--csv', *repaired, '--frame_root', frames, '--decode', 'all').returncode == 0
+    assert run('check_frames', '--jobs', 1, '--csv', *repaired, '--frame_root', frames, '--decode', 'all'
+               ).returncode == 0
 
 
 def test_check_of_a_list_that_is_not_there(tmp_path):
