@@ -19,6 +19,8 @@ def train_and_validation(csv_root, dataset, split, img_dim, frame_root, val_on, 
     train = read_split(csv_root, dataset, split, 'train', img_dim, frame_root)
     if val_on == 'test':
         return train, read_split(csv_root, dataset, split, 'test', img_dim, frame_root)
+    if val_fraction == 0:
+        raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)
     return train.select(kept), train.select(held)
 

@@ -122,6 +122,7 @@ class TrainingRun:
 
     def skip_or_stop(self, dataset):
         self.skipped += 1
+        restart_nonfinite_statistics(self.model)
         place, index = self.finite.bad_step or ('', [])
         places = distributed.lists_of_all([place] if place else [])
         paths = distributed.lists_of_all([dataset.videos.path(i) for i in index])
@@ -222,6 +223,13 @@ class TrainingRun:
             set_learning_rate(self.optimizer, self.schedule, reset_lr)
         say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '
             f'learning rate {self.learning_rate():g}')
+
+
+def restart_nonfinite_statistics(model):
+    """BN's running statistics have taken in the non-finite batch, unlike the weights: they are collected anew."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not torch.isfinite(module.running_var).all():
+            module.reset_running_stats()
 
 
 def step_seed(seed, iteration, rank):

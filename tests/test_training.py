@@ -1,0 +1,219 @@
+"""Non-finite losses, full disks, parts of batches, schedules, recipes and the table of runs."""
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dpc import main as pretraining
+from eval import test as classifier_script
+from tests import tiny
+from tests.tiny import PRETRAINING, ROOT, read_log
+from utils import status
+from utils.checkpoint import read_checkpoint, write_checkpoint
+from utils.errors import UserError
+from utils.finite import FiniteCheck
+from utils.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
+from utils.saving import Saver, newest_checkpoint
+
+
+# ---- non-finite losses
+
+def explode(csv_root, log_dir, *flags):
+    """A run whose weights are finite but huge after its first step: the next losses are not finite. Exit status."""
+    return tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', log_dir, '--batch_size', 2, '--optimizer', 'sgd',
+                                  '--lr', 1e25, '--print_freq', 1, *flags])
+
+
+def test_nonfinite_loss_stops_the_run(csv_root, tmp_path, capsys):
+    assert explode(csv_root, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert 'non-finite loss or gradient at epoch 1, step 2, lr 1e+25' in error
+    assert error.count('/v_') == 2, 'the paths of both clips of the batch'
+    folder, = tmp_path.glob('log_*/*')
+    saved = read_checkpoint(folder / 'model' / 'last.pth.tar')
+    assert saved['iteration'] == 2 and all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
+    assert 'non-finite' in read_log(folder, 'end')[0]['how']
+
+
+def test_skip_nonfinite_tolerates_some(csv_root, tmp_path, capsys):
+    assert explode(csv_root, tmp_path, '--skip_nonfinite', 100) == 0
+    folder, = tmp_path.glob('log_*/*')
+    epoch, = read_log(folder, 'train')
+    assert epoch['skipped'] == 3 and math.isfinite(epoch['loss'])
+    assert 'warning: non-finite' in capsys.readouterr().out
+
+
+def test_finite_check():
+    check = FiniteCheck()
+    for value, bad in ((1., None), (math.inf, ('second', [4])), (2., None), (math.nan, ('fourth', [4]))):
+        check.watch(torch.tensor(value), torch.tensor([4]), {math.inf: 'second'}.get(value, 'fourth'))
+        assert check.bad_step == bad
+
+
+# ---- saving
+
+@pytest.fixture
+def small_disk(request):
+    """Files may not grow beyond 1 MB in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_leaves_the_checkpoint_before(tmp_path, small_disk):
+    path = tmp_path / 'epoch1.pth.tar'
+    write_checkpoint({'epoch': 1}, path)
+    with pytest.raises(UserError, match='is the disk full.*untouched'):
+        write_checkpoint({'epoch': 2, 'state_dict': torch.zeros(1_000_000)}, path)
+    assert read_checkpoint(path) == {'epoch': 1}
+    assert [file.name for file in tmp_path.iterdir()] == ['epoch1.pth.tar']
+
+
+def test_full_disk_ends_a_run_with_one_line(csv_root, tmp_path, small_disk, capsys):
+    assert tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: cannot write the checkpoint') and error.count('\n') == 1
+    folder, = tmp_path.glob('log_*/*')
+    assert list((folder / 'model').iterdir()) == []
+
+
+def test_killed_while_saving(tmp_path):
+    """The checkpoint is whole, the old or the new one, whenever the process that writes it is killed."""
+    path = tmp_path / 'last.pth.tar'
+    code = (f'import sys, torch\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils.checkpoint import write_checkpoint\n'
+            'for epoch in range(10 ** 6):\n'
+            f'    write_checkpoint({{"epoch": epoch, "state_dict": torch.full((2_000_000,), float(epoch))}}, {str(path)!r})\n')
+    for moment in (0.05, 0.12, 0.19):
+        process = subprocess.Popen([sys.executable, '-c', code])
+        while not path.exists():
+            time.sleep(0.02)
+        time.sleep(moment)
+        process.kill()
+        process.wait()
+        saved = read_checkpoint(path)
+        assert (saved['state_dict'] == saved['epoch']).all()
+        path.unlink()
+
+
+def test_saver_keeps_the_newest_and_the_best(tmp_path):
+    model = tmp_path / 'model'
+    model.mkdir()
+    (model / 'epoch1.pth.tar.tmp').write_text('left behind')
+    saver = Saver(tmp_path, keep=2)
+    assert list(model.iterdir()) == []
+    for epoch, best in ((1, True), (2, False), (9, True), (10, False), (11, False)):
+        saver.save_last({'epoch': epoch - 1})
+        saver.save_epoch({'epoch': epoch}, epoch, best)
+    assert sorted(file.name for file in model.iterdir()) == ['epoch10.pth.tar', 'epoch11.pth.tar', 'model_best_epoch9.pth.tar']
+
+
+def test_newest_checkpoint_passes_over_broken_ones(tmp_path, capsys):
+    (tmp_path / 'model').mkdir()
+    assert newest_checkpoint(tmp_path) == (None, None)
+    for name in ('epoch1', 'epoch2', 'last'):
+        write_checkpoint({'name': name}, tmp_path / 'model' / f'{name}.pth.tar')
+    broken = tmp_path / 'model' / 'last.pth.tar'
+    broken.write_bytes(broken.read_bytes()[:200])
+    os.utime(broken, (time.time() + 10, time.time() + 10))
+    path, checkpoint = newest_checkpoint(tmp_path)
+    assert path.name == 'epoch2.pth.tar' and checkpoint == {'name': 'epoch2'}
+    assert 'last.pth.tar' in capsys.readouterr().out
+
+
+# ---- steps, schedules, recipes
+
+def test_parts_of_a_batch_add_up(csv_root, tmp_path):
+    """Classification of a batch in parts: the gradient is the mean of the parts', so it moves the head as the whole does
+    where BN does not mix them, in a frozen network without dropout."""
+    flags = ['--train_what', 'last', '--pretrain', 'random', '--dropout', 0, '--optimizer', 'sgd', '--skip_nonfinite', 1]
+    whole = tiny.classify(csv_root, tmp_path / 'whole', *flags)
+    parts = tiny.classify(csv_root, tmp_path / 'parts', *flags, '--accum_steps', 2)
+    losses = [[record['loss'] for record in read_log(folder, 'train')] for folder in (whole, parts)]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.2)
+
+
+def rates(name, epochs, **options):
+    """The learning rate of each epoch."""
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = make_optimizer('sgd', weights, 1., 0., torch.device('cpu'))
+    schedule = make_schedule(name, optimizer, epochs, **options)
+    seen = []
+    for epoch in range(epochs):
+        seen.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        step_schedule(schedule, validation_loss=1.)
+    return seen
+
+
+def test_schedules():
+    assert rates('constant', 4) == [1] * 4
+    assert rates('step', 5, milestones=[2, 4], gamma=0.1) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert rates('cosine', 4) == pytest.approx([1, 0.5 + 0.5 * math.cos(math.pi / 4), 0.5, 0.5 + 0.5 * math.cos(3 * math.pi / 4)])
+    assert rates('constant', 4, warmup_epochs=3) == pytest.approx([0.25, 0.5, 0.75, 1])
+    plateau = rates('plateau', 14, gamma=0.5)
+    assert plateau[:12] == [1] * 12 and plateau[12] == 0.5
+
+
+def test_reset_lr_keeps_the_schedule_and_the_ratio_of_groups():
+    groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': lr} for lr in (1e-4, 1e-3)]
+    optimizer = make_optimizer('adam', groups, 1e-3, 0., torch.device('cpu'))
+    schedule = make_schedule('step', optimizer, 4, milestones=[1, 2])
+    optimizer.step()
+    schedule.step()
+    set_learning_rate(optimizer, schedule, 5e-3)
+    assert [group['lr'] for group in optimizer.param_groups] == pytest.approx([5e-5, 5e-4])
+    optimizer.step()
+    schedule.step()
+    assert [group['lr'] for group in optimizer.param_groups] == pytest.approx([5e-6, 5e-5])
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'recipes').glob('*.json')), ids=lambda path: path.stem)
+def test_recipes_are_defaults_that_flags_override(path):
+    recipe = json.loads(path.read_text())
+    script = {'pretrain': pretraining, 'classify': classifier_script}[recipe['script']]
+    args = vars(script.parse_args(['--recipe', path.stem, '--batch_size', '7']))
+    assert args['batch_size'] == 7
+    assert {name: args[name] for name in recipe['flags'] if name != 'batch_size'} == {
+        name: value for name, value in recipe['flags'].items() if name != 'batch_size'}
+
+
+def test_unknown_recipe(capsys):
+    with pytest.raises(SystemExit) as end:
+        pretraining.parse_args(['--recipe', 'classify-ucf101-r18'])
+    assert end.value.code == 2 and 'choose one of pretrain-k400-r18' in capsys.readouterr().err
+
+
+# ---- the table of runs
+
+def write_log(folder, *records):
+    folder.mkdir(parents=True)
+    (folder / 'log.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records) + '{"kind": "st')
+
+
+def test_status(tmp_path, capsys, pretrained):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    host = os.uname().nodename
+    steps = [{'kind': 'step', 'time': 100. * i, 'iteration': i, 'epoch': 1, 'epochs': 3, 'step': i, 'steps': 10, 'loss': 1.25,
+              'top1': 0.5, 'clips_per_s': 12.} for i in (1, 2)]
+    write_log(tmp_path / 'log_a' / 'alive', {'kind': 'start', 'host': host, 'pid': os.getpid()}, *steps)
+    write_log(tmp_path / 'log_a' / 'dead', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps)
+    write_log(tmp_path / 'log_b' / 'ended', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps, {'kind': 'end', 'how': 'stopped by SIGTERM'})
+    status.main(status.parse_args([str(tmp_path)]))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split('  ')[-1].strip() for line in lines[1:]] == ['running', 'killed; go on with --resume auto', 'stopped by SIGTERM']
+    # 28 steps left at 100 s each
+    assert 'epoch 1/3 step 2/10' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
+
+    status.main(status.parse_args([str(pretrained.parent.parent)]))
+    assert 'finished' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='no log.jsonl'):
+        status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
