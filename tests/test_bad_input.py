@@ -1,0 +1,217 @@
+"""Mistakes of the user: each ends in one line `error: …` that names the file and the remedy, exit status 2, no traceback."""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dpc import main as pretraining
+from eval import test as classifier
+from tests.test_checkpoint import Malicious, published_file
+from tests.test_golden import published_state
+from tests.tiny import CLASSIFIER, PRETRAINING, ROOT, run, write_rows
+
+SCRIPTS = {'dpc/main.py': (pretraining, PRETRAINING), 'eval/test.py': (classifier, CLASSIFIER)}
+
+
+@pytest.fixture
+def own_root(csv_root, tmp_path):
+    """A csv_root whose ucf101 a test may break; its frames are copied too."""
+    for name in ('train_split01.csv', 'test_split01.csv'):
+        rows = []
+        for line in (csv_root / 'ucf101' / name).read_text().splitlines():
+            path, count = line.rsplit(',', 1)
+            copy = tmp_path / 'frames' / Path(path).parent.name / Path(path).name
+            shutil.copytree(path, copy)
+            rows.append((copy, count))
+        write_rows(tmp_path / 'csv' / 'ucf101' / name, rows)
+    shutil.copy(csv_root / 'ucf101' / 'classInd.txt', tmp_path / 'csv' / 'ucf101')
+    return tmp_path / 'csv'
+
+
+def error_of(script, csv_root, log_dir, capsys, *flags):
+    """The one line that a failing command prints; nothing else may be on stderr."""
+    module, tiny = SCRIPTS[script]
+    assert run(module, [*tiny, '--csv_root', csv_root, '--log_dir', log_dir, *flags]) == 2
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if not line.startswith('warning: ')]
+    assert len(lines) == 1 and lines[0].startswith('error: '), error
+    return lines[0]
+
+
+def rows_of(csv):
+    return [line.rsplit(',', 1) for line in csv.read_text().splitlines()]
+
+
+both = pytest.mark.parametrize('script', SCRIPTS)
+
+
+@both
+def test_no_such_data_set(script, csv_root, tmp_path, capsys):
+    error = error_of(script, csv_root, tmp_path, capsys, '--dataset', 'ucf11')
+    assert str(csv_root / 'ucf11') in error and 'ucf101' in error and 'write_csv.py' in error
+
+
+@both
+def test_no_csv(script, own_root, tmp_path, capsys):
+    (own_root / 'ucf101' / 'train_split01.csv').unlink()
+    error = error_of(script, own_root, tmp_path, capsys)
+    assert 'ucf101/train_split01.csv' in error and 'write_csv.py' in error
+
+
+@both
+def test_an_empty_csv(script, own_root, tmp_path, capsys):
+    (own_root / 'ucf101' / 'train_split01.csv').write_text('')
+    assert 'train_split01.csv' in error_of(script, own_root, tmp_path, capsys)
+
+
+@both
+@pytest.mark.parametrize('row', ['/x/A/v,', '/x/A/v', '/x/A/v,many', '/x/A/v,12,3', '/x/A/v,-4'])
+def test_a_row_that_does_not_parse(script, row, own_root, tmp_path, capsys):
+    csv = own_root / 'ucf101' / 'train_split01.csv'
+    lines = csv.read_text().splitlines()
+    csv.write_text('\n'.join([*lines[:2], row, *lines[2:]]) + '\n')
+    assert f'{csv}:3' in error_of(script, own_root, tmp_path, capsys)
+
+
+def test_a_quote_that_is_never_closed(own_root, tmp_path, capsys):
+    """It swallows the rest of the file; the file is named, with the line where that was noticed."""
+    csv = own_root / 'ucf101' / 'train_split01.csv'
+    csv.write_text('"' + csv.read_text())
+    assert f'{csv}:' in error_of('dpc/main.py', own_root, tmp_path, capsys)
+
+
+@both
+def test_a_relative_row_without_its_root(script, own_root, tmp_path, capsys):
+    csv = own_root / 'ucf101' / 'train_split01.csv'
+    csv.write_text(csv.read_text().replace(str(tmp_path / 'frames') + '/', ''))
+    assert '--frame_root' in error_of(script, own_root, tmp_path, capsys)
+    module, tiny = SCRIPTS[script]
+    argv = [*tiny, '--csv_root', own_root, '--log_dir', tmp_path, '--frame_root', tmp_path / 'frames']
+    assert run(module, argv) == 0
+
+
+@both
+def test_no_frame_folder(script, own_root, tmp_path, capsys):
+    path, _ = rows_of(own_root / 'ucf101' / 'train_split01.csv')[0]
+    shutil.rmtree(path)
+    error = error_of(script, own_root, tmp_path, capsys)
+    assert path in error and 'write_csv.py' in error
+
+
+@both
+def test_more_frames_listed_than_there(script, own_root, tmp_path, capsys):
+    csv = own_root / 'ucf101' / 'train_split01.csv'
+    rows = rows_of(csv)
+    rows[3][1] = 500
+    write_rows(csv, rows)
+    error = error_of(script, own_root, tmp_path, capsys)
+    assert rows[3][0] in error and '500' in error and 'check_frames.py' in error
+
+
+@both
+def test_an_empty_split_after_filtering(script, own_root, tmp_path, capsys):
+    """Clips of 240 frames: no video is that long."""
+    error = error_of(script, own_root, tmp_path, capsys, '--num_seq', 8, '--ds', 6, '--short_videos', 'drop')
+    assert '240' in error and '--ds' in error and '--short_videos pad' in error
+
+
+@both
+def test_fewer_videos_than_a_batch(script, own_root, tmp_path, capsys):
+    assert '--batch_size 64' in error_of(script, own_root, tmp_path, capsys, '--batch_size', 64)
+
+
+@pytest.mark.parametrize('damage,names', [
+    (lambda path: path.unlink(), ['classInd.txt', 'write_csv.py']),
+    (lambda path: path.write_text(''), ['classInd.txt', 'write_csv.py']),
+    (lambda path: path.write_text('1 Archery\nYoYo\n'), ['classInd.txt:2', "'YoYo'"]),
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n'), ['ApplyEyeMakeup', 'classInd.txt', 'write_csv.py'])])
+def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
+    damage(own_root / 'ucf101' / 'classInd.txt')
+    error = error_of('eval/test.py', own_root, tmp_path, capsys)
+    assert all(name in error for name in names), error
+
+
+@pytest.mark.parametrize('script,flag', [('dpc/main.py', '--pretrain'), ('dpc/main.py', '--resume'), ('eval/test.py', '--pretrain'),
+                                         ('eval/test.py', '--resume'), ('eval/test.py', '--test')])
+def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
+    """Missing, cut short, of another net, and one that would run code; no run folder is left behind."""
+    (tmp_path / 'run' / 'model').mkdir(parents=True)
+    (tmp_path / 'run' / 'args.json').write_text('{}')
+    path = tmp_path / 'run' / 'model' / 'epoch3.pth.tar'
+    logs = tmp_path / 'logs'
+    assert str(path) in error_of(script, csv_root, logs, capsys, flag, path)
+    path.write_bytes(b'PK\x03\x04 and no more')
+    assert str(path) in error_of(script, csv_root, logs, capsys, flag, path)
+    torch.save({'state_dict': {}, 'best_acc': Malicious(tmp_path / 'it ran')}, path)
+    assert str(path) in error_of(script, csv_root, logs, capsys, flag, path)
+    assert not (tmp_path / 'it ran').exists()
+    kind = 'classifier, 101 classes' if script == 'eval/test.py' else 'pretraining'
+    published_file(path, published_state(kind, 'resnet34'), net='resnet34')
+    error = error_of(script, csv_root, logs, capsys, flag, path)
+    assert str(path) in error and ('--net resnet34' in error or '--pretrain' in error)
+    assert not list(logs.glob('*/*'))
+
+
+@both
+@pytest.mark.parametrize('flags', [['--net', 'resnet19'], ['--batch_size', '0'], ['--batch_size', 'four'], ['--no_such_flag'],
+                                   ['--train_what', 'some'], ['--amp', 'int8'], ['--flip', '2'], ['--model', 'x']])
+def test_an_unknown_flag_value(script, flags, capsys):
+    """The parser's own error: the flag and the choices, status 2."""
+    module, _ = SCRIPTS[script]
+    with pytest.raises(SystemExit) as end:
+        module.parse_args(flags)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and flags[0] in error and 'error: ' in error and 'Traceback' not in error
+
+
+def test_predicting_every_block(capsys):
+    with pytest.raises(SystemExit):
+        pretraining.parse_args(['--num_seq', '4', '--pred_step', '4'])
+    assert '--pred_step 4' in capsys.readouterr().err
+
+
+@both
+@pytest.mark.parametrize('gpu', ['x', '0,0', '', '-1'])
+def test_a_gpu_that_is_none(script, gpu, csv_root, tmp_path, capsys):
+    assert '--gpu' in error_of(script, csv_root, tmp_path, capsys, f'--gpu={gpu}')
+
+
+@both
+def test_a_gpu_that_is_not_there(script, csv_root, tmp_path, capsys, monkeypatch):
+    """With one GPU, 0, asking for number 3 is an error that counts them."""
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    error = error_of(script, csv_root, tmp_path, capsys, '--gpu', '3')
+    assert '--gpu 3' in error and '1' in error
+
+
+def test_a_broken_frame_stops_the_test(own_root, tmp_path, capsys):
+    """A score over fewer frames would be another number: the test names the file and stops."""
+    path = Path(rows_of(own_root / 'ucf101' / 'test_split01.csv')[3][0]) / 'image_00007.jpg'
+    path.write_bytes(path.read_bytes()[:150])
+    for workers in (0, 1):
+        error = error_of('eval/test.py', own_root, tmp_path, capsys, '--test', 'random', '--num_workers', workers)
+        assert str(path) in error
+    assert not list(tmp_path.rglob('test_log.md'))
+
+
+def test_broken_frames_in_every_training_video_stop_the_run(own_root, tmp_path, capsys):
+    """Replacing them all would never end."""
+    for path, _ in rows_of(own_root / 'ucf101' / 'train_split01.csv'):
+        for frame in list(Path(path).glob('*.jpg'))[:-1]:
+            frame.write_bytes(b'no JPEG')
+    error = error_of('dpc/main.py', own_root, tmp_path, capsys)
+    assert '.jpg' in error and 'check_frames.py' in error
+
+
+@both
+def test_as_a_program(script, tmp_path):
+    """In a shell: one line, status 2, no traceback."""
+    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu'], capture_output=True,
+                          text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1 and str(tmp_path / 'none') in done.stderr
