@@ -98,7 +98,7 @@ def add_device_arguments(parser):
                        help='end the run when a process or a data worker is silent for so long (default 60; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32 (default auto: bf16 where the hardware has it)')
-    group.add_argument('--compile', action='store_true', help='torch.compile the backbone and the colour augmentation')
+    group.add_argument('--compile', action='store_true', help='torch.compile the backbone: slower to start, then faster on GPUs')
     group.add_argument('--grad_checkpoint', action='store_true',
                        help='recompute activations in the backward pass: much less memory, about a third more time')
     return group

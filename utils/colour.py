@@ -5,6 +5,9 @@ and hue change in the frame's own order, each as torchvision's `adjust_*` does o
 Contrast needs the mean grey of the frame as the operations before it leave it.
 """
 import functools
+import os
+import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -74,7 +77,16 @@ def _compile(function):
 
 
 def _function(function, compiled):
-    return _compile(function) if compiled else function
+    return _compile(function) if compiled and _has_compiler() else function
+
+
+@functools.cache
+def _has_compiler():
+    """Triton needs a C compiler at run time. Without one the operations run one by one: right, but several times slower."""
+    found = any(map(shutil.which, (os.environ.get('CC', ''), 'cc', 'gcc', 'clang')))
+    if not found:
+        print('warning: no C compiler (cc, gcc or clang): the colour augmentation will be slow on the GPU', file=sys.stderr)
+    return found
 
 
 # ---- all frames at once (CUDA) ---------------------------------------------------------------------------------------

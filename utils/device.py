@@ -37,6 +37,7 @@ def choose_device(gpu, local_rank=0):
         raise UserError(f'--gpu {gpu}: names {len(ids)} GPUs, but this machine runs more processes of the group')
     device = torch.device('cuda', ids[local_rank] if len(ids) > 1 else ids[0])
     torch.cuda.set_device(device)
+    torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernel is searched for once
     return device
 
 

@@ -57,7 +57,7 @@ def batches_of(args, dataset, device, drop_last):
     workers = default_workers() if args.num_workers is None else args.num_workers
     loader = clip_loader(dataset, args.batch_size, workers, shuffle=True, seed=args.seed, drop_last=drop_last,
                          rank=distributed.rank(), world=distributed.world(), timeout=args.timeout)
-    return DevicePrefetcher(loader, device, args.num_seq, compiled=args.compile)
+    return DevicePrefetcher(loader, device, args.num_seq)
 
 
 def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed):
