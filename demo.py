@@ -4,6 +4,7 @@
 data set goes to process_data/data, everything else to --output, which is emptied first.
 """
 import argparse
+import csv
 import json
 import shlex
 import shutil
@@ -45,7 +46,7 @@ def main(args):
     run('process_data/make_demo.py')
     run('process_data/extract_frames.py', dataset='demo')
     run('process_data/write_csv.py', dataset='demo')
-    run('process_data/check_frames.py', dataset='demo')
+    run('process_data/check_frames.py', csv=[f'process_data/data/demo/{part}_split01.csv' for part in ('train', 'test')])
 
     run('dpc/main.py', **CLIP, pred_step=PRED_STEP, epochs=args.pretrain_epochs, val_fraction=0.15, prefix='pretraining',
         log_dir=output)
@@ -60,12 +61,20 @@ def main(args):
 
 
 def run(script, **flags):
-    """Runs a script of this repository as a user would; ends the demo with its status if it fails."""
-    words = [script] + [word for name, value in flags.items() for word in (f'--{name}', str(value))]
+    """Runs a script of this repository as a user would; ends the demo if it fails."""
+    words = [script, *command_line(flags)]
     print(f'\n$ python {shlex.join(words)}', flush=True)
     status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
     if status:
         sys.exit(f'error: {script} ended with status {status}; its own message is above')
+
+
+def command_line(flags):
+    """{'lr': 0.1, 'csv': ['a', 'b']} -> ['--lr', '0.1', '--csv', 'a', 'b']"""
+    words = []
+    for name, value in flags.items():
+        words += [f'--{name}', *map(str, value if isinstance(value, list) else [value])]
+    return words
 
 
 def run_folder(output, name):
@@ -83,7 +92,7 @@ def best_model(output, name):
 def read_log(folder):
     """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
     records = [json.loads(line) for line in open(folder / 'log.jsonl')]
-    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('epoch', 'loss', 'top1')}
+    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('loss', 'top1')}
             for kind in ('train', 'val')}
 
 
@@ -94,7 +103,8 @@ def draw_curves(path, logs):
         column = 0 if name == 'pretraining' else 1
         for row, statistic in enumerate(('loss', 'top1')):
             for kind, style in (('train', '--'), ('val', '-')):
-                axes[row, column].plot(log[kind]['epoch'], log[kind][statistic], style, color=RUNS[name],
+                values = log[kind][statistic]
+                axes[row, column].plot(range(1, len(values) + 1), values, style, color=RUNS[name],
                                        label=f'{name.replace("_", ", ").replace("finetune", "fine-tuned")}, {kind}')
     for column, task in enumerate(CHANCE):
         axes[0, column].set(title=task, ylabel='loss')
@@ -109,8 +119,9 @@ def draw_curves(path, logs):
 
 def test_accuracy(folder):
     """Top-1 over every video, from the csv that a test writes."""
-    rows = [line.rstrip('\n').rsplit(',', 3)[1:3] for line in open(folder / 'predictions.csv')][1:]
-    return sum(label == prediction for label, prediction in rows) / len(rows)
+    with open(folder / 'predictions.csv', newline='') as file:
+        correct = [row['label'] == row['prediction'] for row in csv.DictReader(file)]
+    return sum(correct) / len(correct)
 
 
 def report(output, seconds):
