@@ -22,7 +22,7 @@ from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     model = add_model_arguments(parser, 'dpc-rnn', NETWORKS)
     model.add_argument('--pred_step', default=3, type=positive_int, help='P, blocks to predict (default 3)')
     model.add_argument('--prediction', default='sequential', choices=['sequential', 'parallel'],
@@ -48,9 +48,10 @@ def parse_args(argv=None):
 
 
 def experiment_name(args):
+    ablation = ''.join(f'_{value}' for value in (args.prediction, args.feature_map) if value in ('parallel', 'pooled'))
     return (f'{args.dataset}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}_lr{args.lr:g}'
             f'_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}_train-{args.train_what}'
-            + pretrained_suffix(args.pretrain))
+            + ablation + pretrained_suffix(args.pretrain))
 
 
 def main(args):

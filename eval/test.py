@@ -33,7 +33,7 @@ BN_BATCHES = 200  # batches from which missing running statistics are estimated
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     model = add_model_arguments(parser, 'lc', NETWORKS)
     model.add_argument('--num_class', type=positive_int, help='classes (default: as many as classInd.txt lists)')
     model.add_argument('--dropout', default=0.5, type=fraction,

@@ -54,15 +54,17 @@ def write_checkpoint(checkpoint, path):
     path = Path(path)
     temporary = path.with_name(path.name + '.tmp')
     try:
-        with open(temporary, 'wb') as file:
-            torch.save(checkpoint, file)
-            file.flush()
+        torch.save(checkpoint, str(temporary))
+        with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into a RuntimeError
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f'cannot write the checkpoint {path} ({error}): is the disk full? Earlier checkpoints are '
-                        'untouched; free some space and go on with --resume') from error
+        # torch's writer turns a failed write into a RuntimeError; so is what it raises, just now, if a data worker dies
+        if isinstance(error, RuntimeError) and 'DataLoader worker' in str(error):
+            raise
+        raise UserError(f'cannot write the checkpoint {path} ({str(error).splitlines()[0]}): is the disk full? Earlier checkpoints '
+                        'are untouched; free some space and go on with --resume') from error
 
 
 def plain_names(state_dict):

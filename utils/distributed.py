@@ -58,8 +58,8 @@ def in_environment():
 class Heartbeat:
     """Tells the other processes every two seconds what this one is doing, so that they can say which one hangs."""
 
-    def __init__(self, store):
-        self.store = store
+    def __init__(self, store, number):
+        self.store, self.key = store, f'beat/{number}'
         self.doing, self.since = 'starting', time.time()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -69,7 +69,7 @@ class Heartbeat:
     def _beat(self):
         with contextlib.suppress(RuntimeError):  # the store goes with the group's first process
             while True:
-                self.store.set(f'beat/{rank()}', json.dumps([time.time(), self.doing, self.since]))
+                self.store.set(self.key, json.dumps([time.time(), self.doing, self.since]))
                 time.sleep(BEAT_SECONDS)
 
 
@@ -103,7 +103,7 @@ def group(timeout):
     store = dist.TCPStore(address, port, count, is_master=serves, timeout=join_limit, wait_for_workers=False)
     backend = 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo'
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=limit)
-    _heartbeat = Heartbeat(dist.TCPStore(address, port, count, is_master=False, timeout=join_limit, wait_for_workers=False))
+    _heartbeat = Heartbeat(dist.TCPStore(address, port, count, is_master=False, timeout=join_limit, wait_for_workers=False), number)
     if number > 0:
         sys.stdout = open(os.devnull, 'w')
     try:

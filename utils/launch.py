@@ -56,9 +56,9 @@ def run_group(main, args, count):
         port = probe.getsockname()[1]
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # else its store prints stack traces when a process is gone
     context = multiprocessing.get_context('spawn')
-    outcomes = context.SimpleQueue()
-    processes = [context.Process(target=child, args=(main, args, number, count, port, os.getpid(), outcomes))
-                 for number in range(count)]
+    pipes = [context.Pipe(duplex=False) for _ in range(count)]
+    processes = [context.Process(target=child, args=(main, args, number, count, port, os.getpid(), sender))
+                 for number, (_, sender) in enumerate(pipes)]
     asked = []
 
     def forward(signum, frame):
@@ -76,9 +76,7 @@ def run_group(main, args, count):
     killed = [(number, -process.exitcode) for number, process in enumerate(processes) if (process.exitcode or 0) < 0]
     end(processes)
 
-    said = []
-    while not outcomes.empty():
-        said.append(outcomes.get())
+    said = [receiver.recv() for receiver, _ in pipes if receiver.poll()]
     if killed and not asked:
         number, signum = killed[0]
         return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name} (the system does '
@@ -101,7 +99,7 @@ def end(processes):
             process.join()
 
 
-def child(main, args, number, count, port, parent, outcomes):
+def child(main, args, number, count, port, parent, sender):
     """One process of a group started by `run_group`."""
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
@@ -110,7 +108,7 @@ def child(main, args, number, count, port, parent, outcomes):
     threading.Thread(target=follow, args=(parent,), daemon=True).start()
     outcome = run_one(main, args)
     if outcome[0]:
-        outcomes.put(outcome)
+        sender.send(outcome)
     sys.exit(outcome[0])
 
 

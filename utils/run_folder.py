@@ -60,6 +60,18 @@ def save_arguments(folder, args):
     path.write_text(json.dumps({**vars(args), 'git_revision': git_revision()}, indent=2, default=str) + '\n')
 
 
+# Flags that a resumed run may have otherwise than the run so far without becoming another one.
+FREE_ON_RESUMPTION = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep', 'save_minutes',
+                      'log_dir', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr', 'start_epoch'}
+
+
+def changed_flags(folder, args):
+    """The flags, as a list of str, that were others when the run in `folder` began."""
+    first = json.loads((folder / 'args.json').read_text())
+    return [f'--{name} {value} (was {first[name]})' for name, value in vars(args).items()
+            if name in first and name not in FREE_ON_RESUMPTION and first[name] != value]
+
+
 def git_revision():
     """The commit of this clone, with `-dirty` when files have changed; 'unknown' outside a git checkout."""
     try:

@@ -11,7 +11,7 @@ from utils.device import Precision
 from utils.loader import DevicePrefetcher, clip_loader
 from utils.logs import open_log
 from utils.optimisation import make_optimizer, make_schedule
-from utils.run_folder import create_run_folder, run_folder_of, save_arguments
+from utils.run_folder import changed_flags, create_run_folder, run_folder_of, save_arguments
 from utils.saving import Saver, newest_checkpoint
 from utils.splits import train_and_validation, usable
 from utils.training import TrainingRun
@@ -72,6 +72,8 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device, open_log(folder),
                       Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.accum_steps,
                       args.clip_grad, args.skip_nonfinite)
+    if resumed and changed_flags(folder, args):
+        print('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
     if distributed.is_main():
         save_arguments(folder, args)
     if resumed:

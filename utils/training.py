@@ -10,6 +10,7 @@ from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.finite import FiniteCheck
 from utils.interruption import Stopped, StopSignals
+from utils.loader import worker_errors
 from utils.logs import memory_gb, progress_bar, say
 from utils.metrics import Averages, Throughput
 from utils.optimisation import set_learning_rate, step_schedule
@@ -50,10 +51,15 @@ class TrainingRun:
 
     def fit(self, train_batches, val_batches, epochs):
         """Trains up to epoch number `epochs`; validates and saves after each."""
-        while self.epoch < epochs:
-            self.train_epoch(train_batches, epochs)
-            stats = self.evaluate(val_batches, epochs)
-            self.finish_epoch(stats)
+        try:
+            with worker_errors():
+                while self.epoch < epochs:
+                    self.train_epoch(train_batches, epochs)
+                    stats = self.evaluate(val_batches, epochs)
+                    self.finish_epoch(stats)
+        except Exception as error:
+            self.log.end(str(error).split(';')[0][:150])
+            raise
         self.log.end('finished')
         say(f'finished {epochs} epochs; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')
 
@@ -129,7 +135,6 @@ class TrainingRun:
         message = f'non-finite loss or gradient at {places[0]}; the weights were left as they were. Clips: {", ".join(paths)}'
         if self.skipped > self.skip_nonfinite:
             path = self.save_last()
-            self.log.end(f'non-finite loss at {places[0]}')
             raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps with '
                             f'--skip_nonfinite (now {self.skip_nonfinite})')
         say(f'warning: {message}')
@@ -186,7 +191,6 @@ class TrainingRun:
         """Saves and ends the run, as a signal asked."""
         path = self.save_last()
         name = signal.Signals(signum).name
-        self.log.end(f'stopped by {name}')
         raise Stopped(signum, f'stopped by {name} in epoch {self.epoch + 1} after step {self.step}; saved {path}. '
                               'Go on with the same command and --resume auto')
 
