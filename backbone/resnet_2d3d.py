@@ -88,14 +88,19 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         self.recording = True
 
     def forward(self, x):
-        record = self.training and self.recording and self.track_running_stats
+        if x.dim() == 5 and x.shape[3:].numel() == 1:
+            # Of single pixels the memory formats look alike, and PyTorch's backward pass on the CPU takes one for the other.
+            return self.forward(x.flatten(2)).unflatten(2, x.shape[2:])
         by_batch = self.training or self.batch_stats_in_eval or not self.track_running_stats
+        records = self.training and self.track_running_stats
+        running = (self.running_mean, self.running_var) if records or not by_batch else (None, None)
         momentum = self.momentum
-        if record:
+        if records and self.recording:
             self.num_batches_tracked.add_(1)
             if momentum is None:  # PyTorch's way to ask for a plain average over all batches
                 momentum = 1 / self.num_batches_tracked.item()
-        running = (self.running_mean, self.running_var) if record or not by_batch else (None, None)
+        elif records:  # into copies: what is kept for the backward pass has to be as many tensors as the first time
+            running = [value.clone() for value in running]
         return self.batch_norm(x, *running, self.weight, self.bias, by_batch, momentum or 0., self.eps)
 
 
@@ -179,19 +184,20 @@ def shortcut(inputs, outputs, stride, volume, norm):
 
 
 def fast_layout(device):
-    """The memory format of images in which `device` convolves fastest; every layer after the first keeps it.
+    """The memory format of images to compute in; every layer keeps that of its input.
 
-    Tensor cores read channels-last. The CPU's kernels reorder their input themselves, and there the gradient of a
-    channels-last BN is off by 1e-3 in float32.
+    Convolutions are fastest in channels-last, on the CPU by a fifth. But there BN sums a channel's values one after the
+    other in float32, which costs two digits; that is far below bfloat16's rounding, and so left to autocast.
     """
-    return torch.channels_last if device.type == 'cuda' else torch.contiguous_format
+    plain = device.type == 'cpu' and not torch.is_autocast_enabled('cpu')
+    return torch.contiguous_format if plain else torch.channels_last
 
 
 class ResNet2d3d(nn.Module):
     """Features of short blocks of frames: [B, 3, T, H, W] -> [B, feature_size, ceil(T/4), H/32, W/32], signed.
 
     Two settings trade time for memory, and give the same gradients:
-    `grad_checkpoint` computes the activations of each residual block anew in the backward pass instead of keeping them.
+    `grad_checkpoint` computes the activations of the stem and of each residual block anew in the backward pass.
     `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that the activations of one part
     exist at a time. Only the batch statistics of BN notice: they are those of a part.
     """
@@ -230,15 +236,21 @@ class ResNet2d3d(nn.Module):
     def encode(self, block):
         B, C, T, H, W = block.shape
         images = block.transpose(1, 2).reshape(B * T, C, H, W).contiguous(memory_format=fast_layout(block.device))
-        # The ReLU commutes with the max-pool, and comes after it as a quarter of the pixels are left then.
-        images = F.relu(F.max_pool2d(self.bn1(self.conv1(images)), 3, stride=2, padding=1), inplace=True)
+        images = self.run(self, self.stem, images)
         images = self.run_stage(self.layer1, images)
         images = self.run_stage(self.layer2, images)
         volume = images.reshape(B, T, *images.shape[1:]).transpose(1, 2)  # [B, 128·expansion, T, H/8, W/8]
         volume = self.run_stage(self.layer3, volume)
         return self.run_stage(self.layer4, volume)
 
+    def stem(self, images):
+        # The ReLU commutes with the max-pool, and comes after it as a quarter of the pixels are left then.
+        return F.relu(F.max_pool2d(self.bn1(self.conv1(images)), 3, stride=2, padding=1), inplace=True)
+
     def run_stage(self, stage, x):
         for block in stage:
-            x = computed_twice(block, block, x) if self.grad_checkpoint else block(x)
+            x = self.run(block, block, x)
         return x
+
+    def run(self, module, function, x):
+        return computed_twice(module, function, x) if self.grad_checkpoint else function(x)

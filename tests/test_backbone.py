@@ -45,16 +45,19 @@ def relative_error(actual, expected):
     return ((actual - expected).norm() / expected.norm()).item()
 
 
+@pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.bfloat16, 0.01)])
 @pytest.mark.parametrize('network, side, frames', [('resnet18', 64, 5), ('resnet18', 128, 5), ('resnet18', 224, 5),
                                                    ('resnet50', 64, 5), ('resnet18', 64, 3), ('resnet18', 64, 8)])
-def test_every_convolution_against_plain_conv3d(network, side, frames, dtype, tolerance):
+def test_every_convolution_against_plain_conv3d(network, side, frames, dtype, tolerance, channels_last):
     """Guards the folding of time, and against kernels wrong for one type and shape only, as one of oneDNN's is."""
     torch.manual_seed(0)
     for conv, shape in convolutions_of(network, side, frames):
         x = torch.randn(4, *shape[1:]).to(dtype)
         weight = (torch.randn(conv.weight.shape) * conv.weight[0].numel() ** -0.5).to(dtype)
         output_gradient = torch.randn(4, *conv(torch.empty(shape, device='meta')).shape[1:]).to(dtype)
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
         ours = output_and_gradients(run_ours, conv, x, weight, output_gradient)
         expected = output_and_gradients(plain_conv3d, conv, x.float(), weight.float(), output_gradient)
         for what, actual, value in zip(('output', 'input gradient', 'weight gradient'), ours, expected):

@@ -1,0 +1,79 @@
+"""Memory of the loss by batch size: the plain whole score matrix, ours at once, and ours in chunks of rows.
+
+    python -m benchmarks.loss_memory                    on the CPU: rise of the process's peak memory
+    python -m benchmarks.loss_memory --device cuda      on a GPU: rise of the allocator's peak, up to 1,024 clips
+
+Forward and backward pass on features [B, P=3, S=16, D=256], as R18 gives at 128 px; every measurement has a process of
+its own. What was expected and found is in benchmarks/NOTES.md.
+"""
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+import torch.nn.functional as F
+
+from dpc.loss import dense_info_nce
+
+P, S, D = 3, 16, 256
+
+
+def plain_loss(prediction, target):
+    score = prediction.flatten(0, 2) @ target.flatten(0, 2).t()
+    return F.cross_entropy(score, torch.arange(len(score), device=score.device))
+
+
+def peak(device):
+    """Bytes at the highest so far."""
+    if device == 'cuda':
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(way, clips, chunk, device):
+    """-> (rise of the peak in bytes, seconds) of one forward and backward pass."""
+    prediction, target = (torch.randn(clips, P, S, D, device=device, requires_grad=True) for _ in range(2))
+    small_prediction, small_target = (torch.randn(1, P, S, D, device=device, requires_grad=True) for _ in range(2))
+    losses = {'plain': plain_loss, 'at once': lambda *pair: dense_info_nce(*pair)[0],
+              'chunks': lambda *pair: dense_info_nce(*pair, chunk)[0]}
+    losses[way](small_prediction, small_target).backward()  # what libraries allocate once
+    before, start = peak(device), time.perf_counter()
+    losses[way](prediction, target).backward()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return peak(device) - before, time.perf_counter() - start
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
+    parser.add_argument('--clips', type=int, nargs='+', default=None,
+                        help='batch sizes (default 64 128 256 on the CPU, and 512 1024 on a GPU)')
+    parser.add_argument('--chunk', type=int, default=1024, help='rows scored at a time (default 1024)')
+    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
+    args = parser.parse_args(argv)
+    args.clips = args.clips or {'cpu': [64, 128, 256], 'cuda': [64, 128, 256, 512, 1024]}[args.device]
+    return args
+
+
+def main(args):
+    results = []
+    print(f'{"clips":>6}{"rows":>8}' + ''.join(f'{way:>22}' for way in ('plain', 'at once', f'chunks of {args.chunk}')))
+    for clips in args.clips:
+        line = f'{clips:6}{clips * P * S:8}'
+        for way in ('plain', 'at once', 'chunks'):
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+                rise, seconds = pool.submit(measure, way, clips, args.chunk, args.device).result()
+            results.append({'clips': clips, 'way': way, 'bytes': rise, 'seconds': seconds})
+            line += f'{rise / 2 ** 20:12.0f} MiB{seconds:5.2f} s'
+        print(line, flush=True)
+    if args.json:
+        with open(args.json, 'w') as file:
+            json.dump({'arguments': vars(args), 'torch': torch.__version__, 'measurements': results}, file, indent=1)
+
+
+if __name__ == '__main__':
+    main(parse_args())

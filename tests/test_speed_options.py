@@ -1,0 +1,130 @@
+"""Every option for speed or memory leaves the numbers as they are: losses, gradients, running statistics."""
+import copy
+from unittest import mock
+
+import pytest
+import torch
+
+from benchmarks.plain_net import PlainDPC
+from benchmarks.step_memory import kept_bytes
+from dpc.loss import dense_info_nce
+from dpc.model import DPC
+
+
+def loss_and_gradients(model, block, chunk=None):
+    model.zero_grad()
+    loss, _ = dense_info_nce(*model(block), chunk)
+    loss.backward()
+    return loss.item(), gradients_of(model)
+
+
+def gradients_of(model):
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def running_statistics(model):
+    return {name: value.double() for name, value in model.named_buffers()}
+
+
+def assert_close(actual, expected, tolerance):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (actual[name] - value).norm() <= tolerance * value.norm() + 1e-7, name
+
+
+def clips(count=2, side=64):
+    """As the loader gives them: a view of [B, N, T, H, W, C] memory."""
+    torch.manual_seed(1)
+    return torch.randn(count, 8, 5, side, side, 3).permute(0, 1, 5, 2, 3, 4)
+
+
+@pytest.mark.parametrize('network, side', [('resnet18', 64), ('resnet50', 32)])
+def test_the_plain_net_of_the_benchmarks_is_the_same_function(network, side):
+    """In float64, where a difference would not be rounding: outputs, gradients, running statistics."""
+    torch.manual_seed(0)
+    model, plain = DPC(network, dropout=0).double(), PlainDPC(network, dropout=0).double()
+    plain.load_state_dict(model.state_dict())
+    block = clips(side=side).double()
+    ours, theirs = model(block), [maps.flatten(3).transpose(2, 3) for maps in plain(block)]
+    for actual, expected in zip(ours, theirs):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+    output_gradients = [torch.randn_like(output) for output in ours]
+    torch.autograd.backward(ours, output_gradients)
+    torch.autograd.backward(theirs, output_gradients)
+    assert_close(gradients_of(model), gradients_of(plain), 1e-7)
+    assert_close(running_statistics(model), running_statistics(plain), 1e-9)
+
+
+def run_with(model, block, grad_checkpoint=False, accum_steps=1, chunk=None):
+    model = copy.deepcopy(model)
+    model.backbone.grad_checkpoint, model.backbone.accum_steps = grad_checkpoint, accum_steps
+    return *loss_and_gradients(model, block, chunk), running_statistics(model)
+
+
+def test_grad_checkpoint_changes_nothing():
+    torch.manual_seed(0)
+    model, block = DPC('resnet18', dropout=0), clips()
+    loss, gradients, statistics = run_with(model, block)
+    actual_loss, actual_gradients, actual_statistics = run_with(model, block, grad_checkpoint=True)
+    assert actual_loss == loss
+    assert_close(actual_gradients, gradients, 1e-6)
+    assert_close(actual_statistics, statistics, 0)  # of one batch, seen once
+
+
+@pytest.mark.parametrize('grad_checkpoint', [False, True])
+def test_accum_steps_keeps_every_negative(grad_checkpoint):
+    """Against the features of the parts put together by hand: BN sees a part at a time, the loss the whole batch."""
+    torch.manual_seed(0)
+    model, block = DPC('resnet18', dropout=0), clips()
+    by_hand = copy.deepcopy(model)
+    encode = by_hand.backbone.forward
+    with mock.patch.object(by_hand.backbone, 'forward',
+                           lambda blocks: torch.cat([encode(blocks[:8]), encode(blocks[8:])])):
+        loss, gradients = loss_and_gradients(by_hand, block)
+    actual_loss, actual_gradients, actual_statistics = run_with(model, block, grad_checkpoint, accum_steps=2)
+    assert actual_loss == pytest.approx(loss, rel=1e-6)
+    assert_close(actual_gradients, gradients, 1e-5)
+    assert_close(actual_statistics, running_statistics(by_hand), 1e-6)
+
+
+def activation_bytes(model, block):
+    return kept_bytes(lambda: model(block), (block, *model.parameters(), *model.buffers()))
+
+
+def test_less_is_kept_for_the_backward_pass():
+    model, block = DPC('resnet18'), clips()
+    whole = activation_bytes(model, block)
+    model.backbone.grad_checkpoint = True
+    assert activation_bytes(model, block) < whole / 3
+    model.backbone.grad_checkpoint, model.backbone.accum_steps = False, 2
+    assert activation_bytes(model, block) < whole / 5
+
+
+@pytest.mark.parametrize('grad_checkpoint', [False, True])
+def test_bfloat16_stays_near_float32(grad_checkpoint):
+    torch.manual_seed(0)
+    model, block = DPC('resnet18', dropout=0), clips()
+    loss, gradients, _ = run_with(model, block)
+    with torch.autocast('cpu', torch.bfloat16):
+        actual_loss, actual_gradients, _ = run_with(model, block, grad_checkpoint)
+    assert actual_loss == pytest.approx(loss, rel=0.02)
+    for name, gradient in gradients.items():
+        cosine = torch.cosine_similarity(actual_gradients[name].flatten(), gradient.flatten(), dim=0)
+        assert cosine > 0.8, f'{name}: {cosine}'
+
+
+def test_bfloat16_trains_as_float32():
+    """The first dozen steps; `python -m benchmarks.loss_curve` does 200."""
+    curves = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        model, block = DPC('resnet18', dropout=0), clips()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        curves[dtype] = []
+        for _ in range(12):
+            with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+                loss, _ = loss_and_gradients(model, block)
+            optimizer.step()
+            curves[dtype].append(loss)
+    assert curves[torch.float32][-1] < 0.8 * curves[torch.float32][0]
+    assert curves[torch.bfloat16][-1] == pytest.approx(curves[torch.float32][-1], rel=0.1)
