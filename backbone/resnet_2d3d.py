@@ -104,6 +104,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         return self.batch_norm(x, *running, self.weight, self.bias, by_batch, momentum or 0., self.eps)
 
 
+@torch.compiler.disable(recursive=False)  # checkpoint's contexts don't compile; what runs inside them does
 def computed_twice(module, function, x):
     """function(x), a part of `module`, without keeping its activations: the backward pass computes them anew.
 

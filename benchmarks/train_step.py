@@ -55,12 +55,12 @@ def matrix_peak(device, dtype, seconds=1.):
 
 
 def plain_step(device, network, batch_size, img_dim):
-    """The plain training step as a function without arguments."""
+    """The plain training step as a function, of clips [B, N, C, T, H, W] if given any."""
     model = PlainDPC(network, PRED_STEP).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
-    block = torch.randn(batch_size, NUM_SEQ, 3, SEQ_LEN, img_dim, img_dim, device=device)
+    random_block = torch.randn(batch_size, NUM_SEQ, 3, SEQ_LEN, img_dim, img_dim, device=device)
 
-    def step():
+    def step(block=random_block):
         loss = plain_info_nce(*model(block))
         optimizer.zero_grad()
         loss.backward()
