@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 
 # Small enough for two CPU cores. No mirroring: classes differ by direction. Every third frame, for motion to show at 48 px.
 CLIP = {'dataset': 'demo', 'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 3, 'flip': 0}
-TRAINING = {**CLIP, 'lr': 3e-4, 'val_fraction': 0.15}
+TRAINING = {**CLIP, 'lr': 3e-4, 'val_fraction': 0.15, 'print_freq': 20}
 PRETRAINING = {**TRAINING, 'batch_size': 8, 'pred_step': 2}
 FINETUNING = {**TRAINING, 'batch_size': 16, 'train_what': 'all', 'dropout': 0}
 PLACES = 2 * 2  # of the feature map of 48 px
@@ -35,8 +35,8 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', default=str(ROOT / 'demo_output'),
                         help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output of this repository)')
-    parser.add_argument('--pretrain_epochs', default=12, type=int, help='epochs of pretraining (default 12)')
-    parser.add_argument('--finetune_epochs', default=30, type=int, help='epochs of each fine-tuning (default 30)')
+    parser.add_argument('--pretrain_epochs', default=16, type=int, help='epochs of pretraining (default 16)')
+    parser.add_argument('--finetune_epochs', default=20, type=int, help='epochs of each fine-tuning (default 20)')
     return parser.parse_args(argv)
 
 
