@@ -57,7 +57,7 @@ def parse_args(argv=None):
     parser.add_argument('--videos', default=8, type=int, help='videos of each kind (default: %(default)s)')
     parser.add_argument('--frames', default=100, type=int, help='frames per video (default: %(default)s)')
     parser.add_argument('--repeats', default=5, type=int, help='runs of each way, in turns (default: %(default)s)')
-    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes for the scaling (default: the cores this process may use)')
     parser.add_argument('--folder', help='where to write, /dev/shm for example (default: the temporary folder of the '
                                          'system)')

@@ -41,7 +41,7 @@ def parse_args(argv=None):
     parser.add_argument('--repair', action='store_true',
                         help='write FILE.repaired.csv without missing, unreadable and doubled videos and with the '
                              'frame counts of the disk; a video in train and test stays in test (default: off)')
-    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes (default: the cores this process may use)')
     return parser.parse_args(argv)
 

@@ -9,7 +9,6 @@ moment and start it again. Finished videos are skipped, and broken ones too, unt
 """
 import argparse
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -46,7 +45,7 @@ def parse_args(argv=None):
     parser.add_argument('--quality', default=80, type=int, help='JPEG quality, 1 to 100 (default: %(default)s)')
     parser.add_argument('--packed', action='store_true',
                         help='write one zip per video, as pack_frames.py does, and no loose frames (default: off)')
-    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes, of one thread each (default: the cores this process may use)')
     parser.add_argument('--shard', default='1/1', type=shard, metavar='I/N',
                         help='do the I-th of N shares, for N machines (default: 1/1, all)')
@@ -61,8 +60,8 @@ def parse_args(argv=None):
         parser.error('--video_root and --frame_root are needed')
     if args.short_side is None:
         args.short_side = SHORT_SIDE.get(args.dataset, DEFAULT_SHORT_SIDE)
-    if args.short_side < 0 or args.jobs < 1 or not 1 <= args.quality <= 100:
-        parser.error('--short_side is 0 or more, --jobs 1 or more, --quality 1 to 100')
+    if args.short_side < 0 or not 1 <= args.quality <= 100:
+        parser.error('--short_side is 0 or more, --quality 1 to 100')
     return args
 
 
@@ -121,11 +120,7 @@ def find_videos(video_root, frame_root):
 def in_shard(name, shard):
     """Every machine must find the same shares, also while videos still arrive: by the name alone."""
     share, shares = shard
-    return stable_hash(name) % shares == share - 1
-
-
-def stable_hash(name):
-    return int.from_bytes(hashlib.sha1(os.fsencode(name)).digest()[:8], 'big')
+    return layout.stable_hash(name) % shares == share - 1
 
 
 def finished_folders(frame_root, folders):
@@ -207,7 +202,7 @@ def extract_all(args, videos, share, work_root, settings):
         else:
             tasks.append(dict(name=name, source=os.path.join(args.video_root, name), settings=settings,
                               target=os.path.join(args.frame_root, folder), packed=args.packed,
-                              work=os.path.join(work_root, f'{stable_hash(name):016x}')))
+                              work=os.path.join(work_root, f'{layout.stable_hash(name):016x}')))
     skipped = len(rows)
     report_path = report.report_path(args.frame_root, share)
     report.write_report(report_path, rows)

@@ -5,6 +5,9 @@
 
 A video is known everywhere by its `folder`: the path of its frame folder relative to the frame root, with '/'.
 """
+import argparse
+import contextlib
+import hashlib
 import os
 import zipfile
 
@@ -98,21 +101,51 @@ class Packer:
 def find_frame_folders(frame_root):
     """Every frame folder below the frame root, loose or packed, without listing the frames: sorted list."""
     found = set()
+    for folder, entry in scan(frame_root):
+        if entry.name.startswith('.'):
+            continue
+        if entry.is_dir():
+            if holds_frames(entry.path):
+                found.add(folder)
+        elif entry.name.endswith('.zip'):
+            found.add(folder[:-len('.zip')])
+    return sorted(found)
+
+
+def scan(frame_root):
+    """Yields (path relative to the root, os.DirEntry) of all below the frame root but what is in frame folders.
+
+    Hidden folders are named but not gone into.
+    """
     waiting = ['']
     while waiting:
         parent = waiting.pop()
         for entry in os.scandir(os.path.join(frame_root, parent)):
-            folder = f'{parent}/{entry.name}'.lstrip('/')
-            if entry.name.startswith('.'):
-                continue
-            if entry.is_dir():
-                if os.path.exists(os.path.join(entry.path, frame_name(1))):
-                    found.add(folder)
-                else:
-                    waiting.append(folder)
-            elif entry.name.endswith('.zip'):
-                found.add(folder[:-len('.zip')])
-    return sorted(found)
+            path = f'{parent}/{entry.name}'.lstrip('/')
+            if entry.is_dir() and not entry.name.startswith('.') and not holds_frames(entry.path):
+                waiting.append(path)
+            yield path, entry
+
+
+def holds_frames(folder):
+    return os.path.exists(os.path.join(folder, frame_name(1)))
+
+
+def stable_hash(name):
+    """A number of 64 bits that is the same for this name on every machine."""
+    return int.from_bytes(hashlib.sha1(os.fsencode(name)).digest()[:8], 'big')
+
+
+def cores():
+    """Number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+def positive_int(text):
+    """For argparse: a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of 1 or more')
+    return int(text)
 
 
 def require_folder(path, flag):
@@ -129,4 +162,6 @@ def write_whole(path, write, newline=None):
             write(file)
         os.replace(part, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(part)
         raise UserError(f'{path}: cannot write it ({error.strerror}); free space or choose another folder') from error

@@ -22,6 +22,8 @@ sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
 from process_data.errors import UserError, run_cli  # noqa: E402
 
+PART, GONE = '.part-', '.gone-'         # a zip in the making, a loose folder in removal
+
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,7 +31,7 @@ def parse_args(argv=None):
     parser.add_argument('--packed_root', help='folder for the zips (default: the frame root, beside the frame folders)')
     parser.add_argument('--remove_loose', action='store_true',
                         help='remove each loose frame folder after its zip was compared with it (default: off)')
-    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes (default: the cores this process may use)')
     args = parser.parse_args(argv)
     args.packed_root = args.packed_root or args.frame_root
@@ -38,10 +40,15 @@ def parse_args(argv=None):
 
 def main(args):
     layout.require_folder(args.frame_root, '--frame_root')
+    sweep(args.frame_root)
     folders = [folder for folder in layout.find_frame_folders(args.frame_root)
                if os.path.isdir(os.path.join(args.frame_root, folder))]
     if not folders:
-        raise UserError(f'{args.frame_root}: no loose frame folder in it; is all packed, or is it another folder?')
+        packed = layout.find_frame_folders(args.packed_root) if os.path.isdir(args.packed_root) else []
+        if not packed:
+            raise UserError(f'{args.frame_root}: no frame folder in it; is --frame_root another folder?')
+        print(f'all {len(packed)} packed under {args.packed_root}, no loose frame folder is left')
+        return
     results = Parallel(n_jobs=args.jobs, return_as='generator_unordered')(
         delayed(pack)(os.path.join(args.frame_root, folder), os.path.join(args.packed_root, folder + '.zip'),
                       args.remove_loose) for folder in folders)
@@ -54,30 +61,54 @@ def main(args):
     print(f'{files} frames in {len(folders)} zips of {size / 1e6:.1f} MB in all under {args.packed_root}')
 
 
+def sweep(frame_root):
+    """Removes the rest of the loose folders whose removal a kill cut short: their zips had been compared."""
+    try:
+        for path in [entry.path for _, entry in layout.scan(frame_root) if entry.name.startswith(GONE)]:
+            shutil.rmtree(path)
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); mend that and run again') from error
+
+
 def pack(loose, packed, remove_loose):
     """-> (number of frames, bytes of the zip)."""
     names = layout.frame_names(loose)
-    part = packed + '.part'
     try:
         if not os.path.exists(packed):
             os.makedirs(os.path.dirname(packed), exist_ok=True)
+            part = short_name(PART, packed)
             with layout.Packer(part) as packer:
                 for name in names:
                     packer.add(name, layout.read_frame(loose, name))
             os.replace(part, packed)
         if remove_loose:
             compare(loose, packed, names)
-            shutil.rmtree(loose)
+            # Renamed first: nobody may take what a kill leaves of it for the frames of the video.
+            gone = short_name(GONE, loose)
+            os.rename(loose, gone)
+            shutil.rmtree(gone)
         return len(names), os.path.getsize(packed)
     except OSError as error:
         raise UserError(f'{packed}: cannot be written ({error.strerror}); mend that and run the same command again'
                         ) from error
 
 
+def short_name(prefix, path):
+    """A hidden name beside `path`, of a length that every file system takes."""
+    return os.path.join(os.path.dirname(path), f'{prefix}{layout.stable_hash(os.path.basename(path)):016x}')
+
+
 def compare(loose, packed, names):
-    with zipfile.ZipFile(packed) as file:
-        if file.namelist() != names or any(file.read(name) != layout.read_frame(loose, name) for name in names):
-            raise UserError(f'{packed}: differs from {loose}; remove the zip and run again')
+    """Makes sure that the zip is on disk and holds every frame of the folder. It may hold more: removals get killed."""
+    try:
+        with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped:
+            os.fsync(file.fileno())
+            same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == layout.read_frame(loose, name)
+                                                                for name in names)
+    except zipfile.BadZipFile:
+        same = False
+    if not same:
+        raise UserError(f'{packed}: differs from {loose}; look at both, remove the wrong one and run again')
 
 
 def copy_reports(frame_root, packed_root):

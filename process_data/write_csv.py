@@ -48,7 +48,7 @@ def parse_args(argv=None):
     parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole '
                                               'match) stay on the same side (default: none, split by video)')
     parser.add_argument('--seed', default=0, type=int, help='folder: seed of the random split (default: %(default)s)')
-    parser.add_argument('--jobs', default=len(os.sched_getaffinity(0)), type=int,
+    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='threads that count frames not in the report (default: the cores this process may use)')
     args = parser.parse_args(argv)
     if args.dataset == 'demo':

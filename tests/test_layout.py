@@ -105,8 +105,9 @@ def test_requirements_name_what_is_imported():
     required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in (ROOT / 'requirements.txt').read_text().splitlines()
                 if line and not line.startswith('#')}
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), ROOT / 'demo.py'] for module, _ in imported(path)}
-    used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__'}
-    assert {DISTRIBUTION.get(module, module).lower() for module in used} == required
+    used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', 'demo'}
+    used = {DISTRIBUTION.get(module, module).lower() for module in used}
+    assert used | {'pandas'} == required  # pandas is for the user's own look at logs and lists
 
 
 def test_the_project_speaks_of_itself_alone():

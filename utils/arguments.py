@@ -1,8 +1,8 @@
 """Flags that pretraining and classification share, in groups. Defaults that differ between them are arguments."""
 import argparse
-import os
 from pathlib import Path
 
+from utils.device import cpu_cores
 from utils.distributed import local_world
 from utils.optimisation import OPTIMIZERS, SCHEDULES
 
@@ -122,7 +122,7 @@ def add_run_arguments(parser):
 
 def default_workers():
     """This process's share of the CPU cores it may use."""
-    return max(1, min(16, len(os.sched_getaffinity(0)) // local_world()))
+    return max(1, min(16, cpu_cores() // local_world()))
 
 
 def default_ds(dataset):

@@ -1,10 +1,16 @@
 """Where the run computes and in which precision."""
 import contextlib
+import os
 import sys
 
 import torch
 
 from utils.errors import UserError
+
+
+def cpu_cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def count_processes(gpu, num_procs):

@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from utils import distributed
-from utils.device import count_processes
+from utils.device import count_processes, cpu_cores
 from utils.errors import UserError
 from utils.interruption import SIGNALS, Stopped
 
@@ -104,7 +104,7 @@ def child(main, args, number, count, port, parent, sender):
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // count))
+    torch.set_num_threads(max(1, cpu_cores() // count))
     threading.Thread(target=follow, args=(parent,), daemon=True).start()
     outcome = run_one(main, args)
     if outcome[0]:

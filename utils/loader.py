@@ -61,7 +61,9 @@ class Loader:
         self.batches = torch.utils.data.DataLoader(
             _Reported(dataset), num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=_as_is,
             pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker,
-            timeout=timeout if num_workers > 0 else 0, **which)
+            timeout=timeout if num_workers > 0 else 0,
+            # forked workers share the list of videos, and inherit which signals are blocked
+            multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None, **which)
 
     def __len__(self):
         return len(self.sampler)

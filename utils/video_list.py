@@ -8,13 +8,13 @@ import os
 import re
 
 import numpy as np
-import pandas
 
 from utils.errors import UserError
 from utils.frames import has_frame
 
 # File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
+CSV_ENCODING = {**ENCODING, 'encoding': 'utf-8-sig'}
 UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+')  # v_{class}_g{group}_c{clip}
 
 
@@ -46,7 +46,7 @@ class VideoList:
         UserError: no such file, an empty file, a row that doesn't parse, a relative path without `frame_root`."""
         paths, n_frames = _read_rows(path)
         if frame_root is None:
-            relative = next((row for row in paths if not os.path.isabs(row)), None)
+            relative = next((row for row in paths if not row.startswith('/')), None)
             if relative is not None:
                 raise UserError(f'{path}: path {relative!r} is relative; say where it starts from with --frame_root')
         return cls.from_rows(paths, n_frames, frame_root)
@@ -62,7 +62,9 @@ class VideoList:
     def paths(self):
         """All frame folders, as a list of str."""
         text = self.text.tobytes()
-        return [self._from_root(text[start:end].decode(**ENCODING)) for start, end in self.spans.tolist()]
+        # Two plain lists: a list for every row would keep Python's garbage collector busy for longer than the decoding.
+        starts, ends = self.spans.T.tolist()
+        return [self._from_root(text[start:end].decode(**ENCODING)) for start, end in zip(starts, ends)]
 
     def _from_root(self, path):
         return path if self.root is None else os.path.join(self.root, path)
@@ -77,38 +79,31 @@ class VideoList:
 
 
 def _class_name(path):
-    return path.rsplit('/', 2)[-2] if '/' in path else ''
+    end = max(path.rfind('/'), 0)
+    return path[path.rfind('/', 0, end) + 1:end]
 
 
 def _read_rows(path):
-    """Both columns of a csv: (list of str, int32 [R])."""
+    """Both columns of a csv: (list of str, list of int). UserError: no such file, an empty one, a row that doesn't parse."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
-    try:
-        # The third column catches rows with too many fields; pandas would take the first for an index otherwise.
-        # NaN parsing is off: a folder may be called "nan".
-        table = pandas.read_csv(
-            path, header=None, names=['path', 'n_frames', 'surplus'], na_filter=False,
-            dtype={'path': object, 'n_frames': np.int32, 'surplus': object},
-            encoding=ENCODING['encoding'], encoding_errors=ENCODING['errors'])
-    except (ValueError, OverflowError) as error:
-        raise UserError(_first_bad_row(path) or f'{path}: {error}') from None
-    if table.empty:
-        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
-    if not ((table.n_frames > 0) & (table.path != '') & (table.surplus == '')).all():
-        raise UserError(_first_bad_row(path))
-    return table.path.tolist(), table.n_frames.to_numpy()
-
-
-def _first_bad_row(path):
-    """Names the first row that isn't `path,n_frames` with at least one frame; '' where all are."""
-    with open(path, newline='', **ENCODING) as file:
+    paths, n_frames, row = [], [], []
+    with open(path, newline='', **CSV_ENCODING) as file:
         reader = csv.reader(file)
-        for row in reader:
-            if row and not (len(row) == 2 and row[0] and re.fullmatch(r'0*[1-9]\d{0,8}', row[1])):
-                got = ','.join(row)
-                return f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {got!r}'
-    return ''
+        try:
+            for row in filter(None, reader):
+                folder, count = row
+                n_frames.append(int(count))
+                paths.append(folder)
+                if not folder or not 0 < n_frames[-1] < 2 ** 31:
+                    raise ValueError
+        except (ValueError, csv.Error):
+            got = ','.join(row)
+            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {got!r}'
+                            ) from None
+    if not paths:
+        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
+    return paths, n_frames
 
 
 def csv_file(csv_root, dataset, split, subset, img_dim):
@@ -162,12 +157,19 @@ def labels_of(videos, class_names):
     """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore
     (Kinetics comes with either in its folders). UserError: a class that isn't listed."""
     label = {name.replace('_', ' '): i for i, name in enumerate(class_names)}
-    classes = [_class_name(path).replace('_', ' ') for path in videos.paths()]
-    unknown = next((i for i, name in enumerate(classes) if name not in label), None)
-    if unknown is not None:
-        raise UserError(f'{videos.path(unknown)}: its class {videos.class_name(unknown)!r} is not in classInd.txt; '
-                        'write csv and class list together with process_data/write_csv.py')
-    return np.fromiter((label[name] for name in classes), np.int64, len(classes))
+    codes, found = _numbered(map(_class_name, videos.paths()))
+    for code, name in enumerate(found):
+        if name.replace('_', ' ') not in label:
+            raise UserError(f'{videos.path(int(np.argmax(codes == code)))}: its class {name!r} is not in classInd.txt; '
+                            'write csv and class list together with process_data/write_csv.py')
+    return np.array([label[name.replace('_', ' ')] for name in found])[codes]
+
+
+def _numbered(values):
+    """Numbers equal values alike, from 0 in order of appearance -> (int64 [R], list of the distinct values)."""
+    numbers = {}
+    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64)
+    return codes, list(numbers)
 
 
 def fits(videos, clip_frames):
@@ -183,23 +185,29 @@ def hold_out(videos, fraction, seed):
     at least, and one at least stays. UserError: nothing can be held out."""
     if fraction <= 0:
         return np.arange(len(videos)), np.arange(0)
-    groups = {}  # class -> group -> rows
-    for row, path in enumerate(videos.paths()):
-        name = path.rsplit('/', 1)[-1]
-        match = UCF101_NAME.fullmatch(name)
-        groups.setdefault(_class_name(path), {}).setdefault(match[1] if match else name, []).append(row)
+    paths = videos.paths()
+    class_of, _ = _numbered(map(_class_name, paths))
+    group_of, groups = _numbered(map(_group, paths))
+    class_of_group = np.zeros(len(groups), np.int64)
+    class_of_group[group_of] = class_of
 
-    rng = np.random.default_rng(seed)
-    held = np.zeros(len(videos), bool)
-    for name in sorted(groups):
-        rows = [groups[name][group] for group in sorted(groups[name])]
-        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        for group in rng.permutation(len(rows))[:count]:
-            held[rows[group]] = True
+    # Within each class the groups in random order: the first `count` are held out.
+    order = np.lexsort((np.random.default_rng(seed).random(len(groups)), class_of_group))
+    sizes = np.bincount(class_of_group)
+    count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
+    place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    held_group = np.zeros(len(groups), bool)
+    held_group[order] = place < np.repeat(count, sizes)
+    held = held_group[group_of]
     if not held.any():
         raise UserError('no class has more than one video (or group of videos), so none can be held out for '
                         'validation: list more videos, or validate with --val_on test')
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _group(path):
+    match = UCF101_NAME.fullmatch(path, path.rfind('/') + 1)
+    return f'{path[:match.start()]}{match[1]}' if match else path
 
 
 def check_on_disk(videos, sample=64):
