@@ -167,8 +167,7 @@ def keep_settings(frame_root, settings, work_root):
     """A frame root holds frames of one size and quality: refuses to go on with others."""
     path = os.path.join(frame_root, 'extract_settings.json')
     if os.path.exists(path):
-        with open(path) as file:
-            before = json.load(file)
+        before = report.read_settings(frame_root)
         if before != settings:
             raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
                             'use the same flags or another --frame_root')
@@ -205,7 +204,9 @@ def extract_all(args, videos, share, work_root, settings):
                               work=os.path.join(work_root, f'{layout.stable_hash(name):016x}')))
     skipped = len(rows)
     report_path = report.report_path(args.frame_root, share)
-    report.write_report(report_path, rows)
+    # Videos of another --video_root, train beside val for instance, stay in the report.
+    before = report.read_report(report_path)
+    report.write_report(report_path, {**before, **rows})
     print(f'{len(videos)} videos: {skipped} done before, {len(tasks)} to do with {args.jobs} processes')
     start, frames = time.monotonic(), 0
     with report.Appender(report_path) as appender, \
@@ -217,7 +218,7 @@ def extract_all(args, videos, share, work_root, settings):
             frames += int(row['frames'])
             bar.set_postfix_str(f'{frames / (time.monotonic() - start):.0f} frames/s', refresh=False)
             bar.update()
-    report.write_report(report_path, rows)
+    report.write_report(report_path, {**before, **rows})
     return rows
 
 

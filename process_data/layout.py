@@ -101,34 +101,29 @@ class Packer:
 def find_frame_folders(frame_root):
     """Every frame folder below the frame root, loose or packed, without listing the frames: sorted list."""
     found = set()
-    for folder, entry in scan(frame_root):
-        if entry.name.startswith('.'):
-            continue
-        if entry.is_dir():
-            if holds_frames(entry.path):
-                found.add(folder)
-        elif entry.name.endswith('.zip'):
-            found.add(folder[:-len('.zip')])
+    for path, entry, is_frame_folder in scan(frame_root):
+        if is_frame_folder:
+            found.add(path)
+        elif entry.name.endswith('.zip') and not entry.name.startswith('.') and not entry.is_dir():
+            found.add(path[:-len('.zip')])
     return sorted(found)
 
 
 def scan(frame_root):
-    """Yields (path relative to the root, os.DirEntry) of all below the frame root but what is in frame folders.
+    """Yields (path relative to the root, os.DirEntry, whether it is a loose frame folder) of all below the frame root.
 
-    Hidden folders are named but not gone into.
+    It doesn't go into frame folders and hidden folders.
     """
     waiting = ['']
     while waiting:
         parent = waiting.pop()
         for entry in os.scandir(os.path.join(frame_root, parent)):
             path = f'{parent}/{entry.name}'.lstrip('/')
-            if entry.is_dir() and not entry.name.startswith('.') and not holds_frames(entry.path):
+            is_open = entry.is_dir() and not entry.name.startswith('.')
+            is_frame_folder = is_open and os.path.exists(os.path.join(entry.path, frame_name(1)))
+            if is_open and not is_frame_folder:
                 waiting.append(path)
-            yield path, entry
-
-
-def holds_frames(folder):
-    return os.path.exists(os.path.join(folder, frame_name(1)))
+            yield path, entry, is_frame_folder
 
 
 def stable_hash(name):

@@ -46,7 +46,7 @@ def main(args):
     if not folders:
         packed = layout.find_frame_folders(args.packed_root) if os.path.isdir(args.packed_root) else []
         if not packed:
-            raise UserError(f'{args.frame_root}: no frame folder in it; is --frame_root another folder?')
+            raise UserError(f'{args.frame_root}: no loose frame folder in it and no zip in {args.packed_root}; is it another folder?')
         print(f'all {len(packed)} packed under {args.packed_root}, no loose frame folder is left')
         return
     results = Parallel(n_jobs=args.jobs, return_as='generator_unordered')(
@@ -64,7 +64,7 @@ def main(args):
 def sweep(frame_root):
     """Removes the rest of the loose folders whose removal a kill cut short: their zips had been compared."""
     try:
-        for path in [entry.path for _, entry in layout.scan(frame_root) if entry.name.startswith(GONE)]:
+        for path in [entry.path for _, entry, _ in layout.scan(frame_root) if entry.name.startswith(GONE)]:
             shutil.rmtree(path)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); mend that and run again') from error

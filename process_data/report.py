@@ -5,6 +5,7 @@ run. At the end it is written anew, in the order of the names.
 """
 import csv
 import glob
+import json
 import os
 
 from process_data import layout
@@ -29,12 +30,33 @@ def read_reports(frame_root):
     """Rows of all reports of a frame root as {video: row}; where two name a video, the newer report counts."""
     rows = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(frame_root), 'extract_report*.csv')), key=os.path.getmtime):
-        with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
-            for row in csv.DictReader(file):
-                # A run that was killed may leave half a last row.
-                if row.get('status') in STATUSES and row['reason'] is not None:
-                    rows[row['video']] = row
+        rows.update(read_report(path))
     return rows
+
+
+def read_report(path):
+    """Rows of one report as {video: row}; none where there is no report yet."""
+    try:
+        with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+            # A run that was killed may leave half a last row.
+            return {row['video']: row for row in csv.DictReader(file)
+                    if row.get('status') in STATUSES and row['reason'] is not None}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); mend or remove it and run again') from error
+
+
+def read_settings(frame_root):
+    """{'short_side': px, …} as extract_frames.py wrote it beside the reports; {} where it didn't."""
+    path = os.path.join(frame_root, 'extract_settings.json')
+    try:
+        with open(path, encoding='utf-8') as file:
+            return dict(json.load(file))
+    except FileNotFoundError:
+        return {}
+    except (OSError, TypeError, ValueError):
+        raise UserError(f'{path}: not readable; remove it and run again') from None
 
 
 def write_report(path, rows):

@@ -2,12 +2,14 @@
 import csv
 import os
 import shutil
+import subprocess
+import time
 import zipfile
 
 import pytest
 
 from process_data.write_csv import random_split
-from tests.process_data.tiny_videos import cut, extract, run, tree_bytes, write_video
+from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 
 
 def rows_of(path):
@@ -294,13 +296,42 @@ def test_extraction_straight_into_zips_gives_the_zips_of_packing(tmp_path, extra
 def test_packing_again_takes_up_a_killed_run_and_a_differing_zip_is_never_trusted(tmp_path, extracted):
     frames = tmp_path / 'frames'
     shutil.copytree(extracted, frames)
-    (frames / 'class/a.zip.part').write_bytes(b'half a zip')
     assert run('pack_frames', '--frame_root', frames).returncode == 0
-    assert not os.path.exists(frames / 'class/a.zip.part')
-    os.remove(frames / 'class/b/image_00006.jpg')
-    done = run('pack_frames', '--frame_root', frames, '--remove_loose', '--jobs', 1)
-    assert done.returncode == 2 and 'b.zip: differs' in done.stderr
-    assert os.path.exists(frames / 'class/b')
+    os.remove(frames / 'class/a/image_00006.jpg')               # an earlier removal, cut short
+    cut(frames / 'class/b/image_00006.jpg', 0.9)
+    (frames / 'class/c.zip').write_bytes(b'no zip')
+    for name in 'bc':
+        done = run('pack_frames', '--frame_root', frames, '--remove_loose', '--jobs', 1)
+        assert done.returncode == 2 and f'{name}.zip: differs' in done.stderr and 'Traceback' not in done.stderr
+        assert os.path.exists(frames / 'class' / name)
+        os.remove(frames / f'class/{name}.zip')
+    for message in ('frames in 4 zips', 'all 6 packed'):
+        done = run('pack_frames', '--frame_root', frames, '--remove_loose', '--jobs', 1)
+        assert done.returncode == 0 and message in done.stdout, done.stderr
+    assert sorted(os.listdir(frames / 'class')) == [f'{name}.zip' for name in 'abcdef']
+    assert len(zipfile.ZipFile(frames / 'class/a.zip').namelist()) == 6
+
+
+def test_a_kill_while_a_loose_folder_is_removed_leaves_the_zip_only(tmp_path):
+    flags = ['--frame_root', tmp_path, '--remove_loose', '--jobs', 1]
+    for attempt in range(10):
+        shutil.rmtree(tmp_path / 'class', ignore_errors=True)
+        make_frames(tmp_path, {'class/' + 'x' * 245: 4000})
+        process = subprocess.Popen(command('pack_frames', *flags), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list((tmp_path / 'class').glob('.gone-*')):
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        half_removed = list((tmp_path / 'class').glob('.gone-*'))
+        if half_removed:
+            break
+    left, = half_removed
+    assert 0 < len(os.listdir(left)) <= 4000
+    assert sorted(os.listdir(tmp_path / 'class')) == [left.name, 'x' * 245 + '.zip']
+    done = run('pack_frames', *flags)
+    assert done.returncode == 0 and 'all 1 packed' in done.stdout, done.stderr
+    assert os.listdir(tmp_path / 'class') == ['x' * 245 + '.zip']
+    assert len(zipfile.ZipFile(tmp_path / 'class' / ('x' * 245 + '.zip')).namelist()) == 4000
 
 
 def test_an_extraction_skips_what_is_packed(tmp_path, extracted):
