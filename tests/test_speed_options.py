@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.plain_net import PlainDPC
 from benchmarks.step_memory import kept_bytes
+from benchmarks.train_step import flop_per_clip
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
 
@@ -128,3 +129,8 @@ def test_bfloat16_trains_as_float32():
             curves[dtype].append(loss)
     assert curves[torch.float32][-1] < 0.8 * curves[torch.float32][0]
     assert curves[torch.bfloat16][-1] == pytest.approx(curves[torch.float32][-1], rel=0.1)
+
+
+def test_work_of_a_clip_is_as_published():
+    assert flop_per_clip('resnet18', 128) == pytest.approx(146e9, rel=0.01)
+    assert flop_per_clip('resnet34', 224) == pytest.approx(1.03e12, rel=0.01)
