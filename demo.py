@@ -135,9 +135,9 @@ def report(output, seconds):
     print(f'\n{"":52}   result   chance')
     for name, value, chance in rows:
         print(f'{name:52} {value:8.1%} {chance:8.1%}')
-    print(f'\n{seconds / 60:.1f} minutes. Made in {output}:\n  curves              curves.png')
+    print(f'\n{seconds / 60:.1f} minutes. Made in {output}:\n  {"curves":24} curves.png')
     for name in RUNS:
-        print(f'  {name:19} {best_model(output, name).relative_to(output)}')
+        print(f'  {name:24} {best_model(output, name).relative_to(output)}')
     for name in ('test_finetune_pretrained', 'test_finetune_random'):
         print(f'  {name:24} {run_folder(output, name).relative_to(output)}/  confusion.png  predictions.csv  test_log.md')
 
