@@ -147,7 +147,7 @@ def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
     batches_per_epoch = 1000  # few videos, many batches: the loader doesn't come to an end within the measurement
     many = videos.select(np.arange(batches_per_epoch * batch_size) % len(videos))
     dataset = pretraining_clips(many, img_dim)
-    loader = clip_loader(dataset, batch_size, num_workers, shuffle=True, seed=0, drop_last=True)
+    loader = clip_loader(dataset, batch_size, num_workers, seed=0, drop_last=True)
     dtype = torch.bfloat16 if device == 'cuda' else torch.float32
     clips = waited = 0
     start = None

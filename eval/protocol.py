@@ -1,11 +1,13 @@
 """The test protocol (paper, section 4): every video of the split is scored by the mean softmax over its clips."""
+import signal
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from utils.colour import to_block
-from utils.distributed import sum_over_processes
+from utils.distributed import any_process, sum_over_processes, world
+from utils.interruption import Stopped, StopSignals
 from utils.logs import progress_bar
 
 
@@ -27,10 +29,18 @@ class VideoScores:
 def score_videos(model, loader, num_seq, device, precision, num_class, clips_at_once):
     """Runs the classifier over a video_loader. Of long videos `clips_at_once` clips are on the device at a time."""
     model.eval()
+    signals = StopSignals()
     count = len(loader.dataset)
     probability = torch.zeros(count, num_class)
     label = torch.zeros(count, dtype=torch.long)
-    for video in progress_bar(loader, 'test', total=len(loader)):
+    videos = iter(loader)
+    for _ in progress_bar(range(-(-count // world())), 'test'):
+        signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
+        if signum:
+            raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing of a test is saved before its end')
+        video = next(videos, None)
+        if video is None:
+            continue
         logits = []
         for frames in video['frames'].split(clips_at_once):  # [k, N·T, H, W, 3]
             block = to_block(frames.to(device, non_blocking=True), None, num_seq)
@@ -42,7 +52,7 @@ def score_videos(model, loader, num_seq, device, precision, num_class, clips_at_
     return VideoScores(sum_over_processes(probability).numpy(), sum_over_processes(label).numpy())
 
 
-def summarise(scores, top5=5):
+def summarise(scores):
     """{videos, loss, top1, top5, mean_class}: mean −log p of the true class, and accuracies from 0 to 1.
 
     mean_class is the mean of the accuracies of the classes that the list has.
@@ -53,4 +63,4 @@ def summarise(scores, top5=5):
     correct = scores.prediction == scores.label
     per_class = [correct[scores.label == c].mean() for c in np.unique(scores.label)]
     return {'videos': len(scores.label), 'loss': float(-np.log(np.maximum(true, 1e-12)).mean()),
-            'top1': float(correct.mean()), 'top5': float((better < top5).mean()), 'mean_class': float(np.mean(per_class))}
+            'top1': float(correct.mean()), 'top5': float((better < 5).mean()), 'mean_class': float(np.mean(per_class))}

@@ -15,7 +15,7 @@ from eval.protocol import score_videos, summarise
 from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
 from utils import distributed
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
-                             add_run_arguments, default_ds, default_workers, fraction, positive_int)
+                             add_run_arguments, default_ds, fraction, positive_int)
 from utils.checkpoint import load_weights
 from utils.colour import FINETUNING
 from utils.dataset import VideoDataset
@@ -25,7 +25,7 @@ from utils.launch import launch
 from utils.loader import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run
+from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run, workers_of
 from utils.splits import read_split, usable
 from utils.video_list import csv_file, fits, labels_of, read_class_list
 
@@ -145,17 +145,18 @@ def estimate_bn_statistics(model, batches, precision):
 
 
 def test(args, model, class_names, device):
-    if args.test != 'random':
-        load_weights(model, args.test, strict=True)
+    report = None if args.test == 'random' else load_weights(model, args.test, strict=True)
     model.to(device)
+    if report and not report.has_bn_statistics:
+        train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
+        estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))
     videos = usable(read_split(args.csv_root, args.dataset, args.split, 'test', args.img_dim, args.frame_root),
                     clip_frames=0, short_videos='pad', purpose='test')
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names))
     if distributed.is_main():  # before the work: a folder that can't be made should fail at once
         folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
         save_arguments(folder, args)
-    workers = default_workers() if args.num_workers is None else args.num_workers
-    loader = video_loader(test_set, workers, distributed.rank(), distributed.world())
+    loader = video_loader(test_set, workers_of(args), distributed.rank(), distributed.world(), args.timeout)
     scores = score_videos(model, loader, args.num_seq, device, Precision(args.amp, device),
                           num_class=len(class_names), clips_at_once=args.batch_size)
     if distributed.is_main():

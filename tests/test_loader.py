@@ -31,7 +31,7 @@ def keys_of(sampler, epoch, step=0):
 
 
 def test_an_epoch_is_a_permutation_and_a_resumed_one_goes_on():
-    sampler = EpochSampler(23, 4, shuffle=True, seed=0, drop_last=False)
+    sampler = EpochSampler(23, 4, seed=0, drop_last=False)
     first, second = keys_of(sampler, 0), keys_of(sampler, 1)
     for epoch, batches in enumerate((first, second)):
         keys = sum(batches, [])
@@ -41,34 +41,32 @@ def test_an_epoch_is_a_permutation_and_a_resumed_one_goes_on():
     assert keys_of(sampler, 0) == first
     assert keys_of(sampler, 0, step=2) == first[2:]
     assert keys_of(sampler, 1, step=len(sampler)) == []
-    other = EpochSampler(23, 4, shuffle=True, seed=1, drop_last=False)
+    other = EpochSampler(23, 4, seed=1, drop_last=False)
     assert keys_of(other, 0) != first
-    in_order = EpochSampler(23, 4, shuffle=False, seed=0, drop_last=False)
-    assert sum(keys_of(in_order, 3), []) == [(3, i) for i in range(23)]
 
 
 def test_drop_last_gives_full_batches_only():
-    batches = keys_of(EpochSampler(23, 4, shuffle=True, seed=0, drop_last=True), 0)
+    batches = keys_of(EpochSampler(23, 4, seed=0, drop_last=True), 0)
     assert [len(batch) for batch in batches] == [4] * 5
     assert len(set(sum(batches, []))) == 20
 
 
 @pytest.mark.parametrize('world', [2, 4])
 def test_shares_make_up_the_batches_of_one_process(world):
-    one = keys_of(EpochSampler(45, 8, shuffle=True, seed=0, drop_last=True), 0)
-    shares = [keys_of(EpochSampler(45, 8, True, 0, True, rank, world), 0) for rank in range(world)]
+    one = keys_of(EpochSampler(45, 8, seed=0, drop_last=True), 0)
+    shares = [keys_of(EpochSampler(45, 8, 0, True, rank, world), 0) for rank in range(world)]
     assert [sum(parts, []) for parts in zip(*shares)] == one
     assert {len(part) for share in shares for part in share} == {8 // world}
 
 
 @pytest.mark.parametrize('length', [4, 5, 7, 8, 9, 45])
 def test_validation_counts_nothing_twice(length):
-    shares = [sum(keys_of(EpochSampler(length, 8, True, 0, False, rank, 4), 0), []) for rank in range(4)]
+    shares = [sum(keys_of(EpochSampler(length, 8, 0, False, rank, 4), 0), []) for rank in range(4)]
     assert sorted(sum(shares, [])) == [(0, i) for i in range(length)]
 
 
 def batches_of(dataset, num_workers, epoch, step=0, batch_size=3):
-    loader = clip_loader(dataset, batch_size, num_workers, shuffle=True, seed=0, drop_last=True)
+    loader = clip_loader(dataset, batch_size, num_workers, seed=0, drop_last=True)
     loader.sampler.set_position(epoch, step)
     return list(loader)
 
@@ -87,7 +85,7 @@ def test_the_same_clips_whatever_the_number_of_workers(clips):
 
 
 def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
-    loader = clip_loader(clips, 3, 2, shuffle=True, seed=0, drop_last=True)
+    loader = clip_loader(clips, 3, 2, seed=0, drop_last=True)
     for epoch, step in ((0, 0), (1, 0), (0, 1)):
         loader.sampler.set_position(epoch, step)
         next(iter(loader))  # and no more of this one
@@ -96,7 +94,7 @@ def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
 
 
 def test_device_prefetcher(clips):
-    loader = clip_loader(clips, 3, 0, shuffle=True, seed=0, drop_last=False)
+    loader = clip_loader(clips, 3, 0, seed=0, drop_last=False)
     loader.sampler.set_position(2)
     batches = list(DevicePrefetcher(loader, 'cpu', num_seq=2, dtype=torch.bfloat16))
     loader.sampler.set_position(2)
@@ -110,7 +108,7 @@ def test_device_prefetcher(clips):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_device_prefetcher_on_cuda(clips):
-    loader = clip_loader(clips, 3, 2, shuffle=True, seed=0, drop_last=True)
+    loader = clip_loader(clips, 3, 2, seed=0, drop_last=True)
     loader.sampler.set_position(0)
     expected = [batch.block for batch in DevicePrefetcher(loader, 'cpu', 2)]
     loader.sampler.set_position(0)
@@ -129,9 +127,9 @@ def test_videos_over_processes_and_workers(clips):
 
 def test_wrong_batch_sizes(clips):
     with pytest.raises(UserError, match='--batch_size 5 .* 2 processes'):
-        clip_loader(clips, 5, 0, True, 0, True, rank=0, world=2)
+        clip_loader(clips, 5, 0, 0, True, rank=0, world=2)
     with pytest.raises(UserError, match='10 .*videos do not fill one batch: lower --batch_size 11'):
-        clip_loader(clips, 11, 0, True, 0, True)
+        clip_loader(clips, 11, 0, 0, True)
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
@@ -171,7 +169,7 @@ class Endless(torch.utils.data.Dataset):
 
 
 def test_a_killed_worker_is_one_line():
-    loader = clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True)
+    loader = clip_loader(Endless(), 1, 2, seed=0, drop_last=True)
     with pytest.raises(UserError, match='worker .*(killed|exited).*fewer --num_workers'):
         with worker_errors():  # torch's signal handler raises wherever the main process is
             for i, batch in enumerate(loader):
@@ -181,7 +179,7 @@ def test_a_killed_worker_is_one_line():
 
 
 def test_workers_leave_signals_to_the_main_process():
-    loader = clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True)
+    loader = clip_loader(Endless(), 1, 2, seed=0, drop_last=True)
     for i, batch in enumerate(loader):
         if i in (4, 5):
             for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
@@ -195,7 +193,7 @@ SCRIPT = '''
 import sys
 from tests.test_loader import Endless
 from utils.loader import clip_loader
-batches = iter(clip_loader(Endless(), 1, 2, shuffle=False, seed=0, drop_last=True))
+batches = iter(clip_loader(Endless(), 1, 2, seed=0, drop_last=True))
 print(next(batches)['pid'], next(batches)['pid'], flush=True)
 raise RuntimeError('something else')
 '''

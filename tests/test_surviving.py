@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from tests.tiny import PRETRAINING, ROOT, equal, read_log
+from dpc import main as pretraining
+from tests.tiny import PRETRAINING, ROOT, equal, read_log, run
 
 EPOCHS = 2
 
@@ -123,13 +124,23 @@ def test_signal_saves_and_ends(csv_root, tmp_path, signum):
     assert read_log(folder_of(tmp_path), 'end')[0]['how'].startswith(f'stopped by {signum.name} in epoch')
 
 
-def test_group_stops_on_signal_and_goes_on(csv_root, tmp_path):
-    flags = ['--num_procs', 2, '--save_minutes', 0]
-    process = start(csv_root, tmp_path, *flags, '--epochs', 100)
-    wait_for_steps(tmp_path, 1)
+def test_stopped_by_a_signal_and_gone_on(csv_root, tmp_path, processes, undisturbed):
+    flags = ['--num_procs', processes]
+    process = start(csv_root, tmp_path, *flags)
+    wait_for_steps(tmp_path, 3)
     process.terminate()
     status, _, err = finish(process)
     assert status == 143 and err.count('stopped by SIGTERM') == 1 and 'Traceback' not in err
+    status, _, err = finish(start(csv_root, tmp_path, *flags, '--resume', 'auto'))
+    assert status == 0, err
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_resume_auto_refuses_another_run(csv_root, tmp_path, capsys):
+    flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
+    assert run(pretraining, flags) == 0
+    assert run(pretraining, [*flags, '--resume', 'auto', '--seed', 7]) == 2
+    assert '--seed 7 (was 0)' in capsys.readouterr().err
 
 
 def test_killed_data_worker(csv_root, tmp_path):

@@ -16,6 +16,27 @@ def positive_int(text):
     return value
 
 
+def whole_number(text):
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'{text}: give a whole number, 0 or more')
+    return value
+
+
+def positive(text):
+    value = float(text)
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text}: give a number above 0')
+    return value
+
+
+def not_negative(text):
+    value = float(text)
+    if not 0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text}: give a number, 0 or more')
+    return value
+
+
 def fraction(text):
     value = float(text)
     if not 0 <= value <= 1:
@@ -57,7 +78,7 @@ def add_data_arguments(parser, short_videos):
                        help='validate on a held-out part of the training list, or on the test list as the published code (default train)')
     group.add_argument('--val_fraction', default=0.1, type=fraction,
                        help='part of the training list that is held out for validation (default 0.1)')
-    group.add_argument('--num_workers', type=int,
+    group.add_argument('--num_workers', type=whole_number,
                        help='processes that read data, for each training process (default: the CPU cores, shared out, at most '
                             '16; 0 reads in the training process)')
     return group
@@ -67,25 +88,25 @@ def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
     group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, over all processes (default 4)')
     group.add_argument('--accum_steps', default=1, type=positive_int,
-                       help='parts in which each process puts its share of a batch through the network, to save memory; '
-                            'negatives and BN statistics are then of the part (default 1)')
+                       help='parts in which the backbone encodes a batch, each anew in the backward pass, to save memory; '
+                            'BN statistics are then of the part (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
-    group.add_argument('--lr', default=1e-3, type=float, help='learning rate (default 0.001)')
-    group.add_argument('--wd', default=wd, type=float, help=f'weight decay (default {wd:g}; 0 for none)')
+    group.add_argument('--lr', default=1e-3, type=positive, help='learning rate (default 0.001)')
+    group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
     group.add_argument('--schedule', default=schedule, choices=SCHEDULES,
                        help=f'of the learning rate, by epoch; plateau watches the validation loss (default {schedule})')
     group.add_argument('--lr_milestones', type=learning_rate_milestones, metavar='EPOCHS', default=[],
                        help='for step: epochs after which the learning rate drops, as 60,80,100')
-    group.add_argument('--lr_gamma', default=0.1, type=float, help='factor of a drop, for step and plateau (default 0.1)')
-    group.add_argument('--warmup_epochs', default=0, type=int,
+    group.add_argument('--lr_gamma', default=0.1, type=positive, help='factor of a drop, for step and plateau (default 0.1)')
+    group.add_argument('--warmup_epochs', default=0, type=whole_number,
                        help='epochs over which the learning rate rises linearly at first, not for plateau (default 0: none)')
-    group.add_argument('--clip_grad', type=float, metavar='NORM', help='largest norm of the gradient (default: any)')
+    group.add_argument('--clip_grad', type=positive, metavar='NORM', help='largest norm of the gradient (default: any)')
     group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, over every resumption (default 10)')
-    group.add_argument('--start-epoch', default=None, type=int,
-                       help='number the first epoch from here (default 0, or where the resumed run is)')
-    group.add_argument('--skip_nonfinite', default=0, type=int, metavar='K',
+    group.add_argument('--start-epoch', default=None, type=whole_number,
+                       help='number the first epoch from here; the schedule stays where it is (default 0, or where the resumed run is)')
+    group.add_argument('--skip_nonfinite', default=0, type=whole_number, metavar='K',
                        help='leave out up to K steps with a non-finite loss before stopping (default 0)')
-    group.add_argument('--seed', default=0, type=int, help='seed of every random choice (default 0)')
+    group.add_argument('--seed', default=0, type=whole_number, help='seed of every random choice (default 0)')
     return group
 
 
@@ -94,8 +115,8 @@ def add_device_arguments(parser):
     group.add_argument('--gpu', help='GPUs to use, as 0 or 0,1,2,3 (one process each), or cpu (default: GPU 0, or the CPU where there is none)')
     group.add_argument('--num_procs', default=1, type=positive_int, help='processes on the CPU, with --gpu cpu (default 1)')
     group.add_argument('--sync_bn', action='store_true', help='BN normalises by the whole batch, not by each process\'s share')
-    group.add_argument('--timeout', default=60, type=int, metavar='SECONDS',
-                       help='end the run when a process or a data worker is silent for so long (default 60; 0 never)')
+    group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
+                       help='end the run when a process or a data worker is silent for so long (default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32 (default auto: bf16 where the hardware has it)')
     group.add_argument('--compile', action='store_true', help='torch.compile the backbone: slower to start, then faster on GPUs')
@@ -110,12 +131,12 @@ def add_run_arguments(parser):
     group.add_argument('--resume', metavar='FILE',
                        help='go on exactly from this checkpoint, in its run folder; auto: from the newest good one of the '
                             'folder that these flags name, or start there')
-    group.add_argument('--reset_lr', action='store_true', help='with --resume: take --lr instead of the checkpoint\'s learning rate')
+    group.add_argument('--reset_lr', action='store_true', help='with --resume: the schedule goes on from --lr instead of the run\'s learning rate')
     group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed statistics (default 5)')
     group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
     group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')
     group.add_argument('--keep', default=3, type=positive_int, help='newest epochs whose checkpoints are kept, besides the best (default 3)')
-    group.add_argument('--save_minutes', default=10., type=float,
+    group.add_argument('--save_minutes', default=10., type=not_negative,
                        help='also save in the middle of an epoch, this often (default 10; 0 never)')
     return group
 

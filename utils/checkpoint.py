@@ -61,7 +61,7 @@ def write_checkpoint(checkpoint, path):
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         # torch's writer turns a failed write into a RuntimeError; so is what it raises, just now, if a data worker dies
-        if isinstance(error, RuntimeError) and 'DataLoader worker' in str(error):
+        if isinstance(error, RuntimeError) and 'DataLoader' in str(error):
             raise
         raise UserError(f'cannot write the checkpoint {path} ({str(error).splitlines()[0]}): is the disk full? Earlier checkpoints '
                         'are untouched; free some space and go on with --resume') from error
@@ -76,14 +76,14 @@ def plain_names(state_dict):
     return plain
 
 
-def load_weights(model, source, strict=False):
+def load_weights(model, source, strict=False, origin=None):
     """Copies the weights of a checkpoint into `model` by name; prints and returns a `LoadReport`.
 
     source: a path, a checkpoint dict with `state_dict`, or a state dict; published layout or ours. With `strict` every
-    tensor of the model must be in the file (to test a classifier). UserError, with the model untouched, if the file is of
+    parameter of the model must be in the file (to test a classifier). `origin`: what messages call a source that is a dict. UserError, with the model untouched, if the file is of
     another net or nothing useful in it matches.
     """
-    origin = 'the given weights' if isinstance(source, dict) else str(source)
+    origin = origin or ('the given weights' if isinstance(source, dict) else str(source))
     checkpoint = source if isinstance(source, dict) else read_checkpoint(source)
     weights = checkpoint.get('state_dict', checkpoint)
     if not isinstance(weights, dict) or not any(torch.is_tensor(value) for value in weights.values()):
@@ -95,19 +95,24 @@ def load_weights(model, source, strict=False):
                         left_over=[name for name in weights if name not in used],
                         has_bn_statistics='backbone.bn1.running_mean' in used)
     refuse_another_net(origin, checkpoint, report, own, weights)
-    if strict and report.missing:
-        raise UserError(f'{origin} lacks {len(report.missing)} tensors of the model ({report.missing[0]}, …): '
+    lacking = parameters_among(report.missing)
+    if strict and lacking:
+        raise UserError(f'{origin} lacks {len(lacking)} tensors of the model ({lacking[0]}, …): '
                         'it is not a checkpoint of this kind of model and number of classes')
     model.load_state_dict({name: weights[name] for name in used}, strict=False)
     print(f'weights from {origin}: {report}')
     return report
 
 
+def parameters_among(names):
+    """Without the running statistics of BN, which a file may lack."""
+    return [name for name in names if not name.endswith(('running_mean', 'running_var', 'num_batches_tracked'))]
+
+
 def refuse_another_net(origin, checkpoint, report, own, weights):
     """UserError unless the backbone is in the file whole and fits; running statistics may be absent or extra."""
     def backbone_part(names):
-        return [name for name in names if name.startswith('backbone.')
-                and not name.endswith(('running_mean', 'running_var', 'num_batches_tracked'))]
+        return [name for name in parameters_among(names) if name.startswith('backbone.')]
 
     lacking, extra = backbone_part(report.missing), backbone_part(report.left_over)
     if not lacking and not extra:

@@ -30,19 +30,22 @@ def choose_device(gpu, local_rank=0):
     """
     if gpu == 'cpu' or (gpu is None and not torch.cuda.is_available()):
         return torch.device('cpu')
-    ids = [local_rank] if gpu is None else parse_gpu_list(gpu)
+    if gpu is not None:
+        parse_gpu_list(gpu)
     if not torch.cuda.is_available():
         if local_rank == 0:
             print(f'warning: --gpu {gpu}: this machine has no CUDA device, running on the CPU', file=sys.stderr)
         return torch.device('cpu')
     count = torch.cuda.device_count()
+    ids = list(range(count)) if gpu is None else parse_gpu_list(gpu)
     absent = [i for i in ids if i >= count]
     if absent:
         raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
     if local_rank >= len(ids):
-        raise UserError(f'--gpu {gpu}: names {len(ids)} GPUs, but this machine runs more processes of the group')
-    device = torch.device('cuda', ids[local_rank] if len(ids) > 1 else ids[0])
+        raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process for each GPU')
+    device = torch.device('cuda', ids[local_rank])
     torch.cuda.set_device(device)
+    torch.set_float32_matmul_precision('high')  # TF32 for what stays float32; the loss asks for more itself
     torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernel is searched for once
     return device
 
@@ -69,9 +72,11 @@ class Precision:
         self.device = device
         self.dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}[amp]
         # Besides scaling fp16's gradients, the scaler leaves out a step whose gradients aren't finite, without waiting for
-        # the device. In the other precisions its scale is 1.
-        options = {} if amp == 'fp16' else {'init_scale': 1., 'growth_interval': 2 ** 31 - 1}
-        self.scaler = torch.amp.GradScaler(device.type, **options)
+        # the device. In the other precisions its scale stays 1.
+        self.scaler = torch.amp.GradScaler(device.type, **({} if amp == 'fp16' else {'init_scale': 1.}))
+
+    def update_scale(self):
+        self.scaler.update(None if self.name == 'fp16' else 1.)
 
     def autocast(self):
         if self.name == 'off':

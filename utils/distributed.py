@@ -73,7 +73,8 @@ class Heartbeat:
                 time.sleep(BEAT_SECONDS)
 
 
-_heartbeat = None
+_heartbeat = None  # of this process, while it is in a group
+_in_step = _patient = None  # gloo groups of all processes: for each step, and for what may take minutes
 
 
 def doing(what):
@@ -90,7 +91,7 @@ def group(timeout):
     first print nothing on stdout.
     LostContact when a collective fails: says what each process was doing.
     """
-    global _heartbeat
+    global _heartbeat, _in_step, _patient
     if not in_environment():
         yield
         return
@@ -101,8 +102,13 @@ def group(timeout):
     # torchrun's agent serves a store at that port already.
     serves = number == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
     store = dist.TCPStore(address, port, count, is_master=serves, timeout=join_limit, wait_for_workers=False)
-    backend = 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo'
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=limit)
+    if 'TORCHELASTIC_RESTART_COUNT' in os.environ:  # the agent's store outlives a restart
+        store = dist.PrefixStore(os.environ['TORCHELASTIC_RESTART_COUNT'], store)
+    if torch.cuda.is_available():  # NCCL ends the process when its limit is over: later than ours, which says why
+        dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
+    else:
+        dist.init_process_group('gloo', store=store, rank=number, world_size=count, timeout=limit)
+    _in_step, _patient = (dist.new_group(backend='gloo', timeout=seconds) for seconds in (limit, join_limit))
     _heartbeat = Heartbeat(dist.TCPStore(address, port, count, is_master=False, timeout=join_limit, wait_for_workers=False), number)
     if number > 0:
         sys.stdout = open(os.devnull, 'w')
@@ -113,9 +119,8 @@ def group(timeout):
             raise
         raise LostContact(f'process {number} of {count} lost contact with the others ({first_line(error)}). '
                         + describe_processes(store, count)) from error
-    finally:
-        dist.destroy_process_group()
-        _heartbeat = None
+    _heartbeat = None
+    dist.destroy_process_group()
 
 
 def is_lost_contact(error):
@@ -149,8 +154,14 @@ def any_process(flags):
     if not is_joined():
         return flags
     flags = torch.tensor(flags)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    dist.all_reduce(flags, dist.ReduceOp.MAX, group=_in_step)
     return flags.tolist()
+
+
+def wait_for_main():
+    """Waits until the first process comes here too, which may take minutes when it saves to a slow disk."""
+    if is_joined():
+        dist.barrier(group=_patient)
 
 
 def lists_of_all(values):
@@ -170,17 +181,17 @@ def wrap(model, device):
     return torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
 
 
-def no_gradient_exchange(network):
-    """A context in which gradients stay in this process, for all but the last part of a batch."""
-    return network.no_sync() if is_joined() else contextlib.nullcontext()
-
-
 def sum_over_processes(tensor):
     """The tensor's sum over all processes, without gradients."""
     if is_joined():
         tensor = tensor.clone()
         dist.all_reduce(tensor)
     return tensor
+
+
+def total(number):
+    """The sum of an int over all processes."""
+    return int(sum_over_processes(torch.tensor(number)))
 
 
 def from_main(value):

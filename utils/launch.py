@@ -1,4 +1,5 @@
 """Starts a run: in this process, in the group that torchrun made, or in one process for each GPU asked for."""
+import errno
 import os
 import signal
 import socket
@@ -13,8 +14,9 @@ from utils import distributed
 from utils.device import count_processes, cpu_cores
 from utils.errors import UserError
 from utils.interruption import SIGNALS, Stopped
+from utils.loader import worker_errors
 
-GRACE_SECONDS = 20  # for the others to end after one process has failed
+GRACE_SECONDS = 10  # for the others to end after one process has failed
 
 
 def launch(main, args):
@@ -38,12 +40,16 @@ def run_one(main, args):
     Returns (exit status, what to say, whether it is only that another process of the group is gone).
     """
     try:
-        with distributed.group(args.timeout):
+        with distributed.group(args.timeout), worker_errors():
             main(args)
     except Stopped as stopped:
         return 128 + stopped.signum, str(stopped), False
     except UserError as error:
         return 2, f'error: {error}', isinstance(error, distributed.LostContact)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return 2, f'error: cannot write {error.filename or "the log"} ({error.strerror}): make room and go on with --resume auto', False
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, 'interrupted', False
     return 0, '', False
@@ -65,32 +71,39 @@ def run_group(main, args, count):
         asked.append(signum)
         for process in processes:
             if process.is_alive():
-                os.kill(process.pid, signum)
+                os.kill(process.pid, signal.SIGKILL if asked.count(signal.SIGINT) > 1 else signum)
 
+    # Ctrl-C goes to every process of the terminal: blocked until each child is out of its reach, see `child`
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     for process in processes:
         process.start()
     for signum in SIGNALS:
         signal.signal(signum, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     while all(process.exitcode in (None, 0) for process in processes) and any(process.is_alive() for process in processes):
         time.sleep(0.1)
     killed = [(number, -process.exitcode) for number, process in enumerate(processes) if (process.exitcode or 0) < 0]
-    end(processes)
+    end(processes, 300 if asked else GRACE_SECONDS)
 
     said = [receiver.recv() for receiver, _ in pipes if receiver.poll()]
     if killed and not asked:
         number, signum = killed[0]
-        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name} (the system does '
-                              'that when memory runs out); the others were ended. Go on with the same command and '
-                              '--resume auto'), False
+        why = ' (the system does that when memory runs out)' if signum == signal.SIGKILL else ''
+        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name}{why}; the others '
+                              'were ended. Go on with the same command and --resume auto'), False
+    if asked and not said:
+        return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved', False
     # Who only lost contact knows least: the process that failed first says why.
     outcome = min(said, key=lambda outcome: outcome[2], default=(0, '', False))
-    crashed = next((process.exitcode for process in processes if process.exitcode), 0)
-    return outcome if outcome[0] else (abs(crashed), '', False)
+    crashed = [number for number, (process, (receiver, _)) in enumerate(zip(processes, pipes)) if process.exitcode == 1]
+    if crashed and (outcome[2] or not said):
+        return 1, f'error: process {crashed[0]} of {count} failed, see its traceback above', False
+    return outcome
 
 
-def end(processes):
+def end(processes, seconds):
     """Waits a little for the processes, which notice by themselves that one is gone, then kills what is left."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + seconds
     for process in processes:
         process.join(max(0., deadline - time.monotonic()))
     for process in processes:
@@ -102,6 +115,9 @@ def end(processes):
 def child(main, args, number, count, port, parent, sender):
     """One process of a group started by `run_group`."""
     os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that came while this process started
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(max(1, cpu_cores() // count))
@@ -109,6 +125,8 @@ def child(main, args, number, count, port, parent, sender):
     outcome = run_one(main, args)
     if outcome[0]:
         sender.send(outcome)
+    if outcome[2]:
+        os._exit(outcome[0])  # what waits for the lost process in the background would hold up the exit
     sys.exit(outcome[0])
 
 

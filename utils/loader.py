@@ -18,13 +18,13 @@ from utils.errors import UserError
 class EpochSampler:
     """Yields the batches of an epoch as lists of keys (epoch, index).
 
-    The order of an epoch is a permutation drawn from (seed, epoch), or the list's own without `shuffle`. Process
+    The order of an epoch is a permutation drawn from (seed, epoch). Process
     `rank` of `world` takes its contiguous share of every batch. With `drop_last` all batches have `batch_size` keys and
     the rest of the list is left out; without, the list is cut into as many batches of nearly equal size, so that every
     process has its part in each and nothing is counted twice."""
 
-    def __init__(self, length, batch_size, shuffle, seed, drop_last, rank=0, world=1):
-        self.length, self.shuffle, self.seed = length, shuffle, seed
+    def __init__(self, length, batch_size, seed, drop_last, rank=0, world=1):
+        self.length, self.seed = length, seed
         self.rank, self.world = rank, world
         if drop_last:
             self.bounds = np.arange(0, length + 1, batch_size)
@@ -42,9 +42,7 @@ class EpochSampler:
         return len(self.bounds) - 1
 
     def __iter__(self):
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         epoch = self.epoch
         for start, end in zip(self.bounds[self.step:-1], self.bounds[self.step + 1:]):
             size = end - start
@@ -60,7 +58,7 @@ class Loader:
         self.sampler = which.get('batch_sampler') or which['sampler']
         self.batches = torch.utils.data.DataLoader(
             _Reported(dataset), num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=_as_is,
-            pin_memory=torch.cuda.is_available(), worker_init_fn=_start_worker,
+            pin_memory=torch.cuda.is_initialized(), worker_init_fn=_start_worker,
             timeout=timeout if num_workers > 0 else 0,
             # forked workers share the list of videos, and inherit which signals are blocked
             multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None, **which)
@@ -80,7 +78,7 @@ class Loader:
                 yield batch
 
 
-def clip_loader(dataset, batch_size, num_workers, shuffle, seed, drop_last, rank=0, world=1, timeout=0):
+def clip_loader(dataset, batch_size, num_workers, seed, drop_last, rank=0, world=1, timeout=0):
     """Loader of a ClipDataset's batches, `batch_size` over all `world` processes; this one has rank `rank`.
 
     Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
@@ -92,13 +90,13 @@ def clip_loader(dataset, batch_size, num_workers, shuffle, seed, drop_last, rank
         raise UserError(f'{len(dataset)} training videos do not fill one batch: lower --batch_size {batch_size}')
     if len(dataset) < world:
         raise UserError(f'{len(dataset)} videos are fewer than the {world} processes: use fewer')
-    sampler = EpochSampler(len(dataset), batch_size, shuffle, seed, drop_last, rank, world)
+    sampler = EpochSampler(len(dataset), batch_size, seed, drop_last, rank, world)
     return Loader(dataset, num_workers, timeout, batch_sampler=sampler)
 
 
-def video_loader(dataset, num_workers, rank=0, world=1):
+def video_loader(dataset, num_workers, rank=0, world=1, timeout=0):
     """Loader of a VideoDataset's items, one video at a time; process `rank` of `world` has every world-th video."""
-    return Loader(dataset, num_workers, sampler=range(rank, len(dataset), world), batch_size=None)
+    return Loader(dataset, num_workers, timeout, sampler=range(rank, len(dataset), world), batch_size=None)
 
 
 @contextlib.contextmanager
@@ -107,10 +105,11 @@ def worker_errors():
     try:
         yield
     except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+        if 'DataLoader' not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        remedy = 'Often memory has run out: try fewer --num_workers or a smaller --batch_size'
+        remedy = ('If it was killed, memory has often run out: try fewer --num_workers or a smaller --batch_size. If it timed '
+                  'out, look at the disk, or allow more with --timeout')
         raise UserError(f'{reason} {remedy}') from None
 
 
@@ -176,13 +175,14 @@ class DevicePrefetcher:
         block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.colour.to_block)
         label, index  int64 [B], on the device
         broken        list of str, a line for each broken video that was replaced
-        wait_seconds  time that the caller has stood still for this batch's data
+        wait_seconds  time that the device has stood still for data: this batch's, on CUDA that of the batch before
     `compiled` fuses the colour operations on CUDA (torch.compile)."""
 
     def __init__(self, loader, device, num_seq, dtype=torch.float32, compiled=True):
         self.loader, self.device = loader, torch.device(device)
         self.num_seq, self.dtype, self.compiled = num_seq, dtype, compiled
         self.stream = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
+        self.idle = None  # events around the device's last wait for data
 
     def __len__(self):
         return len(self.loader)
@@ -197,21 +197,35 @@ class DevicePrefetcher:
 
     def _fetch(self, batches):
         """Waits for the next batch and starts its copy to the device; None after the last."""
-        start = time.perf_counter()
+        if self.stream is None:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            return batch and {**batch, 'wait_seconds': time.perf_counter() - start}
+        wait_seconds = self._idle_seconds()
+        step_ends = torch.cuda.Event(enable_timing=True)
+        step_ends.record(torch.cuda.current_stream(self.device))
         batch = next(batches, None)
         if batch is None:
             return None
-        wait_seconds = time.perf_counter() - start
-        if self.stream is not None:
-            with torch.cuda.stream(self.stream):
-                batch = _to_device(batch, self.device)
-        return {**batch, 'wait_seconds': wait_seconds}
+        with torch.cuda.stream(self.stream):
+            batch = _to_device(batch, self.device)
+        return {**batch, 'wait_seconds': wait_seconds, 'step_ends': step_ends}
+
+    def _idle_seconds(self):
+        """How long the device stood still between a step and the next batch; the host's own waiting says little, as it
+        runs ahead. Of the last batch, whose events have long come by."""
+        if self.idle is None or not self.idle[1].query():
+            return 0.
+        return self.idle[0].elapsed_time(self.idle[1]) / 1000
 
     def _finish(self, batch):
         """Makes the block, on the caller's stream."""
         if self.stream is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(self.stream)
+            arrived = torch.cuda.Event(enable_timing=True)
+            arrived.record(current)
+            self.idle = batch.pop('step_ends'), arrived
             # Else the memory could be given to the next copy while this stream still reads it.
             for tensor in (batch['frames'], batch['label'], batch['index'], *(batch['colour'] or {}).values()):
                 tensor.record_stream(current)

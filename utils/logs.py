@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import socket
+import sys
 import time
 
 import cv2
@@ -27,6 +28,11 @@ def say(line):
     tqdm.write(line)
 
 
+def warn(line):
+    """Prints a warning on stderr, from any process of a group, without breaking a progress bar."""
+    tqdm.write(f'warning: {line}', file=sys.stderr)
+
+
 def open_log(folder):
     """The log of a run folder; in a group of processes only the first one writes."""
     return RunLog(folder) if is_main() else SilentLog()
@@ -42,9 +48,11 @@ class RunLog:
         self.folder = folder
         self.file = open(folder / 'log.jsonl', 'a', buffering=1)
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, not inherited by data workers
+        except (BlockingIOError, PermissionError):
             raise UserError(f'{folder}: another process is writing to this run; wait for it or stop it') from None
+        except OSError:
+            pass  # some network file systems have no locks
         self.board = None
 
     def begin(self, size=0, iteration=0):

@@ -1,4 +1,5 @@
 """Averages over samples, kept on the device so that collecting them never waits for it."""
+import math
 import time
 
 import torch
@@ -25,7 +26,7 @@ class Averages:
     def read(self):
         """{name: average}; waits for the device and, in a group, for the other processes."""
         sums, weight = self._totals()
-        return {name: total / max(weight, 1.) for name, total in sums.items()}
+        return {name: total / weight if weight else math.nan for name, total in sums.items()}
 
     def _totals(self):
         """({name: sum}, weight) over all processes, as numbers."""
@@ -51,6 +52,9 @@ class Throughput:
     """Clips per second over all processes, and the share of time that this one waited for data, since the last `read`."""
 
     def __init__(self):
+        self.restart()
+
+    def restart(self):
         self.clips, self.waited, self.started = 0, 0., time.perf_counter()
 
     def add(self, clips, waited):
@@ -60,5 +64,5 @@ class Throughput:
     def read(self):
         elapsed = time.perf_counter() - self.started
         stats = {'clips_per_s': self.clips * world() / elapsed, 'data_wait': self.waited / elapsed}
-        self.__init__()
+        self.restart()
         return stats

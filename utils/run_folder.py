@@ -57,7 +57,9 @@ def save_arguments(folder, args):
     while path.exists():
         number += 1
         path = folder / f'args-{number}.json'
-    path.write_text(json.dumps({**vars(args), 'git_revision': git_revision()}, indent=2, default=str) + '\n')
+    temporary = path.with_suffix('.tmp')
+    temporary.write_text(json.dumps({**vars(args), 'git_revision': git_revision()}, indent=2, default=str) + '\n')
+    temporary.replace(path)
 
 
 # Flags that a resumed run may have otherwise than the run so far without becoming another one.

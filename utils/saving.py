@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.distributed import is_main
+from utils.distributed import is_main, wait_for_main
 from utils.errors import UserError
 from utils.logs import say
 
@@ -31,18 +31,24 @@ class Saver:
         """Saves the place in the middle of an epoch; returns the path."""
         if is_main():
             write_checkpoint(checkpoint, self.folder / LAST)
+        wait_for_main()
         self.saved_at = time.monotonic()
         return self.folder / LAST
 
     def save_epoch(self, checkpoint, epoch, best):
         """Saves after `epoch` epochs, and as the best model so far if it is; removes what is no longer kept."""
+        if is_main():
+            self.write_epoch(checkpoint, epoch, best)
+        wait_for_main()
         self.saved_at = time.monotonic()
-        if not is_main():
-            return
+
+    def write_epoch(self, checkpoint, epoch, best):
         if best:  # first: a run killed between the two goes on before this epoch and comes by here again
             write_checkpoint(checkpoint, self.folder / f'model_best_epoch{epoch}.pth.tar')
         write_checkpoint(checkpoint, self.folder / f'epoch{epoch}.pth.tar')
-        for old in self.epochs()[:-self.keep] + self.bests()[:-1]:
+        # Later epochs are of a course of training that was given up for an earlier checkpoint.
+        kept = [[file for file in files if epoch_of(file) <= epoch] for files in (self.epochs(), self.bests())]
+        for old in set(self.epochs() + self.bests()) - set(kept[0][-self.keep:] + kept[1][-1:]):
             old.unlink()
         (self.folder / LAST).unlink(missing_ok=True)
 

@@ -8,8 +8,10 @@ from utils.arguments import default_workers
 from utils.checkpoint import read_checkpoint
 from utils.dataset import ClipDataset
 from utils.device import Precision
+from utils.errors import UserError
 from utils.loader import DevicePrefetcher, clip_loader
-from utils.logs import open_log
+from utils.logs import open_log, say
+from utils.metrics import Averages
 from utils.optimisation import make_optimizer, make_schedule
 from utils.run_folder import changed_flags, create_run_folder, run_folder_of, save_arguments
 from utils.saving import Saver, newest_checkpoint
@@ -25,10 +27,14 @@ def seed_weights(seed):
 def open_run_folder(args, experiment):
     """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder."""
     if args.resume == 'auto':
-        folder = Path(args.log_dir) / f'log_{args.prefix}' / experiment
-        path = distributed.from_main(newest_checkpoint(folder)[0] if distributed.is_main() else None)
-        if path is None and distributed.is_main():
-            create_run_folder(args.log_dir, args.prefix, experiment, exist_ok=True)
+        folder, path = None, None
+        if distributed.is_main():
+            folder = create_run_folder(args.log_dir, args.prefix, experiment, exist_ok=True)
+            path, _ = newest_checkpoint(folder)
+        folder, path = distributed.from_main((folder, path))
+        if path and changed_flags(folder, args):
+            raise UserError(f'--resume auto: the run in {folder} began with other flags: {", ".join(changed_flags(folder, args))}. '
+                            f'Give this one another --prefix, or go on from there with --resume {path}')
     elif args.resume:
         folder, path = run_folder_of(args.resume), Path(args.resume)
     else:
@@ -54,10 +60,13 @@ def clip_datasets(args, split, train_augmentation, labels_of=None):
 
 def batches_of(args, dataset, device, drop_last):
     """Shuffled batches of a ClipDataset on the device: this process's share."""
-    workers = default_workers() if args.num_workers is None else args.num_workers
-    loader = clip_loader(dataset, args.batch_size, workers, shuffle=True, seed=args.seed, drop_last=drop_last,
+    loader = clip_loader(dataset, args.batch_size, workers_of(args), seed=args.seed, drop_last=drop_last,
                          rank=distributed.rank(), world=distributed.world(), timeout=args.timeout)
-    return DevicePrefetcher(loader, device, args.num_seq)
+    return DevicePrefetcher(loader, device, args.num_seq, Precision(args.amp, device).dtype)
+
+
+def workers_of(args):
+    return default_workers() if args.num_workers is None else args.num_workers
 
 
 def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed):
@@ -65,15 +74,16 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     if args.sync_bn:
         distributed.synchronise_batch_norm(model)
     model.backbone.grad_checkpoint = args.grad_checkpoint
+    model.backbone.accum_steps = args.accum_steps
     if args.compile:
         model.backbone.compile(dynamic=False)
     optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd, device)
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma, args.warmup_epochs)
     run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device, open_log(folder),
-                      Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.accum_steps,
-                      args.clip_grad, args.skip_nonfinite)
+                      Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.clip_grad,
+                      args.skip_nonfinite)
     if resumed and changed_flags(folder, args):
-        print('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
+        say('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
     if distributed.is_main():
         save_arguments(folder, args)
     if resumed:
@@ -81,6 +91,6 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     else:
         run.log.begin()
     if args.start_epoch is not None:
-        run.epoch = args.start_epoch
+        run.epoch, run.step, run.averages = args.start_epoch, 0, Averages()
     print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), run folder {folder}')
     return run

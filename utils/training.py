@@ -10,8 +10,7 @@ from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.finite import FiniteCheck
 from utils.interruption import Stopped, StopSignals
-from utils.loader import worker_errors
-from utils.logs import memory_gb, progress_bar, say
+from utils.logs import memory_gb, progress_bar, say, warn
 from utils.metrics import Averages, Throughput
 from utils.optimisation import set_learning_rate, step_schedule
 
@@ -27,18 +26,18 @@ class TrainingRun:
     model: what checkpoints hold. frozen: its parts that stay in eval mode while the rest trains.
     compute_loss(network, block, label) -> (loss, {name: mean over the batch}) is what differs between tasks; the network
     is the model, wrapped for the group of processes if there is one. 'top1' decides which model is the best.
-    accum_steps: parts in which a batch goes through the network. clip_grad: largest norm of the gradient (None: any).
+    clip_grad: largest norm of the gradient (None: any).
     skip_nonfinite: steps with a non-finite loss or gradient that are left out before the run stops.
     """
 
     def __init__(self, model, net, compute_loss, optimizer, schedule, precision, device, log, saver, seed=0, print_freq=5,
-                 frozen=(), accum_steps=1, clip_grad=None, skip_nonfinite=0):
+                 frozen=(), clip_grad=None, skip_nonfinite=0):
         self.model, self.net, self.compute_loss = model, net, compute_loss
         self.network = distributed.wrap(model, device)
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
         self.device, self.log, self.saver = device, log, saver
         self.seed, self.print_freq, self.frozen = seed, print_freq, frozen
-        self.accum_steps, self.clip_grad, self.skip_nonfinite = accum_steps, clip_grad, skip_nonfinite
+        self.clip_grad, self.skip_nonfinite = clip_grad, skip_nonfinite
         self.epoch = self.step = self.iteration = 0
         self.best_acc = 0.
         self.replaced = 0  # samples of this epoch whose frames could not be read
@@ -52,13 +51,13 @@ class TrainingRun:
     def fit(self, train_batches, val_batches, epochs):
         """Trains up to epoch number `epochs`; validates and saves after each."""
         try:
-            with worker_errors():
-                while self.epoch < epochs:
-                    self.train_epoch(train_batches, epochs)
-                    stats = self.evaluate(val_batches, epochs)
-                    self.finish_epoch(stats)
+            while self.epoch < epochs:
+                self.train_epoch(train_batches, epochs)
+                stats = self.evaluate(val_batches, epochs)
+                self.finish_epoch(stats)
         except Exception as error:
-            self.log.end(str(error).split(';')[0][:150])
+            with contextlib.suppress(OSError):  # the disk may be full
+                self.log.end(str(error).split(';')[0][:150])
             raise
         self.log.end('finished')
         say(f'finished {epochs} epochs; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')
@@ -86,8 +85,10 @@ class TrainingRun:
                 window = Averages()
             self.after_step(batches.loader.dataset)
             distributed.doing('waiting for data')
+        if epoch_speed.clips == 0:
+            return  # resumed in the validation behind the last step: this has been logged
         self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
-                                                 'replaced': self.replaced, 'skipped': self.skipped},
+                                                 'replaced': distributed.total(self.replaced), 'skipped': self.skipped},
                        epoch=self.epoch + 1, epochs=epochs)
 
     def train_step(self, batch):
@@ -95,25 +96,27 @@ class TrainingRun:
         torch.manual_seed(step_seed(self.seed, self.iteration, distributed.rank()))
         self.optimizer.zero_grad(set_to_none=True)
         scaler = self.precision.scaler
-        sums = {}
-        parts = list(zip(batch.block.chunk(self.accum_steps), batch.label.chunk(self.accum_steps)))
-        for i, (block, label) in enumerate(parts):
-            with contextlib.nullcontext() if i == len(parts) - 1 else distributed.no_gradient_exchange(self.network):
-                with self.precision.autocast():
-                    loss, values = self.compute_loss(self.network, block, label)
-                scaler.scale(loss / len(parts)).backward()
-            for name, value in {'loss': loss, **values}.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+        with self.precision.autocast():
+            loss, values = self.compute_loss(self.network, batch.block, batch.label)
+        scaler.scale(loss).backward()
         scaler.unscale_(self.optimizer)
-        sums['grad_norm'] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad or float('inf'))
+        values = {'loss': loss.detach(), **values, 'grad_norm': self.gradient_norm()}
         scaler.step(self.optimizer)  # leaves the weights alone where a gradient isn't finite
-        scaler.update()
+        self.precision.update_scale()
         # fp16's scaler meets infinite gradients while it looks for its scale: only the loss tells there
-        watched = sums['loss'] if self.precision.name == 'fp16' else sums['loss'] + sums['grad_norm']
+        watched = values['loss'] if self.precision.name == 'fp16' else values['loss'] + values['grad_norm']
         self.finite.watch(watched, batch.index, f'epoch {self.epoch + 1}, step {self.step + 1}, lr {self.learning_rate():g}')
         self.step += 1
         self.iteration += 1
-        return sums
+        return values
+
+    def gradient_norm(self):
+        """Norm of the whole gradient, before it is clipped to `clip_grad`."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+        if self.clip_grad:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_grad, norm)
+        return norm
 
     def after_step(self, dataset):
         """What all processes do together after a step: notice a non-finite one, stop on a signal, save when it is time."""
@@ -137,14 +140,14 @@ class TrainingRun:
             path = self.save_last()
             raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps with '
                             f'--skip_nonfinite (now {self.skip_nonfinite})')
-        say(f'warning: {message}')
+        warn(message)
 
     def evaluate(self, batches, epochs):
         """Sample-weighted averages over the validation set: the same clips every time."""
         self.model.eval()
         distributed.copy_buffers_from_main(self.model)
         batches.loader.sampler.set_position(0)
-        averages = Averages()
+        averages, replaced = Averages(), distributed.total(self.replaced)
         with torch.no_grad():
             for batch in progress_bar(batches, f'validation {self.epoch + 1}/{epochs}', total=len(batches)):
                 distributed.doing(f'validating, epoch {self.epoch + 1}')
@@ -158,7 +161,7 @@ class TrainingRun:
                 if signum:
                     self.stop(signum)
         stats = averages.read()
-        self.log.write('val', self.iteration, stats, epoch=self.epoch + 1, epochs=epochs)
+        self.log.write('val', self.iteration, {**stats, 'replaced': distributed.total(self.replaced) - replaced}, epoch=self.epoch + 1, epochs=epochs)
         return stats
 
     def finish_epoch(self, stats):
@@ -167,7 +170,7 @@ class TrainingRun:
         self.epoch += 1
         self.step = self.replaced = 0
         self.averages = Averages()
-        best = stats['top1'] > self.best_acc or self.epoch == 1
+        best = stats['top1'] > self.best_acc or self.saver.best() is None
         if best:
             self.best_acc = stats['top1']
         self.saver.save_epoch(self.checkpoint(), self.epoch, best)
@@ -175,7 +178,7 @@ class TrainingRun:
     def count_replaced(self, broken):
         for message in broken:
             if self.replaced < SHOWN_REPLACEMENTS:
-                say(f'warning: replaced a sample: {message}')
+                warn(f'replaced a sample: {message}')
             self.replaced += 1
 
     def gauges(self):
@@ -202,7 +205,7 @@ class TrainingRun:
         return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.net,
                 'best_acc': self.best_acc, 'state_dict': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
                 'schedule': self.schedule.state_dict(), 'scaler': self.precision.scaler.state_dict(),
-                'averages': self.averages.state_dict(), 'replaced': self.replaced, 'skipped': self.skipped,
+                'averages': self.averages.state_dict(), 'replaced': distributed.total(self.replaced), 'skipped': self.skipped,
                 'log_size': self.log.size()}
 
     def resume(self, checkpoint, path, reset_lr=None):
@@ -211,7 +214,7 @@ class TrainingRun:
         if lacking:
             raise UserError(f'--resume {path}: it has no {", ".join(sorted(lacking))}: only runs of this project can be resumed; '
                             'give it to --pretrain to start from its weights')
-        load_weights(self.model, checkpoint, strict=True)
+        load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
         try:
             self.optimizer.load_state_dict(checkpoint['optimizer'])
         except ValueError as error:
