@@ -49,7 +49,7 @@ def main(args):
     run('process_data/make_demo.py')
     run('process_data/extract_frames.py', dataset='demo')
     run('process_data/write_csv.py', dataset='demo')
-    run('process_data/check_frames.py', csv=[f'process_data/data/demo/{part}_split01.csv' for part in ('train', 'test')])
+    run('process_data/check_frames.py', dataset='demo')
 
     run('dpc/main.py', **PRETRAINING, epochs=args.pretrain_epochs, prefix='pretraining', log_dir=output)
     weights = {'finetune_pretrained': best_model(output, 'pretraining'), 'finetune_random': 'random'}
@@ -71,11 +71,8 @@ def run(script, **flags):
 
 
 def command_line(flags):
-    """{'lr': 0.1, 'csv': ['a', 'b']} -> ['--lr', '0.1', '--csv', 'a', 'b']"""
-    words = []
-    for name, value in flags.items():
-        words += [f'--{name}', *map(str, value if isinstance(value, list) else [value])]
-    return words
+    """{'lr': 0.1, 'epochs': 2} -> ['--lr', '0.1', '--epochs', '2']"""
+    return [word for name, value in flags.items() for word in (f'--{name}', str(value))]
 
 
 def run_folder(output, name):

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import csv
 import glob
+import hashlib
 import os
 import re
 import sys
@@ -39,24 +40,28 @@ def parse_args(argv=None):
     parser.add_argument('--decode', default='ends', choices=('none', 'ends', 'all'),
                         help='frames of each video to decode (default: ends, the first and last; none turns it off)')
     parser.add_argument('--repair', action='store_true',
-                        help='write FILE.repaired.csv without missing, unreadable and doubled videos and with the '
-                             'frame counts of the disk; a video in train and test stays in test (default: off)')
+                        help='write FILE.repaired.csv, to take the place of FILE.csv, without missing, unreadable and '
+                             'doubled videos and with the frame counts of the disk; a video in train and test stays in '
+                             'test (default: off)')
     parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes (default: the cores this process may use)')
     return parser.parse_args(argv)
 
 
 def main(args):
-    lists = {path: read_rows(path) for path in args.csv or find_lists(os.path.join(args.csv_root, args.dataset))}
+    lists = {path: read_rows(path, args.frame_root) for path in args.csv or find_lists(args.csv_root, args.dataset)}
     folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
     states = Parallel(n_jobs=args.jobs)(
         delayed(look_at)(os.path.join(args.frame_root, folder), args.decode)
         for folder in tqdm(folders, unit='video', mininterval=0.5 if sys.stderr.isatty() else 30))
     on_disk = dict(zip(folders, states))
     for path, rows in lists.items():
-        judge(rows, on_disk, tested_with(path, lists))
+        judge(rows, on_disk, tested_with(path, lists, on_disk))
     print_table(lists)
     if args.repair:
+        for path, rows in lists.items():
+            if not any(row['keep'] for row in rows):
+                raise UserError(f'{path}: no row of it can be kept, so nothing is repaired; check --frame_root')
         for path, rows in lists.items():
             repaired = re.sub(r'\.csv$', '', path) + '.repaired.csv'
             kept = [(row['path'], row['n_frames']) for row in rows if row['keep']]
@@ -65,48 +70,68 @@ def main(args):
     return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
 
 
-def find_lists(folder):
+def find_lists(csv_root, dataset):
+    folder = os.path.join(csv_root, dataset)
     found = sorted(path for path in glob.glob(os.path.join(glob.escape(folder), '*.csv'))
                    if not path.endswith('.repaired.csv'))
     if not found:
-        raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py')
+        there = sorted({os.path.basename(os.path.dirname(path))
+                        for path in glob.glob(os.path.join(glob.escape(csv_root), '*', 'train_split*.csv'))})
+        raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py, or name one that is '
+                        f'there: {", ".join(there) or "none yet"}')
     return found
 
 
-def read_rows(path):
-    """Rows as dicts: path ('' where the row doesn't parse), n_frames, line, text."""
+def read_rows(path, frame_root):
+    """Rows as dicts: path ('' where the row doesn't parse), n_frames, line, text, findings, details of findings."""
     try:
-        with open(path, newline='', encoding='utf-8') as file:
-            return [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
+        with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+            rows = [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py'
                         ) from error
+    if not rows:
+        raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
+    for row in rows:
+        if row['path'] and not frame_root and not os.path.isabs(row['path']):
+            raise UserError(f'{path}:{row["line"]}: {row["path"]} is relative; say where it starts from with '
+                            '--frame_root')
+    return rows
 
 
 def parse_row(line, fields):
     good = len(fields) == 2 and fields[0] and fields[1].strip().isdigit()
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
-                n_frames=int(fields[1]) if good else 0)
+                details={}, n_frames=int(fields[1]) if good else 0)
 
 
 def look_at(path, decode):
-    """-> (number of frames that can be used, names of unreadable frames); (None, []) where there is no folder or zip.
+    """-> (number of frames that can be used, names of unreadable frames, digest of its content).
 
-    Frames count up to the first gap in their numbers, since a loader reads 1 … n_frames.
+    (None, [], None) where there is no folder or zip. Frames count up to the first gap in their numbers, since a loader
+    reads 1 … n_frames. The digest, of the number of frames and the first and last one, is None where they are not read
+    or are the same picture (all black, say): those do not tell one video from another.
     """
     cv2.setNumThreads(1)
     try:
         present = set(layout.frame_names(path))
     except FileNotFoundError:
-        return None, []
+        return None, [], None
     except zipfile.BadZipFile:
-        return 0, [os.path.basename(path) + '.zip']
+        return 0, [os.path.basename(path) + '.zip'], None
     n_frames = 0
     while layout.frame_name(n_frames + 1) in present:
         n_frames += 1
     numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else ()
+    unreadable, ends = [], []
     names = [layout.frame_name(number) for number in numbers]
-    return n_frames, [name for name, jpeg in zip(names, read_frames(path, names)) if not is_whole(jpeg)]
+    for number, name, jpeg in zip(numbers, names, read_frames(path, names)):
+        if not is_whole(jpeg):
+            unreadable.append(name)
+        if number in (1, n_frames):
+            ends.append(jpeg)
+    digest = hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest() if len(set(ends)) == 2 else None
+    return n_frames, unreadable, digest
 
 
 def read_frames(path, names):
@@ -121,25 +146,33 @@ def read_frames(path, names):
 
 
 def is_whole(jpeg):
-    """Decoders fill what is cut off with grey and go on, so the end mark is looked at, too."""
-    return jpeg.endswith(b'\xff\xd9') and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+    """Decoders fill what is cut off with grey and go on, so the end mark is looked for, as by the loaders."""
+    return b'\xff\xd9' in jpeg[-1024:] and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
-def tested_with(path, lists):
-    """Paths of the test or validation lists that belong to the train list `path`: of the same split where numbered."""
+def tested_with(path, lists, on_disk):
+    """Videos of the test or validation lists that belong to the train list `path`: of the same split where numbered.
+
+    -> {normal path of a video, or digest of its content: its path}
+    """
     name = os.path.basename(path)
-    if not name.startswith('train'):
-        return set()
-    return {row['path'] for other, rows in lists.items() for row in rows
-            if os.path.dirname(other) == os.path.dirname(path)
-            and os.path.basename(other) in (name.replace('train', 'test', 1), name.replace('train', 'val', 1))}
+    tested = {}
+    for other, rows in lists.items():
+        if (name.startswith('train') and os.path.dirname(other) == os.path.dirname(path)
+                and os.path.basename(other) in (name.replace('train', 'test', 1), name.replace('train', 'val', 1))):
+            for row in filter(lambda row: row['path'], rows):
+                tested[os.path.normpath(row['path'])] = tested[on_disk[row['path']][2]] = row['path']
+    tested.pop(None, None)                      # not every content has a digest
+    return tested
 
 
 def judge(rows, on_disk, tested):
     """Adds to each row its findings, whether a repaired list keeps it, and the frame count of the disk."""
     seen = set()
     for row in rows:
-        n_frames, unreadable = on_disk.get(row['path'], (None, []))
+        n_frames, unreadable, digest = on_disk.get(row['path'], (None, [], None))
+        path = os.path.normpath(row['path'])
+        twin = tested.get(path) or tested.get(digest)
         if not row['path']:
             row['findings'] = ['bad row']
         elif n_frames is None:
@@ -149,12 +182,16 @@ def judge(rows, on_disk, tested):
                 ('fewer frames than listed', n_frames < row['n_frames']),
                 ('more frames than listed', n_frames > row['n_frames']),
                 ('unreadable frames', unreadable),
-                ('listed twice', row['path'] in seen),
-                ('in train and test', row['path'] in tested)) if found]
+                ('listed twice', path in seen),
+                ('in train and test', twin)) if found]
             row['n_frames'] = n_frames
+            if unreadable:
+                row['details']['unreadable frames'] = f'first {unreadable[0]}'
+            if twin and twin != row['path']:
+                row['details']['in train and test'] = f'the same as {twin}'
         row['keep'] = bool(n_frames) and not {'unreadable frames', 'listed twice', 'in train and test'
                                               } & set(row['findings'])
-        seen.add(row['path'])
+        seen.add(path)
 
 
 def print_table(lists):
@@ -167,7 +204,8 @@ def print_table(lists):
     for path, rows in lists.items():
         for finding in FINDINGS:
             for row in [row for row in rows if finding in row['findings']][:LISTED_PER_FINDING]:
-                print(f'{path}:{row["line"]}: {finding}: {row["text"]}')
+                detail = f' ({row["details"][finding]})' if finding in row['details'] else ''
+                print(f'{path}:{row["line"]}: {finding}: {row["text"]}{detail}')
 
 
 if __name__ == '__main__':

@@ -8,11 +8,13 @@ class UserError(Exception):
 
 def run_cli(main, args):
     """Calls main(args) and exits with the status it returns; a UserError becomes one line and status 2."""
+    # File names are bytes: those that are no valid UTF-8 are printed escaped.
+    sys.stdout.reconfigure(errors='backslashreplace')
     try:
         sys.exit(main(args))
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print('stopped: run the same command again to go on from here', file=sys.stderr)
+        print('stopped; the same command starts again', file=sys.stderr)
         sys.exit(130)

@@ -47,7 +47,7 @@ def parse_args(argv=None):
                         help='write one zip per video, as pack_frames.py does, and no loose frames (default: off)')
     parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='processes, of one thread each (default: the cores this process may use)')
-    parser.add_argument('--shard', default='1/1', type=shard, metavar='I/N',
+    parser.add_argument('--shard', default='1/1', type=share_of, metavar='I/N',
                         help='do the I-th of N shares, for N machines (default: 1/1, all)')
     parser.add_argument('--retry_failed', action='store_true', help='try again what failed before (default: off)')
     parser.add_argument('--allow_failures', action='store_true',
@@ -65,7 +65,7 @@ def parse_args(argv=None):
     return args
 
 
-def shard(text):
+def share_of(text):
     """'2/8' -> (2, 8)."""
     share, shares = map(int, text.split('/'))
     if not 1 <= share <= shares:
@@ -99,22 +99,32 @@ def main(args):
 
 def find_videos(video_root, frame_root):
     """Sorted paths of the videos, relative to video_root, and of folders named like one that hold no video."""
-    frame_root = os.path.realpath(frame_root)
-    found = []
+    found, passed_over = [], 0
+    # The real path of each folder and of those it lies in: a link back to one of them would go round for ever.
+    above = {video_root: {os.path.realpath(frame_root), os.path.realpath(video_root)}}
 
     def unreadable(error):
         raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); mend that and run again')
 
     for folder, subfolders, files in os.walk(video_root, onerror=unreadable, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')
-                         and os.path.realpath(os.path.join(folder, name)) != frame_root]
-        found += [os.path.join(folder, name) for name in files if layout.is_video(name) and not name.startswith('.')]
+        real = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders}
+        subfolders[:] = [name for name in subfolders if not name.startswith('.') and real[name] not in above[folder]]
+        above.update({os.path.join(folder, name): above[folder] | {real[name]} for name in subfolders})
+        files = [name for name in files if not name.startswith('.')]
+        found += [os.path.join(folder, name) for name in files if layout.is_video(name)]
+        passed_over += sum(not layout.is_video(name) for name in files)
         if layout.is_video(folder) and not any(map(layout.is_video, files)):
             found.append(folder)
     if not found:
         raise UserError(f'{video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
                         + ' '.join(sorted(layout.VIDEO_EXTENSIONS)))
-    return sorted(os.path.relpath(path, video_root) for path in found)
+    if passed_over:
+        print(f"{passed_over} files without a video's extension passed over")
+    found = sorted(os.path.relpath(path, video_root) for path in found)
+    if not any('/' in name for name in found):
+        raise UserError(f'{video_root}: its videos lie in no class folder, and a video has the class of its folder; '
+                        'arrange them as {class}/{video}')
+    return found
 
 
 def in_shard(name, shard):
@@ -166,12 +176,11 @@ def sweep(frame_root, share):
 def keep_settings(frame_root, settings, work_root):
     """A frame root holds frames of one size and quality: refuses to go on with others."""
     path = os.path.join(frame_root, 'extract_settings.json')
-    if os.path.exists(path):
-        before = report.read_settings(frame_root)
-        if before != settings:
-            raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
-                            'use the same flags or another --frame_root')
-    else:
+    before = report.read_settings(frame_root)
+    if before and before != settings:
+        raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
+                        'use the same flags or another --frame_root')
+    if not before:
         # By way of this run's own folder: the runs of a job array all come here at the same moment.
         part = os.path.join(work_root, 'extract_settings.json')
         try:

@@ -18,8 +18,8 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+from process_data import layout  # noqa: E402
 from process_data.errors import UserError, run_cli  # noqa: E402
-from process_data.layout import DEMO_SPLITS, DEMO_VIDEOS  # noqa: E402
 
 # One motion per class: direction of travel (x, y; y points down), turning direction, growth direction.
 MOTIONS = {
@@ -44,9 +44,9 @@ GROW = (0.025, 0.05)         # share of the range of log sizes per frame; after 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--video_root', default=DEMO_VIDEOS,
+    parser.add_argument('--video_root', default=layout.DEMO_VIDEOS,
                         help='folder for the videos (default: %(default)s)')
-    parser.add_argument('--split_root', default=DEMO_SPLITS,
+    parser.add_argument('--split_root', default=layout.DEMO_SPLITS,
                         help='folder for the split files and classInd.txt (default: %(default)s)')
     parser.add_argument('--videos_per_class', default=32, type=int,
                         help='videos per class, a quarter of them in each test split (default: %(default)s)')
@@ -169,8 +169,7 @@ def write_splits(split_root, videos):
 
 
 def write_lines(path, lines):
-    with open(path, 'w') as file:
-        file.writelines(line + '\n' for line in lines)
+    layout.write_whole(path, lambda file: file.writelines(line + '\n' for line in lines))
 
 
 def make_folder(path):

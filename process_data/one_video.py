@@ -1,4 +1,5 @@
 """Extracting one video: what each worker process of extract_frames.py does."""
+import errno
 import os
 import shutil
 import zipfile
@@ -60,9 +61,11 @@ def put_in_place(work, target, packed):
     else:
         try:
             os.rename(work, target)
-        except OSError:
-            # Another run has finished it meanwhile, with the same bytes.
+        except OSError as error:
+            # Another run may have finished it meanwhile, with the same bytes.
             if not target_exists(target):
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise video.VideoError('its frame folder is there with other things in it: remove it') from error
                 raise
     shutil.rmtree(work, ignore_errors=True)
 

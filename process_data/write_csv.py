@@ -11,6 +11,7 @@ import csv
 import os
 import re
 import sys
+import zipfile
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -22,6 +23,7 @@ from process_data import layout, report  # noqa: E402
 from process_data.errors import UserError, run_cli  # noqa: E402
 
 CLASSES = {'ucf101': 101, 'hmdb51': 51, 'k400': 400}
+SHORT_SIDES = (150, 256)         # of Kinetics frames, px
 LISTED_MISSING = 10
 
 
@@ -38,8 +40,9 @@ def parse_args(argv=None):
                         help='the lists go to a folder in it (default: %(default)s)')
     parser.add_argument('--name', help='name of that folder, for --dataset of the training (default: the data set; for '
                                        'k400 with the short side: k400_150; for folder: the name of the frame root)')
-    parser.add_argument('--short_side', default=150, type=int, choices=(150, 256),
-                        help='k400: the short side that was extracted, px (default: %(default)s)')
+    parser.add_argument('--short_side', type=int, choices=SHORT_SIDES,
+                        help='k400: the short side that was extracted, px (default: what the extraction noted in the '
+                             'frame root, else 150)')
     parser.add_argument('--relative', action='store_true',
                         help='paths relative to the frame root, to be given to the training as --frame_root (default: '
                              'off, absolute)')
@@ -62,6 +65,8 @@ def parse_args(argv=None):
         parser.error('--annotations is needed for k400')
     if not 0 < args.test_share < 1:
         parser.error('--test_share lies between 0 and 1')
+    if args.name is not None and (args.name in ('', '.', '..') or '/' in args.name):
+        parser.error(f'--name is the name of a folder in --csv_root, not a path: {args.name!r}')
     try:
         re.compile(args.group_regex or '')
     except re.error as error:
@@ -110,7 +115,11 @@ def main(args):
 
 def list_name(args):
     if args.dataset == 'k400':
-        default = f'k400_{args.short_side}'
+        extracted = report.read_settings(args.frame_root).get('short_side')
+        short_side = args.short_side or (extracted if extracted in SHORT_SIDES else SHORT_SIDES[0])
+        if extracted not in (None, short_side):
+            warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
+        default = f'k400_{short_side}'
     elif args.dataset == 'folder':
         default = os.path.basename(os.path.abspath(args.frame_root))
     else:
@@ -125,7 +134,10 @@ def warn(message):
 # ---- The frames there are
 
 def index_frames(frame_root, jobs):
-    """-> {folder: number of frames} of every frame folder on disk; counted only where the reports don't say."""
+    """-> {folder: number of frames} of every frame folder on disk with frames in it.
+
+    Counted only where the reports don't say.
+    """
     counts = {layout.folder_of(row['video']): int(row['frames'])
               for row in report.read_reports(frame_root).values() if row['status'] != 'failed'}
     folders = layout.find_frame_folders(frame_root)
@@ -137,11 +149,19 @@ def index_frames(frame_root, jobs):
         delayed(count_frames)(os.path.join(frame_root, folder))
         for folder in tqdm(unknown, desc='counting', unit='video', disable=not unknown))
     counts.update(zip(unknown, counted))
-    return {folder: counts[folder] for folder in folders}
+    for folder in [folder for folder in folders if not counts[folder]][:LISTED_MISSING]:
+        warn(f'{os.path.join(frame_root, folder)}: no frames in it or its zip, left out')
+    return {folder: counts[folder] for folder in folders if counts[folder]}
 
 
 def count_frames(path):
-    return len(layout.frame_names(path))
+    """0 where the zip is broken."""
+    try:
+        return len(layout.frame_names(path))
+    except zipfile.BadZipFile:
+        return 0
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); mend that and run again') from error
 
 
 # ---- One function per kind of data set: -> ({name of the list: [folder, ...]}, [class name, ...])
@@ -189,7 +209,8 @@ def hmdb51_splits(split_root):
 def k400_splits(annotations, frames):
     """The official csv; frame folders are …/{label}/{id}_{start:06d}_{end:06d} or …/{label}/{id}, spaces or _."""
     on_disk = {(plain(class_of(folder)), os.path.basename(folder)): folder for folder in frames}
-    lists, class_names = {}, {}
+    by_name = {os.path.basename(folder): folder for folder in frames}
+    lists, class_names, misplaced = {}, {}, []
     for path in annotations:
         for number, row in read_annotations(path):
             subset = {'train': 'train', 'val': 'val', 'validate': 'val', 'validation': 'val'}.get(row['split'])
@@ -207,8 +228,13 @@ def k400_splits(annotations, frames):
             class_names.setdefault(label, set())
             if folder:
                 class_names[label].add(class_of(folder))
+            else:
+                misplaced += [(by_name[name], row['label']) for name in names if name in by_name]
     if not lists:
         raise UserError(f'{annotations[0]}: no row whose split is train or validate')
+    for folder, label in misplaced[:1]:
+        warn(f'found {folder}, but not in a class folder {label}, and so {len(misplaced)} in all; a video has the class '
+             'of its folder')
     for spellings in class_names.values():
         if len(spellings) > 1:
             raise UserError('one class has folders of different names: ' + ', '.join(sorted(spellings))
@@ -220,7 +246,7 @@ def read_annotations(path):
     """Yields (line number, row) of an official Kinetics csv."""
     columns = ['label', 'youtube_id', 'time_start', 'time_end', 'split']
     try:
-        with open(path, newline='', encoding='utf-8-sig') as file:
+        with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
             reader = csv.DictReader(file)
             if not set(columns) <= set(reader.fieldnames or ()):
                 raise UserError(f'{path}: its first line must name the columns ' + ','.join(columns))
@@ -286,8 +312,11 @@ def numbered_files(split_root, pattern):
 
 def numbered_lines(path):
     """(number, line) of the lines that are not blank, without the line's end, be it LF or CRLF."""
-    with open(path, encoding='utf-8-sig') as file:
-        lines = [line.strip() for line in file]
+    try:
+        with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}); check --split_root') from error
     return [(number, line) for number, line in enumerate(lines, 1) if line]
 
 

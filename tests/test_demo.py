@@ -70,5 +70,5 @@ def test_demo(commands, tmp_path, capsys):
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):
     with pytest.raises(SystemExit) as end:
-        demo.run('process_data/check_frames.py', csv=[tmp_path / 'none.csv'])
+        demo.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
     assert 'check_frames.py' in end.value.code and 'none.csv' in capfd.readouterr().err

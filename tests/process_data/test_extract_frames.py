@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from process_data.errors import UserError
+from process_data.extract_frames import find_videos
 from process_data.layout import frame_name
 from process_data.report import read_reports
 from process_data.video import resize, target_size
@@ -172,6 +174,31 @@ def test_report(tmp_path):
                          seconds='0.400', status='ok', reason='')]
 
 
+def test_the_report_keeps_the_videos_of_another_video_root(tmp_path):
+    for half in ('train', 'val'):
+        write_video(tmp_path / f'{half}/c/{half}.avi')
+    (tmp_path / 'train/c/bad.avi').write_text('no video')
+    assert extract(tmp_path / 'train', tmp_path / 'frames').returncode == 1
+    done = extract(tmp_path / 'val', tmp_path / 'frames')
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('1 videos whole, 0 partial, 0 failed')
+    statuses = {name: row['status'] for name, row in read_reports(tmp_path / 'frames').items()}
+    assert statuses == {'c/bad.avi': 'failed', 'c/train.avi': 'ok', 'c/val.avi': 'ok'}
+
+
+def test_link_loops_hidden_files_and_other_extensions(tmp_path, capsys):
+    for name in ('a/x.avi', 'a/y.VOB', 'b/z.m2ts', 'b/z.txt', 'b/.z.avi', 'b/z.srt'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'a/up').symlink_to(tmp_path)
+    (tmp_path / 'a/other').symlink_to(tmp_path / 'b')           # a loop of two links
+    (tmp_path / 'b/other').symlink_to(tmp_path / 'a')
+    found = find_videos(str(tmp_path), str(tmp_path / 'frames'))
+    assert found == ['a/other/z.m2ts', 'a/x.avi', 'a/y.VOB', 'b/other/x.avi', 'b/other/y.VOB', 'b/z.m2ts']
+    assert "4 files without a video's extension passed over" in capsys.readouterr().out
+    with pytest.raises(UserError, match='class folder'):
+        find_videos(str(tmp_path / 'a'), str(tmp_path / 'a/other'))
+
+
 @pytest.mark.parametrize('make, message', [
     (lambda root: None, 'no such folder'), (lambda root: root.mkdir(), 'no video in it'),
     (lambda root: root.write_text('a file'), 'no such folder')])
@@ -187,6 +214,12 @@ def test_other_settings_in_the_same_frame_root_are_refused(tmp_path):
     assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
     done = extract(tmp_path / 'videos', tmp_path / 'frames', '--quality', 90)
     assert done.returncode == 2 and 'extract_settings.json' in done.stderr and done.stderr.count('\n') == 1
+    (tmp_path / 'frames/extract_settings.json').write_text('{"short')
+    assert 'not readable; remove it' in one_error_line(extract(tmp_path / 'videos', tmp_path / 'frames'))
+    os.remove(tmp_path / 'frames/extract_settings.json')
+    os.remove(tmp_path / 'frames/extract_report.csv')
+    (tmp_path / 'frames/extract_report.csv').mkdir()
+    assert 'extract_report.csv: cannot be' in one_error_line(extract(tmp_path / 'videos', tmp_path / 'frames'))
 
 
 # ---- Bad disks
@@ -263,8 +296,8 @@ def start(videos, frames):
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
-def wait_for_frames(frames, process):
-    while not list(frames.glob('.extracting/1of1-*/*/*.jpg')):
+def wait_for_frames(frames, process, workers=1):
+    while len({path.parent for path in frames.glob('.extracting/1of1-*/*/*.jpg')}) < workers:
         assert process.poll() is None
         time.sleep(0.002)
 
@@ -325,11 +358,11 @@ def test_a_worker_that_is_killed_costs_no_video(tmp_path, many_videos, victim):
 def test_ctrl_c_says_how_to_go_on(tmp_path, many_videos):
     videos, undisturbed = many_videos
     process = start(videos, tmp_path)
-    wait_for_frames(tmp_path, process)
+    wait_for_frames(tmp_path, process, workers=2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
     message = process.stderr.read().decode()
-    assert 'run the same command again' in message and 'Traceback' not in message
+    assert 'the same command starts again' in message and 'Traceback' not in message
     assert extract(videos, tmp_path, '--allow_failures').returncode == 0
     assert tree_bytes(tmp_path) == undisturbed
 
@@ -371,10 +404,15 @@ def test_folders_that_cannot_be_read_are_named_and_empty_ones_filled(tmp_path):
     write_video(tmp_path / 'videos/c/b.avi')
     (tmp_path / 'frames/c/a').mkdir(parents=True)
     (tmp_path / 'frames/c/b.zip').write_bytes(b'half a zip')
+    write_video(tmp_path / 'videos/c/other.avi')
+    (tmp_path / 'frames/c/other').mkdir()
+    (tmp_path / 'frames/c/other/Thumbs.db').touch()
     done = extract(tmp_path / 'videos', tmp_path / 'frames')
     assert done.returncode == 1 and 'failed: c/b.avi: its frames are there but cannot be read' in done.stderr
+    assert 'failed: c/other.avi: its frame folder is there with other things in it: remove it' in done.stderr
     assert len(frames_in(tmp_path / 'frames/c/a')) == 8
     os.remove(tmp_path / 'frames/c/b.zip')
+    shutil.rmtree(tmp_path / 'frames/c/other')
     assert extract(tmp_path / 'videos', tmp_path / 'frames', '--retry_failed').returncode == 0
 
 

@@ -1,5 +1,6 @@
 """From frames to csv lists for each kind of data set, checking them, packing the frames."""
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import zipfile
 
 import pytest
 
+from process_data import check_frames, write_csv
+from process_data.errors import UserError
 from process_data.write_csv import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 
@@ -107,6 +110,29 @@ def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
     assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
 
 
+def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
+    (ucf / 'frames/notes.zip').write_bytes(b'no zip')
+    with zipfile.ZipFile(ucf / 'frames/Archery/empty.zip', 'w'):
+        pass
+    with open(ucf / 'splits/trainlist01.txt', 'ab') as file:
+        file.write(b'Archery/v_Caf\xe9.avi 1\n')
+    name = os.fsdecode(b'v_Caf\xe9')
+    make_frames(ucf / 'frames', {f'Archery/{name}': 3})
+    with open(ucf / 'splits/trainlist02.txt', 'ab') as file:
+        file.write(b'Archery/v_gone\xe9.avi 1\n')
+    done = write_ucf(ucf)
+    assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
+    assert 'notes: no frames' in done.stderr and 'empty: no frames' in done.stderr
+    assert b'v_Caf\xe9,3\n' in (ucf / 'csv/ucf101/train_split01.csv').read_bytes()
+    assert r'missing: Archery/v_gone\udce9' in done.stdout
+    done = run('check_frames', '--jobs', 1, '--decode', 'none', '--csv', ucf / 'csv/ucf101/train_split01.csv')
+    assert done.returncode == 0, done.stderr
+    (ucf / 'splits/classInd.txt').unlink()
+    (ucf / 'splits/classInd.txt').mkdir()
+    with pytest.raises(UserError, match='classInd.txt: cannot be read'):
+        write_csv.ucf101_splits(str(ucf / 'splits'))
+
+
 # ---- HMDB51
 
 def test_hmdb51_lists(tmp_path):
@@ -172,6 +198,37 @@ def test_kinetics_label_folders_with_spaces(k400):
     assert '2,air drumming\n' in (out / 'classInd.txt').read_text()
 
 
+@pytest.mark.parametrize('extracted, flag, name, warned', [
+    (None, (), 'k400_150', False), (256, (), 'k400_256', False), (256, ('--short_side', '150'), 'k400_150', True),
+    (150, ('--short_side', '150'), 'k400_150', False), (240, (), 'k400_150', True)])
+def test_kinetics_lists_are_named_by_what_was_extracted(tmp_path, capsys, extracted, flag, name, warned):
+    if extracted:
+        (tmp_path / 'extract_settings.json').write_text(json.dumps({'short_side': extracted}))
+    args = write_csv.parse_args(['--dataset', 'k400', '--frame_root', str(tmp_path), '--annotations', 'a.csv', *flag])
+    assert write_csv.list_name(args) == name
+    assert (f'--short_side {extracted}' in capsys.readouterr().err) == warned
+
+
+def test_torn_settings_are_one_line(tmp_path):
+    (tmp_path / 'extract_settings.json').write_text('{"short_si')
+    args = write_csv.parse_args(['--dataset', 'k400', '--frame_root', str(tmp_path), '--annotations', 'a.csv'])
+    with pytest.raises(UserError, match='extract_settings.json: not readable; remove it'):
+        write_csv.list_name(args)
+
+
+def test_kinetics_videos_outside_class_folders_are_named(tmp_path, capsys):
+    (tmp_path / 'train.csv').write_text(HEADER + 'yoga,aaaaaaaaaaa,3,13,train\nyoga,bbbbbbbbbbb,3,13,train\n')
+    write_csv.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
+    assert 'found train/aaaaaaaaaaa, but not in a class folder yoga' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flags', [('--name', 'a/b'), ('--name', '..'), ('--jobs', '0')])
+def test_flags_that_make_no_sense(tmp_path, capsys, flags):
+    with pytest.raises(SystemExit) as end:
+        write_csv.parse_args(['--dataset', 'folder', '--frame_root', str(tmp_path), *flags])
+    assert end.value.code == 2 and flags[0] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'val.csv').unlink(), 'val.csv: cannot be read'),
     (lambda r: (r / 'val.csv').write_text('id,label\n'), 'val.csv: its first line'),
@@ -209,7 +266,7 @@ def test_small_classes_train_first_then_test(n_videos, n_test):
 def test_folder_from_videos_to_checked_lists(tmp_path):
     for c in ('run', 'jump, high'):
         for i in range(4):
-            write_video(tmp_path / f'videos/{c}/clip {i}.avi', n_frames=4)
+            write_video(tmp_path / f'videos/{c}/clip {i}.avi', n_frames=4, seed=len(c) * 10 + i)
     cut(tmp_path / 'videos/run/clip 0.avi', 0.02)
     assert extract(tmp_path / 'videos', tmp_path / 'frames', '--allow_failures').returncode == 0
     done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path / 'csv',
@@ -266,8 +323,43 @@ def test_check_finds_what_is_wrong_and_repairs_it(tmp_path, extracted, packed):
                ).returncode == 0
 
 
+def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
+    frames = tmp_path / 'frames'
+    shutil.copytree(extracted, frames)
+    shutil.copytree(frames / 'class/a', frames / 'class/copy')
+    cut(frames / 'class/d/image_00006.jpg', 0.5)
+    with open(frames / 'class/e/image_00006.jpg', 'ab') as file:
+        file.write(bytes(100))                                  # the loaders take it, too
+    (tmp_path / 'train_split01.csv').write_text('class/copy,6\nclass/./b,6\nclass//c,6\nclass/c,6\nclass/d,6\n'
+                                                'class/e,6\n')
+    (tmp_path / 'test_split01.csv').write_text('class/a,6\nclass/b,6\n')
+    done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv', tmp_path / 'test_split01.csv',
+               '--frame_root', frames, '--repair')
+    assert 'in train and test: class/copy,6 (the same as class/a)' in done.stdout
+    assert 'in train and test: class/./b,6 (the same as class/b)' in done.stdout
+    assert 'listed twice: class/c,6' in done.stdout
+    assert 'unreadable frames: class/d,6 (first image_00006.jpg)' in done.stdout
+    assert (tmp_path / 'train_split01.repaired.csv').read_text() == 'class//c,6\nclass/e,6\n'
+
+
+@pytest.mark.parametrize('rows, flags, message', [
+    ('class/a,6\n', (), 'train_split01.csv:1: class/a is relative; say where it starts from with --frame_root'),
+    ('\n', (), 'train_split01.csv: empty'),
+    ('/nowhere/a,6\n', (), 'train_split01.csv: no row of it can be kept'),
+    ('class/a,6\n', ('--frame_root', '/nowhere'), 'train_split01.csv: no row of it can be kept')])
+def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
+    (tmp_path / 'train_split01.csv').write_text(rows)
+    args = ['--jobs', '1', '--csv', str(tmp_path / 'train_split01.csv'), '--repair', *flags]
+    with pytest.raises(UserError, match=message):
+        check_frames.main(check_frames.parse_args(args))
+    assert os.listdir(tmp_path) == ['train_split01.csv']
+
+
 def test_check_of_a_list_that_is_not_there(tmp_path):
-    assert 'no csv list' in one_error_line(run('check_frames', '--dataset', 'mine', '--csv_root', tmp_path))
+    (tmp_path / 'k400_150').mkdir()
+    (tmp_path / 'k400_150/train_split.csv').touch()
+    message = one_error_line(run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path))
+    assert 'no csv list' in message and 'there: k400_150' in message
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
 
 
