@@ -26,7 +26,7 @@ class ConvGRUCell(nn.Module):
         self.out_gate = Pointwise(2 * size, size)
 
     def split_weights(self):
-        """Returns what acts on x for r, z, n together ([3D, D] and bias [3D]) and on h: for r, z [2D, D], for n [D, D]."""
+        """What acts on x for r, z, n together ([3D, D], bias [3D]), on h for r and z ([2D, D]) and for n ([D, D])."""
         r, z, n = (gate.weight.flatten(1).chunk(2, dim=1)
                    for gate in (self.reset_gate, self.update_gate, self.out_gate))
         bias = torch.cat([self.reset_gate.bias, self.update_gate.bias, self.out_gate.bias])

@@ -56,7 +56,7 @@ class VolumeConv(nn.Conv3d):
         return output.contiguous(memory_format=layout(volume))
 
     def unrolled_weight(self, steps):
-        """[T_out·out, T·in, k, k]: how each of the T = `steps` images acts on each of the T_out images that come out."""
+        """[T_out·out, T·in, k, k]: how each of the T = `steps` images acts on each of those that come out."""
         size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
         slices = self.weight.unbind(2)
         unseen = torch.zeros_like(slices[0])
@@ -89,7 +89,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x):
         if x.dim() == 5 and x.shape[3:].numel() == 1:
-            # Of single pixels the memory formats look alike, and PyTorch's backward pass on the CPU takes one for the other.
+            # Of single pixels the memory formats look alike, and the CPU's backward pass takes one for the other.
             return self.forward(x.flatten(2)).unflatten(2, x.shape[2:])
         by_batch = self.training or self.batch_stats_in_eval or not self.track_running_stats
         records = self.training and self.track_running_stats
@@ -130,7 +130,7 @@ def not_recording(module):
 
 
 def conv(inputs, outputs, kernel, stride, volume):
-    """Bias-free convolution with 'same' padding: k×k×k over volumes, 1×k×k over images, stride in the dimensions seen."""
+    """Bias-free, 'same' padding: k×k×k over volumes, 1×k×k over images, with stride in the dimensions seen."""
     if volume:
         return VolumeConv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     return ImageConv(inputs, outputs, (1, kernel, kernel), stride=(1, stride, stride),
@@ -199,8 +199,8 @@ class ResNet2d3d(nn.Module):
 
     Two settings trade time for memory, and give the same gradients:
     `grad_checkpoint` computes the activations of the stem and of each residual block anew in the backward pass.
-    `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that the activations of one part
-    exist at a time. Only the batch statistics of BN notice: they are those of a part.
+    `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that one part's activations exist
+    at a time. Only the batch statistics of BN notice: they are those of a part.
     """
 
     def __init__(self, network, track_running_stats=True):

@@ -74,10 +74,11 @@ def parse_args(argv=None):
     parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
     parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames (default 128)')
     parser.add_argument('--batch_size', type=int, default=None, help='clips (default 4 on the CPU, 128 on a GPU)')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that read data (default: all cores)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that read data (default: all cores)')
     parser.add_argument('--compile', action='store_true', help='with torch.compile')
     parser.add_argument('--videos', type=int, default=None, help='videos to make (default 8 on the CPU, 256 on a GPU)')
-    parser.add_argument('--repeat', type=int, default=None, help='times each is in an epoch (default 2 on the CPU, 160 on a GPU)')
+    parser.add_argument('--repeat', type=int, default=None, 
+                        help='times each is in an epoch (default 2 on the CPU, 160 on a GPU)')
     parser.add_argument('--epochs', type=int, default=2, help='of which the last counts (default 2)')
     parser.add_argument('--plain_batches', type=int, default=2, help='of the plain way, after the first (default 2)')
     parser.add_argument('--verbose', action='store_true', help='show the output of the run')
@@ -97,7 +98,8 @@ def main(args):
         write_lists(root / 'csv', videos, args.repeat)
         results = {'plain': plain_run(videos, args), 'ours': our_run(root, args)}
     machine = torch.cuda.get_device_name() if args.device == 'cuda' else 'CPU'
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}, {os.cpu_count()} cores, {args.workers} workers')
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}, {os.cpu_count()} cores, '
+          f'{args.workers} workers')
     print(f'{"":8}{"clips/s":>10}{"x plain":>10}{"waiting for data":>20}')
     for name, row in results.items():
         ratio = row['clips_per_s'] / results['plain']['clips_per_s']

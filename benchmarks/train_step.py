@@ -69,7 +69,8 @@ def plain_step(device, network, batch_size, img_dim):
     return step
 
 
-def our_step(device, network, batch_size, img_dim, dtype, compiled=False, grad_checkpoint=False, accum_steps=1, chunk=None):
+def our_step(device, network, batch_size, img_dim, dtype, compiled=False, grad_checkpoint=False, accum_steps=1,
+             chunk=None):
     """The project's training step as a function without arguments, on blocks in the layout the loader gives."""
     on_gpu = device.type == 'cuda'
     layout = torch.channels_last_3d if on_gpu else torch.preserve_format
@@ -104,7 +105,8 @@ def tf32():
 def ways(args, device):
     """{name: (the step, its precision)}"""
     sizes = device, args.net, args.batch_size, args.img_dim
-    steps = {'plain': (plain_step(*sizes), torch.float32), 'ours_float32': (our_step(*sizes, torch.float32), torch.float32),
+    steps = {'plain': (plain_step(*sizes), torch.float32),
+             'ours_float32': (our_step(*sizes, torch.float32), torch.float32),
              'ours_bf16': (our_step(*sizes, torch.bfloat16), torch.bfloat16)}
     if args.compile:
         steps['compiled_float32'] = our_step(*sizes, torch.float32, compiled=True), torch.float32
@@ -142,7 +144,8 @@ def parse_args(argv=None):
     parser.add_argument('--compile', action='store_true', help='also time our step with torch.compile')
     parser.add_argument('--ways', nargs='+', default=None, help='only these of the table (default: all)')
     parser.add_argument('--rounds', type=int, default=7, help='rounds in turns, of which the median counts (default 7)')
-    parser.add_argument('--steps', type=int, default=None, help='steps of each way in a round (default 1 on the CPU, 10 on a GPU)')
+    parser.add_argument('--steps', type=int, default=None, 
+                        help='steps of each way in a round (default 1 on the CPU, 10 on a GPU)')
     parser.add_argument('--profile', metavar='WAY', default=None, help='print where the time of this way goes, and end')
     parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
     args = parser.parse_args(argv)
@@ -172,8 +175,8 @@ def main(args):
     machine = torch.cuda.get_device_name() if args.device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
     results = {'machine': machine, 'cores': os.cpu_count(), 'torch': torch.__version__, 'arguments': vars(args),
                'flop_per_clip': work, 'peak_flops': {str(dtype): peak for dtype, peak in peaks.items()}, 'ways': {}}
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}: {work / 1e9:.0f} GFLOP a clip; matrix products '
-          f'reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}: {work / 1e9:.0f} GFLOP a clip; '
+          f'matrix products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
     print(f'{"":18}{"clips/s":>10}{"x plain":>10}{"TFLOP/s":>10}{"of peak":>10}')
     for name, (_, dtype) in steps.items():
         rate = args.batch_size / statistics.median(times[name])

@@ -16,7 +16,8 @@ def convolutions_of(network, side, frames):
 
     with torch.device('meta'):
         backbone = select_backbone(network)
-        hooks = [module.register_forward_pre_hook(record) for module in backbone.modules() if isinstance(module, nn.Conv3d)]
+        hooks = [module.register_forward_pre_hook(record) for module in backbone.modules()
+                 if isinstance(module, nn.Conv3d)]
         backbone(torch.empty(1, 3, frames, side, side))
     for hook in hooks:
         hook.remove()

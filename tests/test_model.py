@@ -70,4 +70,5 @@ def test_classifier():
     with torch.no_grad():
         logits = model(clips())
         assert logits.shape == (2, 7)
-        torch.testing.assert_close(model(clips()[:1]), logits[:1], rtol=1e-4, atol=1e-5)  # running statistics: each clip alone
+        # with running statistics each clip is alone
+        torch.testing.assert_close(model(clips()[:1]), logits[:1], rtol=1e-4, atol=1e-5)
