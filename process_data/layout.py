@@ -17,8 +17,8 @@ DATA_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
 DEMO_VIDEOS, DEMO_SPLITS, DEMO_FRAMES = (os.path.join(DATA_ROOT, f'demo_{name}')
                                          for name in ('videos', 'splits', 'frames'))
 DATASETS = ('ucf101', 'hmdb51', 'k400', 'demo', 'folder')
-VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts .m2ts '
-                             '.ogv .ogg .asf .divx'.split())
+VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
+                             '.m2ts .ogv .ogg .asf .divx'.split())
 
 
 def frame_name(number):

@@ -46,7 +46,8 @@ def main(args):
     if not folders:
         packed = layout.find_frame_folders(args.packed_root) if os.path.isdir(args.packed_root) else []
         if not packed:
-            raise UserError(f'{args.frame_root}: no loose frame folder in it and no zip in {args.packed_root}; is it another folder?')
+            raise UserError(f'{args.frame_root}: no loose frame folder in it and no zip in {args.packed_root}; check '
+                            '--frame_root')
         print(f'all {len(packed)} packed under {args.packed_root}, no loose frame folder is left')
         return
     results = Parallel(n_jobs=args.jobs, return_as='generator_unordered')(

@@ -65,7 +65,7 @@ def parse_args(argv=None):
         parser.error('--annotations is needed for k400')
     if not 0 < args.test_share < 1:
         parser.error('--test_share lies between 0 and 1')
-    if args.name is not None and (args.name in ('', '.', '..') or '/' in args.name):
+    if args.name is not None and (args.name in ('', os.curdir, os.pardir) or '/' in args.name):
         parser.error(f'--name is the name of a folder in --csv_root, not a path: {args.name!r}')
     try:
         re.compile(args.group_regex or '')
@@ -233,8 +233,8 @@ def k400_splits(annotations, frames):
     if not lists:
         raise UserError(f'{annotations[0]}: no row whose split is train or validate')
     for folder, label in misplaced[:1]:
-        warn(f'found {folder}, but not in a class folder {label}, and so {len(misplaced)} in all; a video has the class '
-             'of its folder')
+        warn(f'found {folder}, but not in a class folder {label}, and {len(misplaced)} such videos in all; a video has '
+             'the class of its folder')
     for spellings in class_names.values():
         if len(spellings) > 1:
             raise UserError('one class has folders of different names: ' + ', '.join(sorted(spellings))
