@@ -5,7 +5,6 @@
 Exit status 0 when all is well, 1 when something was found.
 """
 import argparse
-import contextlib
 import csv
 import glob
 import hashlib
@@ -109,8 +108,8 @@ def look_at(path, decode):
     """-> (number of frames that can be used, names of unreadable frames, digest of its content).
 
     (None, [], None) where there is no folder or zip. Frames count up to the first gap in their numbers, since a loader
-    reads 1 … n_frames. The digest, of the number of frames and the first and last one, is None where they are not read
-    or are the same picture (all black, say): those do not tell one video from another.
+    reads 1 … n_frames. The digest, of the number of frames and the first and last one, is None where they are not read,
+    not readable or the same picture (all black, say): those do not tell one video from another.
     """
     cv2.setNumThreads(1)
     try:
@@ -124,25 +123,20 @@ def look_at(path, decode):
         n_frames += 1
     numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else ()
     unreadable, ends = [], []
-    names = [layout.frame_name(number) for number in numbers]
-    for number, name, jpeg in zip(numbers, names, read_frames(path, names)):
-        if not is_whole(jpeg):
-            unreadable.append(name)
-        if number in (1, n_frames):
-            ends.append(jpeg)
-    digest = hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest() if len(set(ends)) == 2 else None
-    return n_frames, unreadable, digest
-
-
-def read_frames(path, names):
-    """Yields the bytes of each of these frames, loose or packed; b'' for one that cannot be read."""
-    packed = None if os.path.isdir(path) else zipfile.ZipFile(path + '.zip')
-    with packed or contextlib.nullcontext():
-        for name in names:
+    with layout.open_frames(path) as read:
+        for number in numbers:
+            name = layout.frame_name(number)
             try:
-                yield packed.read(name) if packed else layout.read_frame(path, name)
+                jpeg = read(name)
             except (OSError, zipfile.BadZipFile):
-                yield b''
+                jpeg = b''
+            if not is_whole(jpeg):
+                unreadable.append(name)
+            if number in (1, n_frames):
+                ends.append(jpeg)
+    if unreadable or len(set(ends)) < 2:
+        return n_frames, unreadable, None
+    return n_frames, [], hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest()
 
 
 def is_whole(jpeg):

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import hashlib
 import os
+import pathlib
 import zipfile
 
 from process_data.errors import UserError
@@ -47,13 +48,14 @@ def frame_names(path):
         return sorted(filter(is_frame, packed.namelist()))
 
 
-def read_frame(path, name):
-    """Bytes of one JPEG of a frame folder, loose or packed."""
+@contextlib.contextmanager
+def open_frames(path):
+    """Gives a function from the name of a frame to its bytes, for a frame folder, loose or packed."""
     if os.path.isdir(path):
-        with open(os.path.join(path, name), 'rb') as file:
-            return file.read()
-    with zipfile.ZipFile(path + '.zip') as packed:
-        return packed.read(name)
+        yield lambda name: pathlib.Path(path, name).read_bytes()
+    else:
+        with zipfile.ZipFile(path + '.zip') as packed:
+            yield packed.read
 
 
 class Loose:

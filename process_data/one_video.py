@@ -78,7 +78,8 @@ def frames_there(target):
     """-> (number of frames, their (width, height)) of a frame folder that is there but in no report."""
     try:
         names = layout.frame_names(target)
-        jpeg = layout.read_frame(target, names[0]) if names else b''
+        with layout.open_frames(target) as read:
+            jpeg = read(names[0]) if names else b''
     except zipfile.BadZipFile:
         jpeg = b''
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None

@@ -78,9 +78,9 @@ def pack(loose, packed, remove_loose):
         if not os.path.exists(packed):
             os.makedirs(os.path.dirname(packed), exist_ok=True)
             part = short_name(PART, packed)
-            with layout.Packer(part) as packer:
+            with layout.Packer(part) as packer, layout.open_frames(loose) as read:
                 for name in names:
-                    packer.add(name, layout.read_frame(loose, name))
+                    packer.add(name, read(name))
             os.replace(part, packed)
         if remove_loose:
             compare(loose, packed, names)
@@ -102,10 +102,9 @@ def short_name(prefix, path):
 def compare(loose, packed, names):
     """Makes sure that the zip is on disk and holds every frame of the folder. It may hold more: removals get killed."""
     try:
-        with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped:
+        with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped, layout.open_frames(loose) as read:
             os.fsync(file.fileno())
-            same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == layout.read_frame(loose, name)
-                                                                for name in names)
+            same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == read(name) for name in names)
     except zipfile.BadZipFile:
         same = False
     if not same:
