@@ -371,7 +371,9 @@ def test_two_runs_at_once_are_refused(tmp_path, many_videos):
     videos, undisturbed = many_videos
     process = start(videos, tmp_path)
     wait_for_frames(tmp_path, process)
+    process.send_signal(signal.SIGSTOP)                         # else it may be done before the other has started
     assert 'another run' in one_error_line(extract(videos, tmp_path))
+    process.send_signal(signal.SIGCONT)
     assert process.wait(timeout=60) == 0
     assert tree_bytes(tmp_path) == undisturbed
 
