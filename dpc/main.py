@@ -18,7 +18,7 @@ from utils.device import choose_device
 from utils.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run_folder import network_name, pretrained_suffix
-from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run
+from utils.setup import batches_of, clip_datasets, open_run_folder, put_on, seed_weights, start_run
 
 
 def parse_args(argv=None):
@@ -65,7 +65,7 @@ def main(args):
     frozen = [model.backbone] if args.train_what == 'last' else []
     for part in frozen:
         part.requires_grad_(False)
-    model.to(device)
+    put_on(model, device)
 
     # data
     train_set, val_set = clip_datasets(args, split=1, train_augmentation={

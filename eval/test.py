@@ -25,7 +25,7 @@ from utils.launch import launch
 from utils.loader import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.setup import batches_of, clip_datasets, open_run_folder, seed_weights, start_run, workers_of
+from utils.setup import batches_of, clip_datasets, open_run_folder, put_on, seed_weights, start_run, workers_of
 from utils.splits import read_split, usable
 from utils.video_list import csv_file, fits, labels_of, read_class_list
 
@@ -114,7 +114,7 @@ def main(args):
 def train(args, model, class_names, device):
     pretrained, has_bn_statistics = load_pretrained(model, args.pretrain)
     groups, frozen = parameter_groups(model, args.train_what, pretrained, args.lr)
-    model.to(device)
+    put_on(model, device)
 
     # data
     train_set, val_set = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING},
@@ -146,7 +146,7 @@ def estimate_bn_statistics(model, batches, precision):
 
 def test(args, model, class_names, device):
     report = None if args.test == 'random' else load_weights(model, args.test, strict=True)
-    model.to(device)
+    put_on(model, device)
     if report and not report.has_bn_statistics:
         train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
         estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))

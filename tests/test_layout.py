@@ -107,7 +107,8 @@ def test_requirements_name_what_is_imported():
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), ROOT / 'demo.py'] for module, _ in imported(path)}
     used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', 'demo'}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}
-    assert used | {'pandas'} == required  # pandas is for the user's own look at logs and lists
+    # pandas is for the user's own look at logs and lists; pytest-xdist runs the tests on all cores
+    assert used | {'pandas', 'pytest-xdist'} == required
 
 
 def test_the_project_speaks_of_itself_alone():

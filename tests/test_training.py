@@ -164,7 +164,7 @@ def test_each_process_takes_its_gpu(monkeypatch, gpu, local_rank, chosen):
 def rates(name, epochs, **options):
     """The learning rate of each epoch."""
     weights = [torch.nn.Parameter(torch.zeros(1))]
-    optimizer = make_optimizer('sgd', weights, 1., 0., torch.device('cpu'))
+    optimizer = make_optimizer('sgd', weights, 1., 0.)
     schedule = make_schedule(name, optimizer, epochs, **options)
     seen = []
     for epoch in range(epochs):
@@ -185,7 +185,7 @@ def test_schedules():
 
 def test_reset_lr_keeps_the_schedule_and_the_ratio_of_groups():
     groups = [{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': lr} for lr in (1e-4, 1e-3)]
-    optimizer = make_optimizer('adam', groups, 1e-3, 0., torch.device('cpu'))
+    optimizer = make_optimizer('adam', groups, 1e-3, 0.)
     schedule = make_schedule('step', optimizer, 4, milestones=[1, 2])
     optimizer.step()
     schedule.step()

@@ -91,7 +91,7 @@ def add_optimisation_arguments(parser, wd, schedule):
                        help='parts in which the backbone encodes a batch, each anew in the backward pass, to save memory; '
                             'BN statistics are then of the part (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
-    group.add_argument('--lr', default=1e-3, type=positive, help='learning rate (default 0.001)')
+    group.add_argument('--lr', default=1e-3, type=not_negative, help='learning rate (default 0.001)')
     group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
     group.add_argument('--schedule', default=schedule, choices=SCHEDULES,
                        help=f'of the learning rate, by epoch; plateau watches the validation loss (default {schedule})')

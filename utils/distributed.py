@@ -5,6 +5,7 @@ and utils/launch.py sets in the processes it starts.
 """
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import sys
@@ -74,7 +75,9 @@ class Heartbeat:
 
 
 _heartbeat = None  # of this process, while it is in a group
-_in_step = _patient = None  # gloo groups of all processes: for each step, and for what may take minutes
+_in_step = None  # a gloo group of all processes: what they agree on at each step never waits for a GPU
+_store = None
+_arrivals = itertools.count()
 
 
 def doing(what):
@@ -91,7 +94,7 @@ def group(timeout):
     first print nothing on stdout.
     LostContact when a collective fails: says what each process was doing.
     """
-    global _heartbeat, _in_step, _patient
+    global _heartbeat, _in_step, _store
     if not in_environment():
         yield
         return
@@ -108,7 +111,7 @@ def group(timeout):
         dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
     else:
         dist.init_process_group('gloo', store=store, rank=number, world_size=count, timeout=limit)
-    _in_step, _patient = (dist.new_group(backend='gloo', timeout=seconds) for seconds in (limit, join_limit))
+    _in_step, _store = dist.new_group(backend='gloo', timeout=limit), store
     _heartbeat = Heartbeat(dist.TCPStore(address, port, count, is_master=False, timeout=join_limit, wait_for_workers=False), number)
     if number > 0:
         sys.stdout = open(os.devnull, 'w')
@@ -159,9 +162,14 @@ def any_process(flags):
 
 
 def wait_for_main():
-    """Waits until the first process comes here too, which may take minutes when it saves to a slow disk."""
+    """Waits until the first process has come here, too, which may take minutes when it saves to a slow disk. It doesn't
+    wait for the others."""
     if is_joined():
-        dist.barrier(group=_patient)
+        here = f'main is here/{next(_arrivals)}'
+        if is_main():
+            _store.set(here, '')
+        else:
+            _store.wait([here], datetime.timedelta(seconds=JOIN_SECONDS))
 
 
 def lists_of_all(values):

@@ -19,6 +19,11 @@ from utils.splits import train_and_validation, usable
 from utils.training import TrainingRun
 
 
+def put_on(model, device):
+    """Moves the model; on GPUs its convolutions' weights get the layout that they compute in."""
+    return model.to(device, memory_format=torch.channels_last_3d if device.type == 'cuda' else torch.preserve_format)
+
+
 def seed_weights(seed):
     """Initial weights are drawn after this: the same in every process."""
     torch.manual_seed(seed)
@@ -76,8 +81,8 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     model.backbone.grad_checkpoint = args.grad_checkpoint
     model.backbone.accum_steps = args.accum_steps
     if args.compile:
-        model.backbone.compile(dynamic=False)
-    optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd, device)
+        model.backbone.compile()
+    optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd)
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma, args.warmup_epochs)
     run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device, open_log(folder),
                       Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.clip_grad,
