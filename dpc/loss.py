@@ -2,6 +2,7 @@
 import contextlib
 
 import torch
+from torch.autograd.function import once_differentiable
 
 
 def dense_info_nce(prediction, target, chunk=None, first_positive=0):
@@ -49,6 +50,7 @@ class CrossEntropyOfProducts(torch.autograd.Function):
         return torch.stack(losses).sum() / len(rows), torch.cat(ranks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, loss_grad, _):
         rows_grad, columns_grad = ctx.saved_tensors
         scale = loss_grad / ctx.rows

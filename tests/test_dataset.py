@@ -157,17 +157,16 @@ def slow_blocks(n_frames, ds, seq_len, num_seq):
     return [sampled[i:i + seq_len] for i in range(0, len(sampled) - seq_len + 1, seq_len)]
 
 
-@pytest.mark.parametrize('overlap', [True, False])
 @pytest.mark.parametrize('n_frames', [1, 11, 12, 13, 17, 18, 24, 31, 60])
-def test_whole_videos(tmp_path, n_frames, overlap):
+def test_whole_videos(tmp_path, n_frames):
     videos = write_videos(tmp_path, [n_frames])
     num_seq, seq_len, ds = 3, 2, 2
-    item = VideoDataset(videos, num_seq, seq_len, ds, img_dim=16, labels=np.array([4]), overlap=overlap)[0]
+    item = VideoDataset(videos, num_seq, seq_len, ds, img_dim=16, labels=np.array([4]))[0]
     blocks = slow_blocks(n_frames, ds, seq_len, num_seq)
     clips = numbers(item['frames']).tolist()  # [K][N·T]
     as_blocks = [[clip[i:i + seq_len] for i in range(0, len(clip), seq_len)] for clip in clips]
     firsts = [next(i for i in range(len(blocks)) if blocks[i:i + num_seq] == clip) for clip in as_blocks]
-    stride = num_seq // 2 if overlap else num_seq
+    stride = num_seq // 2
     assert all(0 < later - first <= stride for first, later in zip(firsts, firsts[1:]))
     assert {first + i for first in firsts for i in range(num_seq)} == set(range(len(blocks)))  # every block is used
     assert item['label'] == 4 and item['index'] == 0

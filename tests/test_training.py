@@ -236,5 +236,6 @@ def test_status(tmp_path, capsys, pretrained):
 
     status.main(status.parse_args([str(pretrained.parent.parent)]))
     assert 'finished' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='no log.jsonl'):
+    with pytest.raises(SystemExit) as end:
         status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
+    assert end.value.code == 2 and 'no log.jsonl' in capsys.readouterr().err

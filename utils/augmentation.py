@@ -7,7 +7,6 @@ import numpy as np
 SQUARE = 224  # px; the published side of random and centre crops
 AREA = (0.5, 1.0)  # share of the frame that a random resized crop covers
 ASPECT = (3 / 4, 4 / 3)  # its width : height
-CROPS = ('square', 'resized', 'centre')
 
 
 class Box(NamedTuple):

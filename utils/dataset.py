@@ -85,15 +85,15 @@ class ClipDataset(torch.utils.data.Dataset):
 
 class VideoDataset(torch.utils.data.Dataset):
     """Whole videos for the test protocol (paper, section 4): every ds-th frame, cut into blocks of T = `seq_len`,
-    those into clips of N = `num_seq` blocks; the clips start every N//2 blocks (`overlap`) or every N, and the last
+    those into clips of N = `num_seq` blocks; the clips start every N//2 blocks, and the last
     one ends with the last block. A video shorter than a clip repeats its last frame. Centre crop.
 
     Item: dict of frames uint8 [K clips, N·T, H, W, 3], label int64 [] (-1 where there are no labels), index int64 [].
     FrameError: a broken frame."""
 
-    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None, overlap=True):
+    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None):
         self.videos, self.labels = videos, labels
-        self.num_seq, self.seq_len, self.ds, self.img_dim, self.overlap = num_seq, seq_len, ds, img_dim, overlap
+        self.num_seq, self.seq_len, self.ds, self.img_dim = num_seq, seq_len, ds, img_dim
 
     def __len__(self):
         return len(self.videos)
@@ -107,15 +107,15 @@ class VideoDataset(torch.utils.data.Dataset):
         read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(None, h, w, 'centre'), flip=False,
                     out=frames.numpy())
 
-        starts = clip_starts(blocks, self.num_seq, self.overlap)
+        starts = clip_starts(blocks, self.num_seq)
         clips = frames.unflatten(0, (blocks, self.seq_len))[starts[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else int(self.labels[index])
         return {'frames': clips.flatten(1, 2), 'label': torch.tensor(label), 'index': torch.tensor(index)}
 
 
-def clip_starts(blocks, num_seq, overlap):
+def clip_starts(blocks, num_seq):
     """First blocks, int64 [K], of the clips that cover `blocks` blocks; the last clip ends with the last block."""
-    stride = max(1, num_seq // 2) if overlap else num_seq
+    stride = max(1, num_seq // 2)
     last = blocks - num_seq
     return np.append(np.arange(0, last, stride), last)
 

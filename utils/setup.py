@@ -1,4 +1,4 @@
-"""What both scripts do between their flags and the training loop. Besides the scripts, only this file sees `args`."""
+"""What both scripts do between their flags and the training loop: what lies below it takes named values, not `args`."""
 from pathlib import Path
 
 import torch

@@ -23,7 +23,8 @@ def parse_args(argv=None):
 def main(args):
     logs = sorted(Path(args.log_dir).rglob('log.jsonl'))
     if not logs:
-        sys.exit(f'error: no log.jsonl under {args.log_dir}: give the --log_dir of some runs')
+        print(f'error: no log.jsonl under {args.log_dir}: give the --log_dir of some runs', file=sys.stderr)
+        sys.exit(2)
     rows = [describe(log, args.log_dir) for log in logs]
     widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
     for row in [COLUMNS, *rows]:

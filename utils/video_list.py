@@ -183,8 +183,6 @@ def hold_out(videos, fraction, seed):
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays. UserError: nothing can be held out."""
-    if fraction <= 0:
-        return np.arange(len(videos)), np.arange(0)
     paths = videos.paths()
     class_of, _ = _numbered(map(_class_name, paths))
     group_of, groups = _numbered(map(_group, paths))
