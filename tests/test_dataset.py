@@ -173,7 +173,7 @@ def test_whole_videos(tmp_path, n_frames):
 
 
 def test_clip_starts():
-    assert clip_starts(8, 8, True).tolist() == [0]
-    assert clip_starts(17, 8, True).tolist() == [0, 4, 8, 9]
-    assert clip_starts(16, 8, False).tolist() == [0, 8]
-    assert clip_starts(3, 1, True).tolist() == [0, 1, 2]
+    assert clip_starts(8, 8).tolist() == [0]
+    assert clip_starts(17, 8).tolist() == [0, 4, 8, 9]
+    assert clip_starts(16, 8).tolist() == [0, 4, 8]
+    assert clip_starts(3, 1).tolist() == [0, 1, 2]
