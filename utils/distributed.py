@@ -101,18 +101,15 @@ def group(timeout):
     number, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
     limit = datetime.timedelta(seconds=timeout or 7 * 24 * 3600)
-    join_limit = datetime.timedelta(seconds=JOIN_SECONDS)
     # torchrun's agent serves a store at that port already.
     serves = number == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
-    store = dist.TCPStore(address, port, count, is_master=serves, timeout=join_limit, wait_for_workers=False)
-    if 'TORCHELASTIC_RESTART_COUNT' in os.environ:  # the agent's store outlives a restart
-        store = dist.PrefixStore(os.environ['TORCHELASTIC_RESTART_COUNT'], store)
+    store = connect(address, port, count, serves)
     if torch.cuda.is_available():  # NCCL ends the process when its limit is over: later than ours, which says why
         dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
     else:
         dist.init_process_group('gloo', store=store, rank=number, world_size=count, timeout=limit)
     _in_step, _store = dist.new_group(backend='gloo', timeout=limit), store
-    _heartbeat = Heartbeat(dist.TCPStore(address, port, count, is_master=False, timeout=join_limit, wait_for_workers=False), number)
+    _heartbeat = Heartbeat(connect(address, port, count, serves=False), number)
     if number > 0:
         sys.stdout = open(os.devnull, 'w')
     try:
@@ -124,6 +121,14 @@ def group(timeout):
                         + describe_processes(store, count)) from error
     _heartbeat = None
     dist.destroy_process_group()
+
+
+def connect(address, port, count, serves):
+    """A connection of its own to the group's store, which the first process or torchrun's agent `serves`."""
+    store = dist.TCPStore(address, port, count, is_master=serves, timeout=datetime.timedelta(seconds=JOIN_SECONDS),
+                          wait_for_workers=False)
+    restart = os.environ.get('TORCHELASTIC_RESTART_COUNT')  # the agent's store outlives a restart
+    return store if restart is None else dist.PrefixStore(restart, store)
 
 
 def is_lost_contact(error):
