@@ -6,14 +6,17 @@
     python -m benchmarks.train_step --profile ours_bf16                    where the time of one way goes
 
 A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. The
-plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults. Work is counted from the plain net's products
-(three times its forward pass), so TFLOP/s say how fast the method is, whatever products are saved; the peak is that of
-a large matrix product in the same run. What was expected and found is in benchmarks/NOTES.md.
+plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults. Each way has a process of its own, ours set up
+as training sets up its own (utils.device.choose_device), and waits while another's turn is timed. Work is counted from the
+plain net's products (three times its forward pass), so TFLOP/s say how fast the method is, whatever products are saved;
+the peak is that of a large matrix product in the same run. Memory is the process's peak on the CPU, the allocator's on a
+GPU. What was expected and found is in benchmarks/NOTES.md.
 """
 import argparse
-import contextlib
 import json
+import multiprocessing
 import os
+import resource
 import statistics
 import time
 
@@ -24,6 +27,7 @@ from backbone import NETWORKS
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
+from utils.device import choose_device
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
 
@@ -56,6 +60,7 @@ def matrix_peak(device, dtype, seconds=1.):
 
 def plain_step(device, network, batch_size, img_dim):
     """The plain training step as a function, of clips [B, N, C, T, H, W] if given any."""
+    torch.backends.cudnn.benchmark = True  # the one setting that everybody knows
     model = PlainDPC(network, PRED_STEP).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
     random_block = torch.randn(batch_size, NUM_SEQ, 3, SEQ_LEN, img_dim, img_dim, device=device)
@@ -93,35 +98,74 @@ def our_step(device, network, batch_size, img_dim, dtype, compiled=False, grad_c
     return step
 
 
-@contextlib.contextmanager
-def tf32():
-    """TF32 for products outside the loss, as training sets it on CUDA."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('high')
-    yield
-    torch.set_float32_matmul_precision(precision)
+# name: (precision, compiled)
+WAYS = {'plain': (torch.float32, False), 'ours_float32': (torch.float32, False), 'ours_bf16': (torch.bfloat16, False),
+        'compiled_float32': (torch.float32, True), 'compiled_bf16': (torch.bfloat16, True)}
 
 
-def ways(args, device):
-    """{name: (the step, its precision)}"""
-    sizes = device, args.net, args.batch_size, args.img_dim
-    steps = {'plain': (plain_step(*sizes), torch.float32),
-             'ours_float32': (our_step(*sizes, torch.float32), torch.float32),
-             'ours_bf16': (our_step(*sizes, torch.bfloat16), torch.bfloat16)}
-    if args.compile:
-        steps['compiled_float32'] = our_step(*sizes, torch.float32, compiled=True), torch.float32
-        steps['compiled_bf16'] = our_step(*sizes, torch.bfloat16, compiled=True), torch.bfloat16
-    return {name: steps[name] for name in args.ways or steps}
+def make_step(way, args):
+    """(the step of this way, its device), in a process that does nothing else."""
+    sizes = args.net, args.batch_size, args.img_dim
+    if way == 'plain':
+        device = torch.device(args.device)
+        return plain_step(device, *sizes), device
+    device = choose_device('cpu' if args.device == 'cpu' else '0')
+    return our_step(device, *sizes, *WAYS[way]), device
 
 
-def seconds_per_step(step, device, name, steps=1):
-    with contextlib.nullcontext() if name == 'plain' else tf32():
-        synchronize(device)
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        synchronize(device)
+def seconds_per_step(step, device, steps):
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    synchronize(device)
     return (time.perf_counter() - start) / steps
+
+
+def peak_memory(device):
+    """Bytes."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def take_turns(way, args, pipe):
+    """The process of one way: for every message, (seconds per step, peak memory), or None where it doesn't fit."""
+    step, device = make_step(way, args)
+    while pipe.recv():
+        try:
+            for _ in range(args.warm_up):
+                step()
+            pipe.send((seconds_per_step(step, device, args.steps), peak_memory(device)))
+        except torch.OutOfMemoryError:
+            pipe.send(None)
+        if device.type == 'cuda':
+            torch.cuda.empty_cache()  # the others need the room
+
+
+def in_turns(args):
+    """{way: (median of the seconds per step, peak memory)}, without those that don't fit."""
+    context = multiprocessing.get_context('spawn')
+    pipes, processes = {}, []
+    for way in args.ways:
+        pipes[way], end = context.Pipe()
+        processes.append(context.Process(target=take_turns, args=(way, args, end)))
+        processes[-1].start()
+        end.close()  # so that the death of the process is the end of the file
+    turns = {way: [] for way in args.ways}
+    for _ in range(1 + args.rounds):
+        for way, pipe in pipes.items():
+            pipe.send(True)
+            turns[way].append(pipe.recv())
+    for pipe, process in zip(pipes.values(), processes):
+        pipe.send(False)
+        process.join()
+    results = {}
+    for way in args.ways:
+        if None not in turns[way]:
+            seconds, memory = zip(*turns[way][1:])  # the first compiled, chose kernels, made the optimiser's state
+            results[way] = statistics.median(seconds), max(memory)
+    return results
 
 
 def profile(step, device):
@@ -142,50 +186,45 @@ def parse_args(argv=None):
     parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames (default 128)')
     parser.add_argument('--batch_size', type=int, default=None, help='clips (default 4 on the CPU, 128 on a GPU)')
     parser.add_argument('--compile', action='store_true', help='also time our step with torch.compile')
-    parser.add_argument('--ways', nargs='+', default=None, help='only these of the table (default: all)')
-    parser.add_argument('--rounds', type=int, default=7, help='rounds in turns, of which the median counts (default 7)')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=None, help='only these (default: all but compiled_…)')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds in turns, of which the median counts (default 5)')
     parser.add_argument('--steps', type=int, default=None, 
-                        help='steps of each way in a round (default 1 on the CPU, 10 on a GPU)')
-    parser.add_argument('--profile', metavar='WAY', default=None, help='print where the time of this way goes, and end')
+                        help='steps of each way in a round (default 5 on the CPU, 10 on a GPU)')
+    parser.add_argument('--profile', choices=WAYS, default=None, help='print where the time of this way goes, and end')
     parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or {'cpu': 4, 'cuda': 128}[args.device]
-    args.steps = args.steps or {'cpu': 1, 'cuda': 10}[args.device]
+    args.steps = args.steps or {'cpu': 5, 'cuda': 10}[args.device]
+    args.warm_up = {'cpu': 0, 'cuda': 2}[args.device]  # steps before each turn: memory was given back after the last
+    args.ways = args.ways or [way for way in WAYS if args.compile or not way.startswith('compiled')]
     return args
 
 
 def main(args):
-    device = torch.device(args.device)
     if args.profile:
-        args.ways = [args.profile]
-    steps = ways(args, device)
-    if args.profile:
-        profile(steps[args.profile][0], device)
+        profile(*make_step(args.profile, args))
         return
-    times = {name: [] for name in steps}
-    for name, (step, _) in steps.items():
-        for _ in range(2):  # compiles, chooses kernels, makes the optimiser's state
-            seconds_per_step(step, device, name)
-    for _ in range(args.rounds):
-        for name, (step, _) in steps.items():
-            times[name].append(seconds_per_step(step, device, name, args.steps))
-
+    turns = in_turns(args)
+    device = torch.device(args.device)
     work = flop_per_clip(args.net, args.img_dim)
     peaks = {dtype: matrix_peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     machine = torch.cuda.get_device_name() if args.device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
     results = {'machine': machine, 'cores': os.cpu_count(), 'torch': torch.__version__, 'arguments': vars(args),
                'flop_per_clip': work, 'peak_flops': {str(dtype): peak for dtype, peak in peaks.items()}, 'ways': {}}
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}: {work / 1e9:.0f} GFLOP a clip; '
-          f'matrix products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
-    print(f'{"":18}{"clips/s":>10}{"x plain":>10}{"TFLOP/s":>10}{"of peak":>10}')
-    for name, (_, dtype) in steps.items():
-        rate = args.batch_size / statistics.median(times[name])
-        row = {'clips_per_s': rate, 'flops': rate * work, 'share_of_peak': rate * work / peaks[dtype]}
-        if 'plain' in times:
-            row['times_plain'] = statistics.median(times['plain']) / statistics.median(times[name])
-        results['ways'][name] = row
-        print(f'{name:18}{rate:10.2f}{row.get("times_plain", float("nan")):10.2f}{rate * work / 1e12:10.2f}'
-              f'{row["share_of_peak"]:10.0%}')
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}: {work / 1e9:.0f} GFLOP a clip; matrix '
+          f'products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
+    print(f'{"":18}{"clips/s":>10}{"x plain":>10}{"TFLOP/s":>10}{"of peak":>10}{"GB":>8}')
+    for way in args.ways:
+        if way not in turns:
+            print(f'{way:18}{"out of memory":>38}')
+            continue
+        seconds, memory = turns[way]
+        rate = args.batch_size / seconds
+        row = {'clips_per_s': rate, 'flops': rate * work, 'share_of_peak': rate * work / peaks[WAYS[way][0]],
+               'memory': memory, 'times_plain': turns['plain'][0] / seconds if 'plain' in turns else None}
+        results['ways'][way] = row
+        print(f'{way:18}{rate:10.2f}{row["times_plain"] or float("nan"):10.2f}{rate * work / 1e12:10.2f}'
+              f'{row["share_of_peak"]:10.0%}{memory / 1e9:8.1f}')
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(results, file, indent=1)

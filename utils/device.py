@@ -1,6 +1,8 @@
 """Where the run computes and in which precision."""
 import contextlib
+import ctypes
 import os
+import platform
 import sys
 
 import torch
@@ -26,8 +28,19 @@ def choose_device(gpu, local_rank=0):
     """The torch.device of this process for `--gpu`: None (what the machine has), 'cpu', or a list such as '0' or '0,1'.
 
     Process `local_rank` of this machine takes that entry of the list. Without CUDA any list runs on the CPU after one
-    warning. UserError for what isn't there.
+    warning. UserError for what isn't there. The process is set up to be fast on the device.
     """
+    device = find_device(gpu, local_rank)
+    if device.type == 'cuda':
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision('high')  # TF32 for what stays float32; the loss asks for more itself
+        torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernel is searched for once
+    else:
+        keep_freed_memory()
+    return device
+
+
+def find_device(gpu, local_rank):
     if gpu == 'cpu' or (gpu is None and not torch.cuda.is_available()):
         return torch.device('cpu')
     if gpu is not None:
@@ -43,11 +56,21 @@ def choose_device(gpu, local_rank=0):
         raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
     if local_rank >= len(ids):
         raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process for each GPU')
-    device = torch.device('cuda', ids[local_rank])
-    torch.cuda.set_device(device)
-    torch.set_float32_matmul_precision('high')  # TF32 for what stays float32; the loss asks for more itself
-    torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernel is searched for once
-    return device
+    return torch.device('cuda', ids[local_rank])
+
+
+def keep_freed_memory():
+    """Has the C library keep freed memory for the next step instead of giving it back to the system.
+
+    By default glibc maps every large tensor anew, and the system then hands out and clears it page by page as it is first
+    written: a third of a float32 training step. Kept memory is fragmented: some 10 to 25% more at the peak. Of other
+    C libraries nothing is asked.
+    """
+    if platform.libc_ver()[0] == 'glibc':
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_max = -1, -4  # numbers of the parameters in malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, -1)  # that is, the largest size
 
 
 def parse_gpu_list(gpu):
