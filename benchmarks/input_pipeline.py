@@ -30,7 +30,8 @@ from utils.augmentation import draw_box
 from utils.colour import PRETRAINING, to_block
 from utils.dataset import ClipDataset
 from utils.frames import frame_name
-from utils.loader import DevicePrefetcher, clip_loader
+from utils.loader import clip_loader
+from utils.prefetcher import DevicePrefetcher
 from utils.video_list import VideoList
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5

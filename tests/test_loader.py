@@ -14,7 +14,8 @@ from utils.colour import PRETRAINING, to_block
 from utils.dataset import ClipDataset, VideoDataset
 from utils.errors import UserError
 from utils.frames import frame_name
-from utils.loader import DevicePrefetcher, EpochSampler, clip_loader, video_loader, worker_errors
+from utils.loader import EpochSampler, clip_loader, video_loader, worker_errors
+from utils.prefetcher import DevicePrefetcher
 
 
 @pytest.fixture(scope='module')

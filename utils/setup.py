@@ -9,10 +9,11 @@ from utils.checkpoint import read_checkpoint
 from utils.dataset import ClipDataset
 from utils.device import Precision
 from utils.errors import UserError
-from utils.loader import DevicePrefetcher, clip_loader
+from utils.loader import clip_loader
 from utils.logs import open_log, say
 from utils.metrics import Averages
 from utils.optimisation import make_optimizer, make_schedule
+from utils.prefetcher import DevicePrefetcher
 from utils.run_folder import changed_flags, create_run_folder, run_folder_of, save_arguments
 from utils.saving import Saver, newest_checkpoint
 from utils.splits import train_and_validation, usable
