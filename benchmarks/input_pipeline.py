@@ -122,6 +122,7 @@ def per_core(loose, ours, img_dim, rounds, clips):
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     dataset = pretraining_clips(ours, img_dim)
+    frames = torch.empty(1, NUM_SEQ * SEQ_LEN, img_dim, img_dim, 3, dtype=torch.uint8)  # used again, as in the loader
     rng = np.random.default_rng(0)
 
     def plain():
@@ -129,11 +130,10 @@ def per_core(loose, ours, img_dim, rounds, clips):
         return plain_clip(loose.path(i), int(loose.n_frames[i]), img_dim, rng)
 
     def workers():
-        return dataset.__getitems__([(int(rng.integers(1 << 30)), int(rng.integers(len(ours))))])
+        return dataset.read_clips([(int(rng.integers(1 << 30)), int(rng.integers(len(ours))))], frames)
 
     def with_colour():
-        batch = workers()
-        return to_block(batch['frames'], batch['colour'], NUM_SEQ)
+        return to_block(frames, workers()['colour'], NUM_SEQ)
 
     ways = {'plain': plain, 'ours, workers only': workers, 'ours, with colour': with_colour}
     return in_turns(ways, rounds, clips)
@@ -178,7 +178,7 @@ def storage(videos, img_dim):
     for state in ('cold', 'warm'):
         start = time.perf_counter()
         for i in range(len(videos)):
-            dataset.__getitems__([(0, i)])
+            dataset[0, i]
         result[state] = len(videos) / (time.perf_counter() - start)
     return result
 

@@ -85,10 +85,11 @@ def test_chance_comes_from_seed_epoch_and_index_alone(videos):
 def test_a_batch_is_its_samples(videos):
     dataset = clips_of(videos, colour=FINETUNING, labels=np.arange(6))
     keys = [(2, 4), (2, 0), (2, 3)]
-    batch = dataset.__getitems__(keys)
+    frames = torch.empty(3, *dataset[keys[0]]['frames'].shape, dtype=torch.uint8)
+    batch = dataset.read_clips(keys, frames)
     for i, key in enumerate(keys):
         sample = dataset[key]
-        assert torch.equal(batch['frames'][i], sample['frames'])
+        assert torch.equal(frames[i], sample['frames'])
         assert all(torch.equal(batch['colour'][name][i], value) for name, value in sample['colour'].items())
         assert batch['label'][i] == sample['label'] and batch['index'][i] == sample['index']
 
@@ -119,7 +120,7 @@ def test_a_broken_video_is_replaced_and_named(tmp_path):
     assert set(sample['broken']) == {f'{videos.path(1)}/{frame_name(8)}: No such file or directory'}
     assert sample['index'] == 0 and sample['label'] == 7
     assert torch.equal(sample['frames'], dataset[0, 0]['frames'])
-    batch = dataset.__getitems__([(0, 0), (0, 1)])
+    batch = dataset.read_clips([(0, 0), (0, 1)], torch.empty(2, *sample['frames'].shape, dtype=torch.uint8))
     assert batch['index'].tolist() == [0, 0] and len(batch['broken']) >= 1
 
 

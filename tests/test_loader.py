@@ -14,8 +14,8 @@ from utils.colour import PRETRAINING, to_block
 from utils.dataset import ClipDataset, VideoDataset
 from utils.errors import UserError
 from utils.frames import frame_name
-from utils.loader import EpochSampler, clip_loader, video_loader, worker_errors
-from utils.prefetcher import DevicePrefetcher
+from utils.loader import EpochSampler, Loader, clip_loader, video_loader, worker_errors
+from utils.prefetcher import DevicePrefetcher, put_together
 
 
 @pytest.fixture(scope='module')
@@ -68,8 +68,12 @@ def test_validation_counts_nothing_twice(length):
 
 def batches_of(dataset, num_workers, epoch, step=0, batch_size=3):
     loader = clip_loader(dataset, batch_size, num_workers, seed=0, drop_last=True)
+    return whole_batches(loader, epoch, step)
+
+
+def whole_batches(loader, epoch, step=0):
     loader.sampler.set_position(epoch, step)
-    return list(loader)
+    return [put_together(pieces, 'cpu') for pieces in loader]
 
 
 def equal(a, b):
@@ -90,8 +94,36 @@ def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
     for epoch, step in ((0, 0), (1, 0), (0, 1)):
         loader.sampler.set_position(epoch, step)
         next(iter(loader))  # and no more of this one
-        loader.sampler.set_position(epoch, step)
-        assert all(map(equal, loader, batches_of(clips, 0, epoch, step)))
+        assert all(map(equal, whole_batches(loader, epoch, step), batches_of(clips, 0, epoch, step)))
+
+
+@pytest.mark.parametrize('drop_last, num_workers', [(True, 0), (True, 2), (False, 2)])
+def test_a_batch_in_pieces_is_that_of_the_plain_loop(clips, monkeypatch, drop_last, num_workers):
+    """Batches of at most 5 in pieces of 2: workers fill every slot of the ring many times."""
+    monkeypatch.setattr('utils.loader.PIECE', 2)
+    clips = ClipDataset(clips.videos.select(np.arange(42) % 10), 2, 3, 2, 'resized', 16, colour=PRETRAINING)
+    loader = clip_loader(clips, 5, num_workers, seed=0, drop_last=drop_last)
+    for epoch in range(2):
+        loader.sampler.set_position(epoch)
+        lists = list(loader.sampler)
+        count = 0
+        for keys, pieces in zip(lists, loader):
+            assert max(len(piece['index']) for piece in pieces) <= 2
+            time.sleep(0.05)  # time for the workers to overwrite what they may
+            batch = put_together(pieces, 'cpu')
+            for i, key in enumerate(keys):
+                clip = clips[key]
+                assert torch.equal(batch['frames'][i], clip['frames']) and batch['index'][i] == clip['index']
+                assert all(torch.equal(batch['colour'][name][i], clip['colour'][name]) for name in clip['colour'])
+            count += 1
+        assert count == len(lists) == (8 if drop_last else 9)
+
+
+def test_frames_do_not_go_through_dev_shm(clips):
+    """Containers often have 64 MB of it."""
+    loader = clip_loader(clips, 3, 2, seed=0, drop_last=True)
+    mapped = [line for line in open('/proc/self/maps') if int(line.split('-')[0], 16) == loader.ring.data_ptr()]
+    assert len(mapped) == 1 and '/dev/zero' in mapped[0]
 
 
 def test_device_prefetcher(clips):
@@ -99,7 +131,8 @@ def test_device_prefetcher(clips):
     loader.sampler.set_position(2)
     batches = list(DevicePrefetcher(loader, 'cpu', num_seq=2, dtype=torch.bfloat16))
     loader.sampler.set_position(2)
-    for batch, raw in zip(batches, loader):
+    for batch, pieces in zip(batches, loader):
+        raw = put_together(pieces, 'cpu')
         assert batch.block.shape == (len(raw['frames']), 2, 3, 3, 16, 16) and batch.block.dtype == torch.bfloat16
         assert torch.equal(batch.block, to_block(raw['frames'], raw['colour'], 2, torch.bfloat16))
         assert torch.equal(batch.label, raw['label']) and torch.equal(batch.label, batch.index)
@@ -161,16 +194,13 @@ def test_broken_training_videos_are_reported(tmp_path, num_workers):
 class Endless(torch.utils.data.Dataset):
     """Reads on, slowly, so that a worker can be hit while it works."""
 
-    def __len__(self):
-        return 10 ** 6
-
-    def __getitems__(self, keys):
+    def __getitem__(self, key):
         time.sleep(0.02)
         return {'pid': os.getpid()}
 
 
 def test_a_killed_worker_is_one_line():
-    loader = clip_loader(Endless(), 1, 2, seed=0, drop_last=True)
+    loader = Loader(Endless(), range(10 ** 6), num_workers=2)
     with pytest.raises(UserError, match='worker .*(killed|exited).*fewer --num_workers'):
         with worker_errors():  # torch's signal handler raises wherever the main process is
             for i, batch in enumerate(loader):
@@ -180,7 +210,7 @@ def test_a_killed_worker_is_one_line():
 
 
 def test_workers_leave_signals_to_the_main_process():
-    loader = clip_loader(Endless(), 1, 2, seed=0, drop_last=True)
+    loader = Loader(Endless(), range(10 ** 6), num_workers=2)
     for i, batch in enumerate(loader):
         if i in (4, 5):
             for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
@@ -193,8 +223,8 @@ def test_workers_leave_signals_to_the_main_process():
 SCRIPT = '''
 import sys
 from tests.test_loader import Endless
-from utils.loader import clip_loader
-batches = iter(clip_loader(Endless(), 1, 2, seed=0, drop_last=True))
+from utils.loader import Loader
+batches = iter(Loader(Endless(), range(10 ** 6), num_workers=2))
 print(next(batches)['pid'], next(batches)['pid'], flush=True)
 raise RuntimeError('something else')
 '''

@@ -4,6 +4,7 @@ from unittest import mock
 
 import pytest
 import torch
+from torch._dynamo.backends.debugging import aot_eager
 
 from benchmarks.plain_net import PlainDPC
 from benchmarks.step_memory import kept_bytes
@@ -56,8 +57,10 @@ def test_the_plain_net_of_the_benchmarks_is_the_same_function(network, side):
     assert_close(running_statistics(model), running_statistics(plain), 1e-9)
 
 
-def run_with(model, block, grad_checkpoint=False, accum_steps=1, chunk=None):
+def run_with(model, block, grad_checkpoint=False, accum_steps=1, chunk=None, compiler=None):
     model = copy.deepcopy(model)
+    if compiler:
+        model.backbone.compile(backend=compiler)
     model.backbone.grad_checkpoint, model.backbone.accum_steps = grad_checkpoint, accum_steps
     return *loss_and_gradients(model, block, chunk), running_statistics(model)
 
@@ -70,6 +73,26 @@ def test_grad_checkpoint_changes_nothing():
     assert actual_loss == loss
     assert_close(actual_gradients, gradients, 1e-6)
     assert_close(actual_statistics, statistics, 0)  # of one batch, seen once
+
+
+@pytest.mark.parametrize('grad_checkpoint, accum_steps', [(False, 1), (True, 1), (False, 2)])
+def test_compilation_changes_nothing(grad_checkpoint, accum_steps):
+    """With the compiler's own passes, but PyTorch's operations in place of generated code, which takes a minute to make."""
+    torch.manual_seed(0)
+    model, block = DPC('resnet18', dropout=0), clips()
+    loss, gradients, statistics = run_with(model, block, grad_checkpoint, accum_steps)
+    compiled = []
+
+    def compiler(graph, inputs):
+        compiled.append(graph)
+        return aot_eager(graph, inputs)
+
+    actual_loss, actual_gradients, actual_statistics = run_with(model, block, grad_checkpoint, accum_steps,
+                                                                compiler=compiler)
+    assert compiled
+    assert actual_loss == pytest.approx(loss, rel=1e-6)
+    assert_close(actual_gradients, gradients, 1e-5)
+    assert_close(actual_statistics, statistics, 1e-6)
 
 
 @pytest.mark.parametrize('grad_checkpoint', [False, True])

@@ -29,7 +29,6 @@ class ClipDataset(torch.utils.data.Dataset):
         label   int64 [], -1 where there are no labels
         index   int64 [], the video that the clip is from
         broken  list of str, a line for each broken video that was drawn before; usually empty
-    A list of keys gives the same with a leading B (and one list of `broken` lines): DataLoader asks that way.
     A video shorter than a clip repeats its last frame; `fits` in utils.video_list finds them, to leave them out.
     FrameError: a broken frame in each of ten videos."""
 
@@ -42,19 +41,22 @@ class ClipDataset(torch.utils.data.Dataset):
         return len(self.videos)
 
     def __getitem__(self, key):
-        batch = self.__getitems__([key])
-        colour = batch['colour'] and {name: value[0] for name, value in batch['colour'].items()}
-        return {**{name: batch[name][0] for name in ('frames', 'label', 'index')},
-                'colour': colour, 'broken': batch['broken']}
+        frames = torch.empty(1, self.num_frames, self.img_dim, self.img_dim, 3, dtype=torch.uint8)
+        clips = self.read_clips([key], frames)
+        colour = clips['colour'] and {name: value[0] for name, value in clips['colour'].items()}
+        return {'frames': frames[0], 'colour': colour, 'label': clips['label'][0], 'index': clips['index'][0],
+                'broken': clips['broken']}
 
-    def __getitems__(self, keys):
-        frames = empty_frames(len(keys), self.num_frames, self.img_dim)
+    def read_clips(self, keys, frames):
+        """Fills `frames` uint8 [B, N·T, H, W, 3] with the clips of B keys (epoch, index).
+
+        -> a dict of the rest with a leading B, and one list of `broken` lines."""
         drawn = [self._draw_clip(*key, out) for key, out in zip(keys, frames.numpy())]
         colours, index, broken = zip(*drawn)
         label = [-1] * len(index) if self.labels is None else self.labels[list(index)]
         colour = self.colour and {name: torch.from_numpy(np.stack([colour[name] for colour in colours]))
                                   for name in colours[0]}
-        return {'frames': frames, 'colour': colour, 'label': torch.as_tensor(label), 'index': torch.tensor(index),
+        return {'colour': colour, 'label': torch.as_tensor(label), 'index': torch.tensor(index),
                 'broken': sum(broken, [])}
 
     def _draw_clip(self, epoch, index, out):
@@ -103,7 +105,7 @@ class VideoDataset(torch.utils.data.Dataset):
         sampled = -(-n_frames // self.ds)  # frames 1, 1 + ds, … up to the end
         blocks = max(self.num_seq, sampled // self.seq_len)
         numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
-        frames = empty_frames(1, len(numbers), self.img_dim)[0]
+        frames = torch.empty(len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
         read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(None, h, w, 'centre'), flip=False,
                     out=frames.numpy())
 
@@ -149,13 +151,3 @@ def _decode(jpeg, path, number, factor=1):
     if frame is None:
         raise FrameError(f'{path}/{frame_name(number)}: not a whole JPEG')
     return frame
-
-
-def empty_frames(count, num_frames, img_dim):
-    """uint8 [count, num_frames, img_dim, img_dim, 3] to fill. In a worker process it is memory shared with the main
-    one, as torch's own collation makes it: anything else would be copied there when it is sent."""
-    shape = (count, num_frames, img_dim, img_dim, 3)
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

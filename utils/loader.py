@@ -1,5 +1,8 @@
 """Batches: which clips in which order, read by worker processes."""
 import contextlib
+import itertools
+import math
+import mmap
 import os
 import signal
 import sys
@@ -10,6 +13,9 @@ import numpy as np
 import torch
 
 from utils.errors import UserError
+
+PIECE = 32  # clips that a worker reads for one batch, at most: many workers share a batch, and little is under way
+AHEAD = 2   # pieces, or videos, that each worker has to do
 
 
 class EpochSampler:
@@ -38,6 +44,11 @@ class EpochSampler:
         """Batches of a whole epoch."""
         return len(self.bounds) - 1
 
+    @property
+    def largest(self):
+        """Keys of the longest list."""
+        return -(-int(np.diff(self.bounds).max()) // self.world)
+
     def __iter__(self):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
         epoch = self.epoch
@@ -48,39 +59,66 @@ class EpochSampler:
 
 
 class Loader:
-    """Iterates the batches of a DataLoader; a failure in a worker process arrives as a UserError of one line."""
+    """Iterates dataset[key] for the keys of a sampler, in order, read by worker processes.
 
-    def __init__(self, dataset, num_workers, timeout=0, **which):
+    A failure in a worker arrives as a UserError of one line. timeout: seconds to wait for a worker that hangs (0: for
+    ever)."""
+
+    def __init__(self, dataset, sampler, num_workers, timeout=0):
         self.dataset = dataset
-        self.sampler = which.get('batch_sampler') or which['sampler']
-        self.batches = torch.utils.data.DataLoader(
-            _Reported(dataset), num_workers=num_workers, persistent_workers=num_workers > 0, collate_fn=_as_is,
+        self.items = torch.utils.data.DataLoader(
+            _Reported(dataset), batch_size=None, sampler=sampler, num_workers=num_workers,
+            persistent_workers=num_workers > 0, prefetch_factor=AHEAD if num_workers > 0 else None, collate_fn=_as_is,
             pin_memory=torch.cuda.is_initialized(), worker_init_fn=_start_worker,
             timeout=timeout if num_workers > 0 else 0,
-            # forked workers share the list of videos, and inherit which signals are blocked
-            multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None, **which)
+            # forked workers share the list of videos and the memory for frames, and inherit which signals are blocked
+            multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None)
+
+    def __iter__(self):
+        with worker_errors():
+            with _sigterm_blocked():  # the workers inherit it, see _start_worker
+                items = iter(self.items)
+            for item in items:
+                if isinstance(item, UserError):
+                    # Not `raise item`: this frame would hold an exception that holds this frame, and workers that only
+                    # the garbage collector finds take torch 5 s each to end.
+                    raise UserError(str(item))
+                yield item
+
+
+class ClipLoader:
+    """Iterates the batches of a ClipDataset as lists of pieces: a sampler's lists of keys, cut up among the workers.
+
+    A piece is a dict as ClipDataset.read_clips gives, with `frames` uint8 [k, N·T, H, W, 3], k at most 32. The frames lie
+    in a ring of memory that the workers fill anew without end: those of a batch are good until the next is asked for."""
+
+    def __init__(self, dataset, sampler, num_workers, timeout=0):
+        self.dataset, self.sampler = dataset, sampler
+        self.count = -(-sampler.largest // PIECE)  # pieces of a batch
+        slots = AHEAD * num_workers + self.count  # those that workers may be filling, and a batch
+        self.ring = _shared_bytes(slots, -(-sampler.largest // self.count), dataset.num_frames, dataset.img_dim,
+                                  dataset.img_dim, 3)
+        tasks = _RingTasks(sampler, self.count, slots)
+        self.pieces = Loader(_RingWriter(dataset, self.ring), tasks, num_workers, timeout)
 
     def __len__(self):
         return len(self.sampler)
 
     def __iter__(self):
-        with worker_errors():
-            with _sigterm_blocked():  # the workers inherit it, see _start_worker
-                batches = iter(self.batches)
-            for batch in batches:
-                if isinstance(batch, UserError):
-                    # Not `raise batch`: this frame would hold an exception that holds this frame, and workers that only
-                    # the garbage collector finds take torch 5 s each to end.
-                    raise UserError(str(batch))
-                yield batch
+        pieces = iter(self.pieces)
+        for _ in range(self.sampler.step, len(self.sampler)):
+            yield [self._with_frames(next(pieces)) for _ in range(self.count)]
+
+    def _with_frames(self, piece):
+        return {**piece, 'frames': self.ring[piece['slot'], :len(piece['index'])]}
 
 
 def clip_loader(dataset, batch_size, num_workers, seed, drop_last, rank=0, world=1, timeout=0):
-    """Loader of a ClipDataset's batches, `batch_size` over all `world` processes; this one has rank `rank`.
+    """ClipLoader of a ClipDataset, `batch_size` clips over all `world` processes; this one has rank `rank`.
 
     Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
-    0 reads them in this process. timeout: seconds to wait for a worker that hangs (0: for ever). UserError: the batch
-    doesn't divide by `world`, there is not one full batch, or there are fewer videos than processes."""
+    0 reads them in this process. UserError: the batch doesn't divide by `world`, there is not one full batch, or there are
+    fewer videos than processes."""
     if batch_size % world:
         raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
     if drop_last and len(dataset) < batch_size:
@@ -88,12 +126,44 @@ def clip_loader(dataset, batch_size, num_workers, seed, drop_last, rank=0, world
     if len(dataset) < world:
         raise UserError(f'{len(dataset)} videos are fewer than the {world} processes: use fewer')
     sampler = EpochSampler(len(dataset), batch_size, seed, drop_last, rank, world)
-    return Loader(dataset, num_workers, timeout, batch_sampler=sampler)
+    return ClipLoader(dataset, sampler, num_workers, timeout)
 
 
 def video_loader(dataset, num_workers, rank=0, world=1, timeout=0):
     """Loader of a VideoDataset's items, one video at a time; process `rank` of `world` has every world-th video."""
-    return Loader(dataset, num_workers, timeout, sampler=range(rank, len(dataset), world), batch_size=None)
+    return Loader(dataset, range(rank, len(dataset), world), num_workers, timeout)
+
+
+def _shared_bytes(*shape):
+    """A uint8 tensor in memory that forked processes share. It takes room when it is written to."""
+    if sys.platform == 'linux':  # not of /dev/shm, of which a container has often no more than 64 MB
+        return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
+    return torch.empty(shape, dtype=torch.uint8).share_memory_()
+
+
+class _RingTasks:
+    """A sampler's lists of keys in `count` pieces each, as tasks for workers: (slot of the ring, keys)."""
+
+    def __init__(self, sampler, count, slots):
+        self.sampler, self.count, self.slots = sampler, count, slots
+
+    def __iter__(self):
+        slots = itertools.cycle(range(self.slots))
+        for keys in self.sampler:
+            edges = [len(keys) * i // self.count for i in range(self.count + 1)]
+            for start, end in zip(edges, edges[1:]):
+                yield next(slots), keys[start:end]
+
+
+class _RingWriter:
+    """Reads the clips of a task into their slot."""
+
+    def __init__(self, dataset, ring):
+        self.dataset, self.ring = dataset, ring
+
+    def __getitem__(self, task):
+        slot, keys = task
+        return {**self.dataset.read_clips(keys, self.ring[slot, :len(keys)]), 'slot': slot}
 
 
 @contextlib.contextmanager
@@ -116,18 +186,9 @@ class _Reported(torch.utils.data.Dataset):
     def __init__(self, dataset):
         self.dataset = dataset
 
-    def __len__(self):
-        return len(self.dataset)
-
     def __getitem__(self, key):
         try:
             return self.dataset[key]
-        except UserError as error:
-            return error
-
-    def __getitems__(self, keys):
-        try:
-            return self.dataset.__getitems__(keys)
         except UserError as error:
             return error
 

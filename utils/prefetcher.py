@@ -1,4 +1,6 @@
 """Batches on the training device, brought there ahead of time."""
+import contextlib
+import sys
 import time
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ from utils.colour import to_block
 
 
 class DevicePrefetcher:
-    """Iterates a clip_loader's batches on the training device, the next one on its way there during the current.
+    """Iterates a ClipLoader's batches on the training device, the next one on its way there during the current.
 
     Yields namespaces of
         block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.colour.to_block)
@@ -20,8 +22,11 @@ class DevicePrefetcher:
     def __init__(self, loader, device, num_seq, dtype=torch.float32, compiled=True):
         self.loader, self.device = loader, torch.device(device)
         self.num_seq, self.dtype, self.compiled = num_seq, dtype, compiled
-        self.stream = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
         self.idle = None  # events around the device's last wait for data
+        self.stream = self.copied = None
+        if self.device.type == 'cuda':
+            self.stream, self.copied = torch.cuda.Stream(self.device), torch.cuda.Event()
+            self.pinned = False
 
     def __len__(self):
         return len(self.loader)
@@ -38,16 +43,22 @@ class DevicePrefetcher:
         """Waits for the next batch and starts its copy to the device; None after the last."""
         if self.stream is None:
             start = time.perf_counter()
-            batch = next(batches, None)
-            return batch and {**batch, 'wait_seconds': time.perf_counter() - start}
+            pieces = next(batches, None)
+            wait_seconds = time.perf_counter() - start
+            return pieces and {**put_together(pieces, self.device), 'wait_seconds': wait_seconds}
         wait_seconds = self._idle_seconds()
         step_ends = torch.cuda.Event(enable_timing=True)
         step_ends.record(torch.cuda.current_stream(self.device))
-        batch = next(batches, None)
-        if batch is None:
+        self.copied.synchronize()  # of the batch before: its frames are overwritten from now on
+        pieces = next(batches, None)
+        if pieces is None:
             return None
+        if not self.pinned:  # now that the workers have been forked, which is not to be done to pinned memory
+            pin(self.loader.ring)
+            self.pinned = True
         with torch.cuda.stream(self.stream):
-            batch = _to_device(batch, self.device)
+            batch = put_together(pieces, self.device)
+            self.copied.record()
         return {**batch, 'wait_seconds': wait_seconds, 'step_ends': step_ends}
 
     def _idle_seconds(self):
@@ -72,10 +83,25 @@ class DevicePrefetcher:
         return SimpleNamespace(block=block, **batch)
 
 
-def _to_device(batch, device):
-    """A copy of a (pinned) batch with its tensors, also those one dict deeper, on the device; doesn't wait for it."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {name: _to_device(value, device) for name, value in batch.items()}
-    return batch
+def put_together(pieces, device):
+    """The pieces of a batch (see ClipLoader) as one, its tensors on the device; doesn't wait for copies of pinned memory."""
+    def join(parts):
+        whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]), device=device)
+        for part, place in zip(parts, whole.split([len(part) for part in parts])):
+            place.copy_(part, non_blocking=True)
+        return whole
+
+    colours = [piece['colour'] for piece in pieces]
+    return {**{name: join([piece[name] for piece in pieces]) for name in ('frames', 'label', 'index')},
+            'colour': colours[0] and {name: join([colour[name] for colour in colours]) for name in colours[0]},
+            'broken': sum((piece['broken'] for piece in pieces), [])}
+
+
+def pin(tensor):
+    """Locks a tensor's memory in place, for copies to CUDA that run beside everything else."""
+    status = int(torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0))
+    if status:
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device='cuda')  # CUDA reports the error once more, to whoever comes next
+        print(f'warning: the memory for frames cannot be pinned (CUDA error {status}): copies to the GPU will be slower',
+              file=sys.stderr)
