@@ -1,6 +1,8 @@
 """The same clips give the same training in one process and in several, with gloo on the CPU."""
 import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch.multiprocessing as multiprocessing
 
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
+from tests.tiny import PRETRAINING, ROOT, checkpoint, pretrain
 from utils import distributed
 from utils.distributed import sync_batch_norm
 from utils.metrics import Averages
@@ -117,3 +120,19 @@ def test_exchange():
         np.testing.assert_allclose(its_variance, variance, atol=1e-6)
         assert flags == [1, 1] and said == 'said by 0' and lists == [0, 1]
         assert averages == {'value': pytest.approx(2 / 3)}
+
+
+def test_torchrun_trains_as_processes_of_our_own(csv_root, tmp_path):
+    """From the shell, as a user starts it: status 0, one run folder, and the weights that --num_procs 2 gives."""
+    # sgd, as rounding decides the sign of Adam's first steps; it may differ with the threads that each process has
+    flags = ['--optimizer', 'sgd', '--batch_size', '8']
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    done = subprocess.run([*torchrun, 'dpc/main.py', *PRETRAINING, *flags, '--csv_root', csv_root, '--log_dir', tmp_path / 'torchrun'],
+                          cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    folder, = (tmp_path / 'torchrun').glob('log_*/*')
+    expected = checkpoint(pretrain(csv_root, tmp_path / 'own', *flags, '--num_procs', 2))
+    ours = checkpoint(folder)
+    assert folder.name == run_folder_name and ours['iteration'] == expected['iteration'] == 1
+    for name, tensor in expected['state_dict'].items():
+        assert torch.allclose(ours['state_dict'][name], tensor, rtol=1e-4, atol=1e-5), name
