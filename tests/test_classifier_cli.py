@@ -258,6 +258,16 @@ def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
     assert folder.name.endswith('_test=model_best_epoch1')
 
 
+def test_two_processes_test_as_one(csv_root, published, tmp_path):
+    """The videos are shared out; the rows are the same and in the order of the list."""
+    folders = [classify(csv_root, tmp_path, '--test', published[1], '--num_procs', count) for count in (1, 2)]
+    one, two = [list(csv.DictReader(open(folder / 'predictions.csv', newline=''))) for folder in folders]
+    assert len(one) == 12
+    for a, b in zip(one, two, strict=True):
+        assert float(a.pop('probability')) == pytest.approx(float(b.pop('probability')), abs=2e-4)
+        assert a == b
+
+
 def test_short_videos_only(csv_root, tmp_path, capsys):
     """With clips longer than every video all are padded and scored, and the published protocol had nothing to score."""
     folder = classify(csv_root, tmp_path, '--test', 'random', '--num_seq', 8, '--ds', 3)
