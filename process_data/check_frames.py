@@ -15,13 +15,13 @@ import zipfile
 
 import cv2
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -50,10 +50,10 @@ def parse_args(argv=None):
 def main(args):
     lists = {path: read_rows(path, args.frame_root) for path in args.csv or find_lists(args.csv_root, args.dataset)}
     folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
-    states = Parallel(n_jobs=args.jobs)(
-        delayed(look_at)(os.path.join(args.frame_root, folder), args.decode)
-        for folder in tqdm(folders, unit='video', mininterval=0.5 if sys.stderr.isatty() else 30))
-    on_disk = dict(zip(folders, states))
+    tasks = (delayed(look_at)(os.path.join(args.frame_root, folder), args.decode) for folder in folders)
+    states = in_processes(tasks, n_jobs=args.jobs, return_as='generator')
+    on_disk = dict(zip(folders, tqdm(states, total=len(folders), unit='video',
+                                     mininterval=0.5 if sys.stderr.isatty() else 30)))
     for path, rows in lists.items():
         judge(rows, on_disk, tested_with(path, lists, on_disk))
     print_table(lists)
@@ -118,6 +118,8 @@ def look_at(path, decode):
         return None, [], None
     except zipfile.BadZipFile:
         return 0, [os.path.basename(path) + '.zip'], None
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); mend that and run again') from error
     n_frames = 0
     while layout.frame_name(n_frames + 1) in present:
         n_frames += 1

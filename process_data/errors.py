@@ -1,5 +1,10 @@
 """How the scripts of process_data end when the user, not the code, has to do something."""
+import signal
 import sys
+import time
+from multiprocessing import resource_tracker
+
+from joblib import Parallel
 
 
 class UserError(Exception):
@@ -18,3 +23,26 @@ def run_cli(main, args):
     except KeyboardInterrupt:
         print('stopped; the same command starts again', file=sys.stderr)
         sys.exit(130)
+
+
+def in_processes(tasks, **options):
+    """Yields the results of joblib's `tasks` from the processes that `options`, joblib.Parallel's, ask for.
+
+    Ctrl-C goes to every process of the terminal, and a worker that it finds in the middle of its start prints a
+    traceback. So the workers start with it blocked; here it waits until they are started, and then ends them.
+    """
+    # First what unblocks Ctrl-C when it is started: the resource tracker, and the executor that Parallel makes.
+    resource_tracker.ensure_running()
+    with Parallel(**options) as workers:
+        asked = []
+        before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            results = workers(tasks)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.signal(signal.SIGINT, before)
+        if asked:
+            time.sleep(0.2)             # joblib's own thread, ended while it takes the first tasks, prints one too
+            results.throw(KeyboardInterrupt)
+        yield from results

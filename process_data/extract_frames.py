@@ -17,13 +17,13 @@ import tempfile
 import time
 from concurrent.futures.process import BrokenProcessPool
 
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report  # noqa: E402
-from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
 
 SHORT_SIDE = {'k400': 150}
@@ -257,8 +257,8 @@ def run_tasks(tasks, jobs):
 
 def run_parallel(tasks, jobs):
     """Yields the rows of the tasks; the workers of a run that was killed end by themselves after IDLE_SECONDS."""
-    workers = Parallel(n_jobs=jobs, return_as='generator_unordered', batch_size=1, idle_worker_timeout=IDLE_SECONDS)
-    return workers(delayed(extract_video)(**task) for task in tasks)
+    return in_processes((delayed(extract_video)(**task) for task in tasks), n_jobs=jobs, batch_size=1,
+                        return_as='generator_unordered', idle_worker_timeout=IDLE_SECONDS)
 
 
 def run_alone(task):

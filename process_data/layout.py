@@ -40,10 +40,19 @@ def folder_of(video):
     return os.path.splitext(video)[0]
 
 
+def entries_of(folder):
+    """What lies in a folder, as os.DirEntry: a list in no order."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be listed ({error.strerror}); mend that and run again') from error
+
+
 def frame_names(path):
     """Sorted names of the frames of one frame folder, loose (a folder) or packed (`path + '.zip'`)."""
     if os.path.isdir(path):
-        return sorted(filter(is_frame, os.listdir(path)))
+        return sorted(entry.name for entry in entries_of(path) if is_frame(entry.name))
     with zipfile.ZipFile(path + '.zip') as packed:
         return sorted(filter(is_frame, packed.namelist()))
 
@@ -120,7 +129,7 @@ def scan(frame_root):
     waiting = ['']
     while waiting:
         parent = waiting.pop()
-        for entry in os.scandir(os.path.join(frame_root, parent)):
+        for entry in entries_of(os.path.join(frame_root, parent)):
             path = f'{parent}/{entry.name}'.lstrip('/')
             is_open = entry.is_dir() and not entry.name.startswith('.')
             is_frame_folder = is_open and os.path.exists(os.path.join(entry.path, frame_name(1)))

@@ -14,13 +14,13 @@ import shutil
 import sys
 import zipfile
 
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
 
 PART, GONE = '.part-', '.gone-'         # a zip in the making, a loose folder in removal
 
@@ -50,9 +50,9 @@ def main(args):
                             '--frame_root')
         print(f'all {len(packed)} packed under {args.packed_root}, no loose frame folder is left')
         return
-    results = Parallel(n_jobs=args.jobs, return_as='generator_unordered')(
-        delayed(pack)(os.path.join(args.frame_root, folder), os.path.join(args.packed_root, folder + '.zip'),
-                      args.remove_loose) for folder in folders)
+    tasks = (delayed(pack)(os.path.join(args.frame_root, folder), os.path.join(args.packed_root, folder + '.zip'),
+                           args.remove_loose) for folder in folders)
+    results = in_processes(tasks, n_jobs=args.jobs, return_as='generator_unordered')
     files = size = 0
     for n_frames, n_bytes in tqdm(results, total=len(folders), unit='video',
                                   mininterval=0.5 if sys.stderr.isatty() else 30):

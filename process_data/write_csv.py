@@ -303,7 +303,8 @@ def plain(label):
 
 def numbered_files(split_root, pattern):
     """[(path, number), ...] of the files whose names match, the pattern's one group being a number."""
-    matches = [(name, re.fullmatch(pattern, name)) for name in sorted(os.listdir(split_root))]
+    names = sorted(entry.name for entry in layout.entries_of(split_root))
+    matches = [(name, re.fullmatch(pattern, name)) for name in names]
     found = [(os.path.join(split_root, name), int(match[1])) for name, match in matches if match]
     if not found:
         raise UserError(f'{split_root}: no split file in it (their names match {pattern}); check --split_root')

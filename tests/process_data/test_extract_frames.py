@@ -367,6 +367,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, many_videos):
     assert tree_bytes(tmp_path) == undisturbed
 
 
+@pytest.mark.parametrize('script', ['extract_frames', 'pack_frames', 'check_frames'])
+def test_ctrl_c_while_the_workers_start(tmp_path, many_videos, script):
+    """It reaches them too, in the middle of their imports."""
+    videos, _ = many_videos
+    made = videos.parent / 'undisturbed'
+    (tmp_path / 'list.csv').write_text(''.join(f'class{i % 3}/{i:02d},40\n' for i in range(24)))
+    flags = {'extract_frames': ['--dataset', 'folder', '--video_root', videos, '--frame_root', tmp_path / 'frames'],
+             'pack_frames': ['--frame_root', made, '--packed_root', tmp_path / 'packed'],
+             'check_frames': ['--csv', tmp_path / 'list.csv', '--frame_root', made]}[script]
+    process = subprocess.Popen(command(script, *flags, '--jobs', 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               start_new_session=True, text=True)
+    while len(workers_of(process)) < 2:
+        assert process.poll() is None
+        time.sleep(0.002)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    lines = [line for line in said.replace('\r', '\n').split('\n') if line and 'video/s' not in line]
+    assert process.returncode == 130 and lines == ['stopped; the same command starts again'], said
+
+
 def test_two_runs_at_once_are_refused(tmp_path, many_videos):
     videos, undisturbed = many_videos
     process = start(videos, tmp_path)

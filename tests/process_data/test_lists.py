@@ -1,5 +1,6 @@
 """From frames to csv lists for each kind of data set, checking them, packing the frames."""
 import csv
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import zipfile
 import pytest
 
 from process_data import check_frames, write_csv
-from process_data.errors import UserError
+from process_data.errors import UserError, run_cli
 from process_data.write_csv import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 
@@ -131,6 +132,25 @@ def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
     (ucf / 'splits/classInd.txt').mkdir()
     with pytest.raises(UserError, match='classInd.txt: cannot be read'):
         write_csv.ucf101_splits(str(ucf / 'splits'))
+
+
+@pytest.mark.parametrize('folder', ['frames/Surfing', 'frames/Surfing/v_Surfing_g02_c01', 'splits'])
+def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, folder):
+    """As without the right to: root, who runs many a test, has every right."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path) == str(ucf / folder):
+            raise PermissionError(errno.EACCES, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    args = write_csv.parse_args(['--dataset', 'ucf101', '--frame_root', str(ucf / 'frames'), '--split_root',
+                                 str(ucf / 'splits'), '--csv_root', str(ucf / 'csv')])
+    with pytest.raises(SystemExit) as end:
+        run_cli(write_csv.main, args)
+    error = f'error: {ucf / folder}: cannot be listed (Permission denied); mend that and run again\n'
+    assert end.value.code == 2 and capsys.readouterr().err.endswith(error)
 
 
 # ---- HMDB51
@@ -353,6 +373,12 @@ def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     with pytest.raises(UserError, match=message):
         check_frames.main(check_frames.parse_args(args))
     assert os.listdir(tmp_path) == ['train_split01.csv']
+
+
+def test_check_of_a_zip_that_cannot_be_read(tmp_path):
+    (tmp_path / 'video.zip').mkdir()
+    with pytest.raises(UserError, match='video.zip: cannot be read'):
+        check_frames.look_at(str(tmp_path / 'video'), 'none')
 
 
 def test_check_of_a_list_that_is_not_there(tmp_path):
