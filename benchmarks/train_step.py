@@ -6,17 +6,16 @@
     python -m benchmarks.train_step --profile ours_bf16                    where the time of one way goes
 
 A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. The
-plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults. Each way has a process of its own, ours set up
-as training sets up its own (utils.device.choose_device), and waits while another's turn is timed. Work is counted from the
-plain net's products (three times its forward pass), so TFLOP/s say how fast the method is, whatever products are saved;
-the peak is that of a large matrix product in the same run. Memory is the process's peak on the CPU, the allocator's on a
-GPU. What was expected and found is in benchmarks/NOTES.md.
+plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults but for cuDNN's benchmark mode. Each way has a
+process of its own, ours set up as training sets up its own (utils.device.choose_device), and waits while another's turn is
+timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the method is,
+whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the process's peak on
+the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
 """
 import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 
@@ -28,8 +27,10 @@ from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
 from utils.device import choose_device
+from utils.memory import give_back_freed_memory, peak_gb
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
+WARM_UP = 2  # steps at the start of a turn that are not timed: memory was given back after the last
 
 
 def flop_per_clip(network, img_dim):
@@ -103,13 +104,18 @@ WAYS = {'plain': (torch.float32, False), 'ours_float32': (torch.float32, False),
         'compiled_float32': (torch.float32, True), 'compiled_bf16': (torch.bfloat16, True)}
 
 
+def our_device(args):
+    """Set up as in training."""
+    return choose_device('cpu' if args.device == 'cpu' else '0')
+
+
 def make_step(way, args):
     """(the step of this way, its device), in a process that does nothing else."""
     sizes = args.net, args.batch_size, args.img_dim
     if way == 'plain':
         device = torch.device(args.device)
         return plain_step(device, *sizes), device
-    device = choose_device('cpu' if args.device == 'cpu' else '0')
+    device = our_device(args)
     return our_step(device, *sizes, *WAYS[way]), device
 
 
@@ -122,34 +128,37 @@ def seconds_per_step(step, device, steps):
     return (time.perf_counter() - start) / steps
 
 
-def peak_memory(device):
-    """Bytes."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def take_turns(way, args, pipe):
-    """The process of one way: for every message, (seconds per step, peak memory), or None where it doesn't fit."""
-    step, device = make_step(way, args)
+    """The process of one way: for every message, (seconds per step, peak memory in GB), or None where it doesn't fit."""
+    step = None
     while pipe.recv():
         try:
-            for _ in range(args.warm_up):
+            if step is None:
+                step, device = make_step(way, args)
+            for _ in range(WARM_UP):
                 step()
-            pipe.send((seconds_per_step(step, device, args.steps), peak_memory(device)))
+            result = seconds_per_step(step, device, args.steps), peak_gb(device)
         except torch.OutOfMemoryError:
-            pipe.send(None)
-        if device.type == 'cuda':
-            torch.cuda.empty_cache()  # the others need the room
+            result = None
+        give_back_memory(args.device)  # the others need the room
+        pipe.send(result)
+
+
+def give_back_memory(device):
+    if device == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()  # the first turn, which tries kernels, doesn't count
+    else:
+        give_back_freed_memory()
 
 
 def in_turns(args):
-    """{way: (median of the seconds per step, peak memory)}, without those that don't fit."""
+    """{way: (median of the seconds per step, peak memory in GB)}, without those that don't fit."""
     context = multiprocessing.get_context('spawn')
     pipes, processes = {}, []
     for way in args.ways:
         pipes[way], end = context.Pipe()
-        processes.append(context.Process(target=take_turns, args=(way, args, end)))
+        processes.append(context.Process(target=take_turns, args=(way, args, end), daemon=True))
         processes[-1].start()
         end.close()  # so that the death of the process is the end of the file
     turns = {way: [] for way in args.ways}
@@ -195,7 +204,6 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or {'cpu': 4, 'cuda': 128}[args.device]
     args.steps = args.steps or {'cpu': 5, 'cuda': 10}[args.device]
-    args.warm_up = {'cpu': 0, 'cuda': 2}[args.device]  # steps before each turn: memory was given back after the last
     args.ways = args.ways or [way for way in WAYS if args.compile or not way.startswith('compiled')]
     return args
 
@@ -205,7 +213,7 @@ def main(args):
         profile(*make_step(args.profile, args))
         return
     turns = in_turns(args)
-    device = torch.device(args.device)
+    device = our_device(args)
     work = flop_per_clip(args.net, args.img_dim)
     peaks = {dtype: matrix_peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     machine = torch.cuda.get_device_name() if args.device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
@@ -221,10 +229,10 @@ def main(args):
         seconds, memory = turns[way]
         rate = args.batch_size / seconds
         row = {'clips_per_s': rate, 'flops': rate * work, 'share_of_peak': rate * work / peaks[WAYS[way][0]],
-               'memory': memory, 'times_plain': turns['plain'][0] / seconds if 'plain' in turns else None}
+               'memory_gb': memory, 'times_plain': turns['plain'][0] / seconds if 'plain' in turns else None}
         results['ways'][way] = row
         print(f'{way:18}{rate:10.2f}{row["times_plain"] or float("nan"):10.2f}{rate * work / 1e12:10.2f}'
-              f'{row["share_of_peak"]:10.0%}{memory / 1e9:8.1f}')
+              f'{row["share_of_peak"]:10.0%}{memory:8.1f}')
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(results, file, indent=1)

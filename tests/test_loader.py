@@ -15,7 +15,7 @@ from utils.dataset import ClipDataset, VideoDataset
 from utils.errors import UserError
 from utils.frames import frame_name
 from utils.loader import EpochSampler, Loader, clip_loader, video_loader, worker_errors
-from utils.prefetcher import DevicePrefetcher, put_together
+from utils.prefetcher import DevicePrefetcher, pin, put_together
 
 
 @pytest.fixture(scope='module')
@@ -149,6 +149,42 @@ def test_device_prefetcher_on_cuda(clips):
     for batch, block in zip(DevicePrefetcher(loader, 'cuda', 2, compiled=False), expected):
         assert batch.label.is_cuda
         assert (batch.block.cpu() - block).abs().max() < 2 / 255 / 0.224
+
+
+class FakeRuntime:
+    """CUDA's part in pinning, where there is none."""
+
+    def __init__(self):
+        self.pinned = set()
+
+    def cudaHostRegister(self, address, size, flags):
+        self.pinned.add(address)
+        return 0
+
+    def cudaHostUnregister(self, address):
+        self.pinned.remove(address)
+
+
+def test_memory_is_pinned_while_it_lives(monkeypatch):
+    """CUDA would take what comes to lie at the address of a dead ring for pinned, and copy from where the ring was."""
+    runtime = FakeRuntime()
+    monkeypatch.setattr(torch.cuda, 'cudart', lambda: runtime)
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
+    ring = torch.zeros(100, dtype=torch.uint8)
+    pin(ring)
+    assert runtime.pinned == {ring.data_ptr()}
+    del ring
+    assert runtime.pinned == set()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_memory_is_pinned_while_it_lives_on_cuda():
+    memory = torch.zeros(1 << 20, dtype=torch.uint8)
+    ring = memory.view(-1)
+    pin(ring)
+    assert memory.is_pinned()
+    del ring
+    assert not memory.is_pinned()
 
 
 def test_videos_over_processes_and_workers(clips):

@@ -1,13 +1,12 @@
 """Where the run computes and in which precision."""
 import contextlib
-import ctypes
 import os
-import platform
 import sys
 
 import torch
 
 from utils.errors import UserError
+from utils.memory import keep_freed_memory
 
 
 def cpu_cores():
@@ -57,20 +56,6 @@ def find_device(gpu, local_rank):
     if local_rank >= len(ids):
         raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process for each GPU')
     return torch.device('cuda', ids[local_rank])
-
-
-def keep_freed_memory():
-    """Has the C library keep freed memory for the next step instead of giving it back to the system.
-
-    By default glibc maps every large tensor anew, and the system then hands out and clears it page by page as it is first
-    written: a third of a float32 training step. Kept memory is fragmented: some 10 to 25% more at the peak. Of other
-    C libraries nothing is asked.
-    """
-    if platform.libc_ver()[0] == 'glibc':
-        libc = ctypes.CDLL(None)
-        trim_threshold, mmap_max = -1, -4  # numbers of the parameters in malloc.h
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, -1)  # that is, the largest size
 
 
 def parse_gpu_list(gpu):

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from utils.errors import UserError
+from utils.memory import give_back_freed_memory
 
-PIECE = 32  # clips that a worker reads for one batch, at most: many workers share a batch, and little is under way
+PIECE = 32  # clips that a worker reads for one batch, at most (2 or more): workers share a batch, and little is under way
 AHEAD = 2   # pieces, or videos, that each worker has to do
 
 
@@ -46,7 +47,7 @@ class EpochSampler:
 
     @property
     def largest(self):
-        """Keys of the longest list."""
+        """Keys of the longest list that a process gets."""
         return -(-int(np.diff(self.bounds).max()) // self.world)
 
     def __iter__(self):
@@ -66,6 +67,7 @@ class Loader:
 
     def __init__(self, dataset, sampler, num_workers, timeout=0):
         self.dataset = dataset
+        self.forks = num_workers > 0  # at the next iteration; the workers then stay
         self.items = torch.utils.data.DataLoader(
             _Reported(dataset), batch_size=None, sampler=sampler, num_workers=num_workers,
             persistent_workers=num_workers > 0, prefetch_factor=AHEAD if num_workers > 0 else None, collate_fn=_as_is,
@@ -75,6 +77,9 @@ class Loader:
             multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None)
 
     def __iter__(self):
+        if self.forks:  # what this process has freed would stay in the workers' hands, and be copied here when used again
+            give_back_freed_memory()
+            self.forks = False
         with worker_errors():
             with _sigterm_blocked():  # the workers inherit it, see _start_worker
                 items = iter(self.items)
@@ -95,7 +100,8 @@ class ClipLoader:
     def __init__(self, dataset, sampler, num_workers, timeout=0):
         self.dataset, self.sampler = dataset, sampler
         self.count = -(-sampler.largest // PIECE)  # pieces of a batch
-        slots = AHEAD * num_workers + self.count  # those that workers may be filling, and a batch
+        ahead = min(AHEAD * num_workers, (len(sampler) - 1) * self.count)
+        slots = ahead + self.count  # those that workers may be filling, and a batch
         self.ring = _shared_bytes(slots, -(-sampler.largest // self.count), dataset.num_frames, dataset.img_dim,
                                   dataset.img_dim, 3)
         tasks = _RingTasks(sampler, self.count, slots)
@@ -117,7 +123,7 @@ def clip_loader(dataset, batch_size, num_workers, seed, drop_last, rank=0, world
     """ClipLoader of a ClipDataset, `batch_size` clips over all `world` processes; this one has rank `rank`.
 
     Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
-    0 reads them in this process. UserError: the batch doesn't divide by `world`, there is not one full batch, or there are
+    0 reads them in this process. timeout: as for Loader. UserError: the batch doesn't divide by `world`, there is not one full batch, or there are
     fewer videos than processes."""
     if batch_size % world:
         raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')

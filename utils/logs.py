@@ -2,7 +2,6 @@
 import fcntl
 import json
 import os
-import resource
 import socket
 import sys
 import time
@@ -120,13 +119,6 @@ class SilentLog:
 
     def end(self, how):
         pass
-
-
-def memory_gb(device):
-    """Highest memory use so far, GB: of the GPU, or of this process on the CPU."""
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def readable(value):

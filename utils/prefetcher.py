@@ -2,6 +2,7 @@
 import contextlib
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 
 import torch
@@ -44,8 +45,7 @@ class DevicePrefetcher:
         if self.stream is None:
             start = time.perf_counter()
             pieces = next(batches, None)
-            wait_seconds = time.perf_counter() - start
-            return pieces and {**put_together(pieces, self.device), 'wait_seconds': wait_seconds}
+            return pieces and {**put_together(pieces, self.device), 'wait_seconds': time.perf_counter() - start}
         wait_seconds = self._idle_seconds()
         step_ends = torch.cuda.Event(enable_timing=True)
         step_ends.record(torch.cuda.current_stream(self.device))
@@ -53,7 +53,7 @@ class DevicePrefetcher:
         pieces = next(batches, None)
         if pieces is None:
             return None
-        if not self.pinned:  # now that the workers have been forked, which is not to be done to pinned memory
+        if not self.pinned:  # now that the workers that fill it have been forked
             pin(self.loader.ring)
             self.pinned = True
         with torch.cuda.stream(self.stream):
@@ -98,10 +98,17 @@ def put_together(pieces, device):
 
 
 def pin(tensor):
-    """Locks a tensor's memory in place, for copies to CUDA that run beside everything else."""
+    """Locks a tensor's memory in place while the tensor lives, for copies to CUDA that run beside everything else."""
     status = int(torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0))
     if status:
         with contextlib.suppress(RuntimeError):
             torch.zeros(1, device='cuda')  # CUDA reports the error once more, to whoever comes next
         print(f'warning: the memory for frames cannot be pinned (CUDA error {status}): copies to the GPU will be slower',
               file=sys.stderr)
+    else:  # CUDA would take whatever the system puts there afterwards for the memory that it has locked
+        weakref.finalize(tensor, unpin, tensor.data_ptr()).atexit = False
+
+
+def unpin(address):
+    torch.cuda.synchronize()  # a copy may be under way
+    torch.cuda.cudart().cudaHostUnregister(address)

@@ -10,7 +10,8 @@ from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.finite import FiniteCheck
 from utils.interruption import Stopped, StopSignals
-from utils.logs import memory_gb, progress_bar, say, warn
+from utils.logs import progress_bar, say, warn
+from utils.memory import peak_gb
 from utils.metrics import Averages, Throughput
 from utils.optimisation import set_learning_rate, step_schedule
 
@@ -182,7 +183,7 @@ class TrainingRun:
             self.replaced += 1
 
     def gauges(self):
-        return {'lr': self.learning_rate(), 'memory_gb': memory_gb(self.device)}
+        return {'lr': self.learning_rate(), 'memory_gb': peak_gb(self.device)}
 
     def learning_rate(self):
         """Of the parameter group with the highest rate."""
