@@ -8,7 +8,6 @@ each video --repeat times, and the first (workers start, kernels are chosen and 
 is one process that reads a batch as benchmarks/input_pipeline.py's plain_clip does, then takes a plain step
 (benchmarks/plain_net.py). What was expected and found is in benchmarks/NOTES.md.
 """
-import argparse
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backbone import NETWORKS
+from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.input_pipeline import DS, make_videos, plain_clip
 from benchmarks.train_step import plain_step, synchronize
 
@@ -69,23 +68,18 @@ def plain_run(videos, args):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
-    parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames (default 128)')
-    parser.add_argument('--batch_size', type=int, default=None, help='clips (default 4 on the CPU, 128 on a GPU)')
+    parser = make_parser(__doc__)
+    add_step_flags(parser)
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that read data (default: all cores)')
     parser.add_argument('--compile', action='store_true', help='with torch.compile')
     parser.add_argument('--videos', type=int, default=None, help='videos to make (default 8 on the CPU, 256 on a GPU)')
-    parser.add_argument('--repeat', type=int, default=None, 
+    parser.add_argument('--repeat', type=int, default=None,
                         help='times each is in an epoch (default 2 on the CPU, 160 on a GPU)')
     parser.add_argument('--epochs', type=int, default=2, help='of which the last counts (default 2)')
     parser.add_argument('--plain_batches', type=int, default=2, help='of the plain way, after the first (default 2)')
     parser.add_argument('--verbose', action='store_true', help='show the output of the run')
-    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     small = args.device == 'cpu'
-    args.batch_size = args.batch_size or (4 if small else 128)
     args.videos = args.videos or (8 if small else 256)
     args.repeat = args.repeat or (2 if small else 160)
     return args
@@ -97,17 +91,13 @@ def main(args):
         videos = make_videos(str(root / 'frames'), args.videos, n_frames=220)
         write_lists(root / 'csv', videos, args.repeat)
         results = {'plain': plain_run(videos, args), 'ours': our_run(root, args)}
-    machine = torch.cuda.get_device_name() if args.device == 'cuda' else 'CPU'
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}, {os.cpu_count()} cores, '
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine(args.device)}, {os.cpu_count()} cores, '
           f'{args.workers} workers')
     print(f'{"":8}{"clips/s":>10}{"x plain":>10}{"waiting for data":>20}')
     for name, row in results.items():
         ratio = row['clips_per_s'] / results['plain']['clips_per_s']
         print(f'{name:8}{row["clips_per_s"]:10.2f}{ratio:10.2f}{row["data_wait"]:20.1%}')
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump({'machine': machine, 'cores': os.cpu_count(), 'torch': torch.__version__, 'arguments': vars(args),
-                       **results}, file, indent=1)
+    write_json(args, results)
 
 
 if __name__ == '__main__':

@@ -9,10 +9,7 @@ float tensors, normalisation. The frames are made here: 150×266 JPEGs of qualit
 textures on the move; a clip is 8 blocks of 5 frames, every 5th, at 128 px with the pretraining recipe's augmentation.
 What was expected and found is in benchmarks/NOTES.md.
 """
-import argparse
-import json
 import os
-import platform
 import random
 import statistics
 import tempfile
@@ -26,6 +23,7 @@ import torch
 import torchvision.transforms.functional as F
 from PIL import Image
 
+from benchmarks.flags import make_parser, parse, write_json
 from utils.augmentation import draw_box
 from utils.colour import PRETRAINING, to_block
 from utils.dataset import ClipDataset
@@ -184,8 +182,7 @@ def storage(videos, img_dim):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='for colour in the loader (default cpu)')
+    parser = make_parser(__doc__)
     parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames that come out (default 128)')
     parser.add_argument('--videos', type=int, default=48, help='videos to make (default 48)')
     parser.add_argument('--frames', type=int, default=220, help='frames of each video, at least 200 (default 220)')
@@ -196,15 +193,11 @@ def parse_args(argv=None):
     parser.add_argument('--batch_size', type=int, default=32, help='clips a batch in the loader run (default 32)')
     parser.add_argument('--num_workers', type=int, default=os.cpu_count(), help='of the loader run (default all cores)')
     parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: none)')
-    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
-    return parser.parse_args(argv)
+    return parse(parser, argv)
 
 
 def main(args):
-    results = {'machine': f'{platform.machine()}, {os.cpu_count()} cores', 'torch': torch.__version__,
-               'opencv': cv2.__version__, 'arguments': vars(args)}
-    if args.device == 'cuda':
-        results['machine'] += f', {torch.cuda.get_device_name()}'
+    results = {'opencv': cv2.__version__}
     with tempfile.TemporaryDirectory() as root:
         loose = make_videos(os.path.join(root, 'loose'), args.videos, args.frames)
         packed = pack(loose, os.path.join(root, 'packed')) if args.packed or args.storage else None
@@ -229,9 +222,7 @@ def main(args):
             print('one worker, clips/s          cold       warm      files    MB')
             for name, row in results['storage'].items():
                 print(f'  {name:22} {row["cold"]:8.1f}   {row["warm"]:8.1f}   {row["files"]:8}  {row["MB"]:6.1f}')
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump(results, file, indent=2)
+    write_json(args, results)
 
 
 if __name__ == '__main__':

@@ -6,11 +6,9 @@
 Both runs start from the same weights and see the same clips: patterns that drift, each clip in its own direction, under
 noise that is new in every step, so that there is something to predict and nothing to learn by heart.
 """
-import argparse
-import json
-
 import torch
 
+from benchmarks.flags import add_step_flags, make_parser, parse, write_json
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
 
@@ -49,15 +47,11 @@ def loss_curve(dtype, args):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
-    parser.add_argument('--net', default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=int, default=64, help='px, side of the frames (default 64)')
-    parser.add_argument('--batch_size', type=int, default=2, help='clips (default 2)')
+    parser = make_parser(__doc__)
+    add_step_flags(parser, img_dim=64, batch_size=2)
     parser.add_argument('--steps', type=int, default=200, help='default 200')
     parser.add_argument('--lr', type=float, default=1e-3, help='learning rate of Adam (default 0.001)')
-    parser.add_argument('--json', default=None, help='file to write both curves to (default: none)')
-    return parser.parse_args(argv)
+    return parse(parser, argv)
 
 
 def main(args):
@@ -67,9 +61,7 @@ def main(args):
     for end in range(width, args.steps + 1, width):
         full, half = (sum(curve[end - width:end]) / width for curve in curves.values())
         print(f'{end:6}{full:10.3f}{half:10.3f}{half / full - 1:12.1%}')
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump({'arguments': vars(args), 'curves': curves}, file)
+    write_json(args, {'curves': curves})
 
 
 if __name__ == '__main__':

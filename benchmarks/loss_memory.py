@@ -6,8 +6,6 @@
 Forward and backward pass on features [B, P=3, S=16, D=256], as R18 gives at 128 px; every measurement has a process of
 its own. What was expected and found is in benchmarks/NOTES.md.
 """
-import argparse
-import json
 import multiprocessing
 import resource
 import time
@@ -16,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 import torch.nn.functional as F
 
+from benchmarks.flags import make_parser, parse, write_json
 from dpc.loss import dense_info_nce
 
 P, S, D = 3, 16, 256
@@ -48,13 +47,11 @@ def measure(way, clips, chunk, device):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
+    parser = make_parser(__doc__)
     parser.add_argument('--clips', type=int, nargs='+', default=None,
                         help='batch sizes (default 64 128 256 on the CPU, and 512 1024 on a GPU)')
     parser.add_argument('--chunk', type=int, default=1024, help='rows scored at a time (default 1024)')
-    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     args.clips = args.clips or {'cpu': [64, 128, 256], 'cuda': [64, 128, 256, 512, 1024]}[args.device]
     return args
 
@@ -70,9 +67,7 @@ def main(args):
             results.append({'clips': clips, 'way': way, 'bytes': rise, 'seconds': seconds})
             line += f'{rise / 2 ** 20:12.0f} MiB{seconds:5.2f} s'
         print(line, flush=True)
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump({'arguments': vars(args), 'torch': torch.__version__, 'measurements': results}, file, indent=1)
+    write_json(args, {'measurements': results})
 
 
 if __name__ == '__main__':

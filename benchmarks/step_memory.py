@@ -8,12 +8,9 @@ parameters, their gradients and Adam's two moments in float32, and the clips. Wh
 gradients of activations) is not in it. With --accum_steps K only one part of K is kept; its activations exist while it
 is computed anew.
 """
-import argparse
-import json
-
 import torch
 
-from backbone import NETWORKS
+from benchmarks.flags import add_step_flags, make_parser, parse, write_json
 from benchmarks.train_step import NUM_SEQ, PRED_STEP, SEQ_LEN, our_step
 from dpc.model import DPC
 
@@ -69,17 +66,13 @@ def peak_on_gpu(network, img_dim, clips, grad_checkpoint, accum_steps):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu: the estimate alone')
-    parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames (default 128)')
-    parser.add_argument('--batch_size', type=int, default=44, help='clips (default 44)')
-    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
-    return parser.parse_args(argv)
+    parser = make_parser(__doc__)
+    add_step_flags(parser, batch_size=44)
+    return parse(parser, argv)
 
 
 def main(args):
-    results = {'arguments': vars(args), 'torch': torch.__version__, 'settings': {}}
+    results = {}
     print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, bf16: GB')
     print(f'{"":36}{"estimate":>10}' + ('' if args.device == 'cpu' else f'{"peak":>10}'))
     for name, setting in SETTINGS.items():
@@ -88,11 +81,9 @@ def main(args):
         if args.device == 'cuda':
             row['peak'] = peak_on_gpu(args.net, args.img_dim, args.batch_size, *setting)
             line += f'{"too large" if row["peak"] is None else format(row["peak"] / 1e9, ".1f"):>10}'
-        results['settings'][name] = row
+        results[name] = row
         print(line, flush=True)
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump(results, file, indent=1)
+    write_json(args, {'settings': results})
 
 
 if __name__ == '__main__':

@@ -12,17 +12,14 @@ timed. Work is counted from the plain net's products (three times its forward pa
 whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the process's peak on
 the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
 """
-import argparse
-import json
 import multiprocessing
-import os
 import statistics
 import time
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from backbone import NETWORKS
+from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
@@ -189,20 +186,15 @@ def profile(step, device):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
-    parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames (default 128)')
-    parser.add_argument('--batch_size', type=int, default=None, help='clips (default 4 on the CPU, 128 on a GPU)')
+    parser = make_parser(__doc__)
+    add_step_flags(parser)
     parser.add_argument('--compile', action='store_true', help='also time our step with torch.compile')
     parser.add_argument('--ways', nargs='+', choices=WAYS, default=None, help='only these (default: all but compiled_…)')
     parser.add_argument('--rounds', type=int, default=5, help='rounds in turns, of which the median counts (default 5)')
-    parser.add_argument('--steps', type=int, default=None, 
+    parser.add_argument('--steps', type=int, default=None,
                         help='steps of each way in a round (default 5 on the CPU, 10 on a GPU)')
     parser.add_argument('--profile', choices=WAYS, default=None, help='print where the time of this way goes, and end')
-    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
-    args = parser.parse_args(argv)
-    args.batch_size = args.batch_size or {'cpu': 4, 'cuda': 128}[args.device]
+    args = parse(parser, argv)
     args.steps = args.steps or {'cpu': 5, 'cuda': 10}[args.device]
     args.ways = args.ways or [way for way in WAYS if args.compile or not way.startswith('compiled')]
     return args
@@ -216,10 +208,8 @@ def main(args):
     device = our_device(args)
     work = flop_per_clip(args.net, args.img_dim)
     peaks = {dtype: matrix_peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    machine = torch.cuda.get_device_name() if args.device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
-    results = {'machine': machine, 'cores': os.cpu_count(), 'torch': torch.__version__, 'arguments': vars(args),
-               'flop_per_clip': work, 'peak_flops': {str(dtype): peak for dtype, peak in peaks.items()}, 'ways': {}}
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine}: {work / 1e9:.0f} GFLOP a clip; matrix '
+    results = {'flop_per_clip': work, 'peak_flops': {str(dtype): peak for dtype, peak in peaks.items()}, 'ways': {}}
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine(args.device)}: {work / 1e9:.0f} GFLOP a clip; matrix '
           f'products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
     print(f'{"":18}{"clips/s":>10}{"x plain":>10}{"TFLOP/s":>10}{"of peak":>10}{"GB":>8}')
     for way in args.ways:
@@ -233,9 +223,7 @@ def main(args):
         results['ways'][way] = row
         print(f'{way:18}{rate:10.2f}{row["times_plain"] or float("nan"):10.2f}{rate * work / 1e12:10.2f}'
               f'{row["share_of_peak"]:10.0%}{memory:8.1f}')
-    if args.json:
-        with open(args.json, 'w') as file:
-            json.dump(results, file, indent=1)
+    write_json(args, results)
 
 
 if __name__ == '__main__':

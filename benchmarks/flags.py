@@ -1,0 +1,45 @@
+"""The flags that benchmarks have in common, and the file for their figures."""
+import argparse
+import json
+import os
+
+import torch
+
+from backbone import NETWORKS
+
+
+def make_parser(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
+    parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
+    return parser
+
+
+def add_step_flags(parser, img_dim=128, batch_size=None):
+    """What is trained. batch_size None: 4 on the CPU, 128 on a GPU."""
+    parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
+    parser.add_argument('--img_dim', type=int, default=img_dim, help='px, side of the frames (default %(default)s)')
+    parser.add_argument('--batch_size', type=int, default=batch_size,
+                        help=f'clips (default {batch_size or "4 on the CPU, 128 on a GPU"})')
+
+
+def parse(parser, argv):
+    args = parser.parse_args(argv)
+    if vars(args).get('batch_size', 0) is None:
+        args.batch_size = {'cpu': 4, 'cuda': 128}[args.device]
+    return args
+
+
+def machine(device):
+    """In words: the GPU, or the CPU and how many threads torch has on it."""
+    if device == 'cuda':
+        return torch.cuda.get_device_name()
+    return f'CPU, {torch.get_num_threads()} threads'
+
+
+def write_json(args, results):
+    """Writes the figures, with what made them, to `--json` if it was given."""
+    if args.json:
+        made_by = {'machine': machine(args.device), 'cores': os.cpu_count(), 'torch': torch.__version__}
+        with open(args.json, 'w') as file:
+            json.dump({**made_by, 'arguments': vars(args), **results}, file, indent=1)
