@@ -1,7 +1,7 @@
 """The whole job on a small data set made here: videos -> frames -> csv -> pretraining -> fine-tuning -> test.
 
-`make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table. The
-data set goes to process_data/data, everything else to --output, where the runs of an earlier demo are removed first.
+`make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table.
+The data set goes to process_data/data, all else to --output, where the runs of an earlier demo are removed first.
 """
 import argparse
 import csv
@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent
 
-# Small enough for two CPU cores. No mirroring: classes differ by direction. Every third frame, for motion to show at 48 px.
+# Small enough for two CPU cores. No mirroring: classes differ by direction. Every third frame: motion shows at 48 px.
 CLIP = {'dataset': 'demo', 'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 3, 'flip': 0}
 TRAINING = {**CLIP, 'lr': 3e-4, 'val_fraction': 0.15, 'print_freq': 20}
 PRETRAINING = {**TRAINING, 'batch_size': 8, 'pred_step': 2}
@@ -34,7 +34,7 @@ RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_ran
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', default=str(ROOT / 'demo_output'),
-                        help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output of this repository)')
+                        help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output here)')
     parser.add_argument('--pretrain_epochs', default=16, type=int, help='epochs of pretraining (default 16)')
     parser.add_argument('--finetune_epochs', default=20, type=int, help='epochs of each fine-tuning (default 20)')
     return parser.parse_args(argv)
@@ -136,7 +136,8 @@ def report(output, seconds):
     for name in RUNS:
         print(f'  {name:24} {best_model(output, name).relative_to(output)}')
     for name in ('test_finetune_pretrained', 'test_finetune_random'):
-        print(f'  {name:24} {run_folder(output, name).relative_to(output)}/  confusion.png  predictions.csv  test_log.md')
+        folder = run_folder(output, name).relative_to(output)
+        print(f'  {name:24} {folder}/  confusion.png  predictions.csv  test_log.md')
 
 
 if __name__ == '__main__':

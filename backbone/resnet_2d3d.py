@@ -199,8 +199,8 @@ class ResNet2d3d(nn.Module):
 
     Two settings trade time for memory, and give the same gradients:
     `grad_checkpoint` computes the activations of the stem and of each residual block anew in the backward pass.
-    `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that one part's activations exist
-    at a time. Only the batch statistics of BN notice: they are those of a part.
+    `accum_steps` encodes the batch in so many parts, each anew in the backward pass, so that one part's activations
+    exist at a time. Only the batch statistics of BN notice: they are those of a part.
     """
 
     def __init__(self, network, track_running_stats=True):

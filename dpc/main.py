@@ -26,12 +26,12 @@ def parse_args(argv=None):
     model = add_model_arguments(parser, 'dpc-rnn', NETWORKS)
     model.add_argument('--pred_step', default=3, type=positive_int, help='P, blocks to predict (default 3)')
     model.add_argument('--prediction', default='sequential', choices=['sequential', 'parallel'],
-                       help='feed predictions back, or make all from one state: the ablation "no Seq." (default sequential)')
+                       help='feed predictions back, or all from one state: the ablation "no Seq." (default sequential)')
     model.add_argument('--feature_map', default='dense', choices=['dense', 'pooled'],
                        help='keep the places of the map, or average them: the ablation "no Map" (default dense)')
     model.add_argument('--train_what', default='all', choices=['all', 'last'],
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
-    model.add_argument('--dropout', default=0.1, type=fraction, help='on the aggregator\'s states (default 0.1; 0 for none)')
+    model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
     add_data_arguments(parser, short_videos='drop')
     optimisation = add_optimisation_arguments(parser, wd=1e-5, schedule='constant')
     optimisation.add_argument('--negatives', default='all', choices=['all', 'local'],

@@ -42,7 +42,7 @@ class DPC(nn.Module):
             self.network_pred = make_predictor(size)
 
     def forward(self, block):
-        """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets are signed."""
+        """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets signed."""
         feature = encode_blocks(self.backbone, block)  # [B, N, S, D]
         if self.pooled:
             feature = feature.mean(dim=2, keepdim=True)

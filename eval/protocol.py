@@ -37,7 +37,8 @@ def score_videos(model, loader, num_seq, device, precision, num_class, clips_at_
     for _ in progress_bar(range(-(-count // world())), 'test'):
         signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
         if signum:
-            raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing of a test is saved before its end')
+            name = signal.Signals(signum).name
+            raise Stopped(signum, f'stopped by {name}; nothing of a test is saved before its end')
         video = next(videos, None)
         if video is None:
             continue

@@ -14,8 +14,8 @@ def write_log(path, title, facts, tables):
     lines += [f'- {name}: {value}' for name, value in facts.items()]
     lines += ['', '| protocol | videos | loss | top-1 | top-5 | mean per class |', '|---|---|---|---|---|---|']
     for protocol, stats in tables.items():
-        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {stats["top1"]:.2%} | {stats["top5"]:.2%} '
-                     f'| {stats["mean_class"]:.2%} |')
+        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {stats["top1"]:.2%} '
+                     f'| {stats["top5"]:.2%} | {stats["mean_class"]:.2%} |')
     with open(path, 'a', encoding='utf-8') as file:
         file.write('\n'.join(lines) + '\n\n')
 

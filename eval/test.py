@@ -39,14 +39,14 @@ def parse_args(argv=None):
     model.add_argument('--dropout', default=0.5, type=fraction,
                        help='before the linear layer (default 0.5; 0.9 is reported to be much better; 0 for none)')
     model.add_argument('--train_what', default='last', choices=['last', 'ft', 'all'],
-                       help='last: a probe on frozen features; ft: everything, pretrained parts at a tenth of the learning rate; '
+                       help='last: a probe on frozen features; ft: everything, pretrained parts at a tenth of --lr; '
                             'all: everything alike (default last)')
     data = add_data_arguments(parser, short_videos='pad')
-    data.add_argument('--split', default=1, type=positive_int, help='which train/test split of the data set (default 1)')
+    data.add_argument('--split', default=1, type=positive_int, help='which split of the data set (default 1)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
     run = add_run_arguments(parser)
-    run.add_argument('--test', metavar='FILE', help='score this classifier on the test split, no training; random for an untrained one')
+    run.add_argument('--test', metavar='FILE', help='score this classifier on the test split; random: an untrained one')
     args = parse_with_recipe(parser, 'classify', argv)
     args.ds = args.ds or default_ds(args.dataset)
     args.lr_milestones = args.lr_milestones or default_milestones(args.dataset, args.img_dim)
@@ -61,17 +61,17 @@ def default_milestones(dataset, img_dim):
 
 
 def experiment_name(args):
-    origin = f'_test={Path(args.test).name.removesuffix(".pth.tar")}' if args.test else pretrained_suffix(args.pretrain or 'random')
+    tested = f'_test={Path(args.test).name.removesuffix(".pth.tar")}' if args.test else ''
     return (f'{args.dataset}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
             f'_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_dp{args.dropout:g}'
-            f'_train-{args.train_what}' + origin)
+            f'_train-{args.train_what}' + (tested or pretrained_suffix(args.pretrain or 'random')))
 
 
 def parameter_groups(model, train_what, pretrained, lr):
     """Freezes what `train_what` leaves alone and groups the rest for the optimiser; returns (groups, frozen parts).
 
-    pretrained: the parts of the model (of backbone and agg) that came from a checkpoint. Every trainable parameter is in
-    exactly one group.
+    pretrained: the parts of the model (of backbone and agg) that came from a checkpoint. Every trainable parameter is
+    in exactly one group.
     """
     features, head = [model.backbone, model.agg], [model.final_bn, model.final_fc]
     frozen = features if train_what == 'last' else []
@@ -102,8 +102,8 @@ def main(args):
     seed_weights(args.seed)
     class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
     if args.num_class not in (None, len(class_names)):
-        raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} classes; '
-                        'leave the flag out')
+        raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '
+                        'classes; leave the flag out')
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     if args.test:
         test(args, model, class_names, device)
@@ -126,7 +126,8 @@ def train(args, model, class_names, device):
     def compute_loss(network, block, label):
         logits = network(block)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == label.unsqueeze(1)
-        return F.cross_entropy(logits, label), {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
+        accuracy = {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
+        return F.cross_entropy(logits, label), accuracy
 
     # optimiser, run folder, resumption
     folder, resumed = open_run_folder(args, experiment_name(args))

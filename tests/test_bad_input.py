@@ -1,4 +1,4 @@
-"""Mistakes of the user: each ends in one line `error: …` that names the file and the remedy, exit status 2, no traceback."""
+"""Mistakes of the user: each ends in one line `error: …` that names the file and the remedy, status 2, no traceback."""
 import os
 import shutil
 import subprocess
@@ -135,8 +135,9 @@ def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
     assert all(name in error for name in names), error
 
 
-@pytest.mark.parametrize('script,flag', [('dpc/main.py', '--pretrain'), ('dpc/main.py', '--resume'), ('eval/test.py', '--pretrain'),
-                                         ('eval/test.py', '--resume'), ('eval/test.py', '--test')])
+@pytest.mark.parametrize('script,flag', [
+    ('dpc/main.py', '--pretrain'), ('dpc/main.py', '--resume'),
+    ('eval/test.py', '--pretrain'), ('eval/test.py', '--resume'), ('eval/test.py', '--test')])
 def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
     """Missing, cut short, of another net, and one that would run code; no run folder is left behind."""
     (tmp_path / 'run' / 'model').mkdir(parents=True)
@@ -157,8 +158,9 @@ def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
 
 
 @both
-@pytest.mark.parametrize('flags', [['--net', 'resnet19'], ['--batch_size', '0'], ['--batch_size', 'four'], ['--no_such_flag'],
-                                   ['--train_what', 'some'], ['--amp', 'int8'], ['--flip', '2'], ['--model', 'x']])
+@pytest.mark.parametrize('flags', [
+    ['--net', 'resnet19'], ['--batch_size', '0'], ['--batch_size', 'four'], ['--no_such_flag'],
+    ['--train_what', 'some'], ['--amp', 'int8'], ['--flip', '2'], ['--model', 'x']])
 def test_an_unknown_flag_value(script, flags, capsys):
     """The parser's own error: the flag and the choices, status 2."""
     module, _ = SCRIPTS[script]
@@ -211,7 +213,7 @@ def test_broken_frames_in_every_training_video_stop_the_run(own_root, tmp_path, 
 @both
 def test_as_a_program(script, tmp_path):
     """In a shell: one line, status 2, no traceback."""
-    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu'], capture_output=True,
-                          text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu'],
+                          capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 2
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1 and str(tmp_path / 'none') in done.stderr

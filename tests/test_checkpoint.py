@@ -1,4 +1,4 @@
-"""Checkpoints: published files and ours load by name, another net's and a malicious one don't, a failed save harms nothing."""
+"""Checkpoints: published files and ours load by name, other nets' and malicious ones don't; failed saves harm none."""
 import os
 import pickle
 import resource
@@ -35,12 +35,13 @@ def statistics_for(state):
 @pytest.mark.parametrize('legacy', [True, False])
 @pytest.mark.parametrize('statistics', [False, True])
 def test_published_pretraining_file(tmp_path, legacy, statistics):
-    """Every parameter arrives, for pretraining and for classification; the report says what didn't come from the file."""
+    """Every parameter arrives, for pretraining and classification; the report says what didn't come from the file."""
     state = published_state('pretraining', 'resnet18')
     if statistics:
         state.update(statistics_for(state))
     path = published_file(tmp_path / 'published.pth.tar', state, legacy)
-    wanted = {name.removeprefix('module.').replace('cell_list.0', 'ConvGRUCell_00'): tensor for name, tensor in state.items()}
+    wanted = {name.removeprefix('module.').replace('cell_list.0', 'ConvGRUCell_00'): tensor
+              for name, tensor in state.items()}
 
     model = DPC('resnet18')
     report = load_weights(model, path)

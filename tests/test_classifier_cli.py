@@ -1,4 +1,4 @@
-"""eval/test.py as a user runs it, on tiny data: what is frozen, what moves and how fast, BN statistics, the test's outputs."""
+"""eval/test.py as a user runs it, on tiny data: what is frozen, what moves how fast, BN statistics, test outputs."""
 import csv
 import json
 import re
@@ -51,11 +51,13 @@ def test_two_epochs_equal_one_and_a_resumed_one(csv_root, classifier, tmp_path):
     flags = ['--train_what', 'all', '--lr_milestones', '1']
     whole = classify(csv_root, tmp_path / 'whole', *flags, '--epochs', 2)
     parts = classify(csv_root, tmp_path / 'parts', *flags)
-    assert classify(csv_root, tmp_path / 'parts', *flags, '--epochs', 2, '--resume', parts / 'model' / 'epoch1.pth.tar') is None
+    resume = ['--resume', parts / 'model' / 'epoch1.pth.tar']
+    assert classify(csv_root, tmp_path / 'parts', *flags, '--epochs', 2, *resume) is None
     a, b = checkpoint(whole, 'epoch2'), checkpoint(parts, 'epoch2')
     assert equal({**a, 'log_size': 0}, {**b, 'log_size': 0})
     assert [record['lr'] for record in read_log(parts, 'train')] == pytest.approx([1e-3, 1e-4])
-    assert [record['loss'] for record in read_log(whole, 'train')] == [record['loss'] for record in read_log(parts, 'train')]
+    losses = [[record['loss'] for record in read_log(folder, 'train')] for folder in (whole, parts)]
+    assert losses[0] == losses[1]
 
 
 def test_last_freezes_backbone_and_aggregator(csv_root, pretrained, tmp_path):
@@ -70,10 +72,12 @@ def test_last_freezes_backbone_and_aggregator(csv_root, pretrained, tmp_path):
 def test_ft_moves_pretrained_parts_at_a_tenth(csv_root, pretrained, tmp_path):
     """Adam's first step moves each weight by its rate: read off the weights, not off the optimiser's settings."""
     path = pretrained / 'model' / 'epoch1.pth.tar'
-    folder = classify(csv_root, tmp_path, '--train_what', 'ft', '--pretrain', path, '--batch_size', 8, '--wd', 0)  # one step
+    one_step = ['--batch_size', 8, '--wd', 0]
+    folder = classify(csv_root, tmp_path, '--train_what', 'ft', '--pretrain', path, *one_step)
     before, after = start_of(path), checkpoint(folder)['state_dict']
     assert checkpoint(folder)['iteration'] == 1
-    steps = {name: (after[name] - before[name]).abs().max().item() for name, _ in ActionClassifier('resnet18').named_parameters()}
+    steps = {name: (after[name] - before[name]).abs().max().item()
+             for name, _ in ActionClassifier('resnet18').named_parameters()}
     for name, step in steps.items():
         assert step == pytest.approx(1e-4 if name.startswith(FEATURES) else 1e-3, rel=0.01), name
 
@@ -158,9 +162,9 @@ def test_published_schedule(flags, milestones):
 
 def test_published_defaults():
     args = script.parse_args([])
-    published = {'net': 'resnet18', 'model': 'lc', 'dataset': 'ucf101', 'split': 1, 'seq_len': 5, 'num_seq': 8, 'dropout': 0.5,
-                 'ds': 3, 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-3, 'epochs': 10, 'print_freq': 5, 'train_what': 'last',
-                 'prefix': 'tmp', 'img_dim': 128, 'reset_lr': False}
+    published = {'net': 'resnet18', 'model': 'lc', 'dataset': 'ucf101', 'split': 1, 'seq_len': 5, 'num_seq': 8,
+                 'dropout': 0.5, 'ds': 3, 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-3, 'epochs': 10, 'print_freq': 5,
+                 'train_what': 'last', 'prefix': 'tmp', 'img_dim': 128, 'reset_lr': False}
     assert {name: getattr(args, name) for name in published} == published
 
 
@@ -204,7 +208,8 @@ def obvious_numbers(scores, labels):
 
 def table_of(test_log):
     """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md."""
-    rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in open(test_log) if line.startswith('|')][2:]
+    lines = [line for line in open(test_log) if line.startswith('|')]
+    rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in lines[2:]]
     return {row[0]: (int(row[1]), float(row[2]), *(float(cell.rstrip('%')) / 100 for cell in row[3:])) for row in rows}
 
 

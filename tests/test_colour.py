@@ -93,7 +93,8 @@ def test_block(dtype, coloured):
     images = block.transpose(2, 3).flatten(0, 2)
     torch.testing.assert_close(images, expected.to(dtype), atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0)
 
-    on_cuda = colour._plain(frames, dtype) if parameters is None else colour._coloured(frames, *parameters.values(), dtype)
+    on_cuda = (colour._plain(frames, dtype) if parameters is None
+               else colour._coloured(frames, *parameters.values(), dtype))
     assert on_cuda.dtype == dtype
     assert (on_cuda.permute(0, 3, 1, 2).float() - images.float()).abs().max() <= 2 / 255 / min(IMAGENET_STD) + 0.02
 

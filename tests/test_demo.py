@@ -12,7 +12,7 @@ EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]
 
 @pytest.fixture
 def commands(monkeypatch):
-    """Runs of scripts that only parse their flags and leave behind the files that a run leaves; returns what was run."""
+    """Runs of scripts that only parse their flags and leave behind the files of a run; returns what was run."""
     run_commands = []
 
     def run(script, **flags):
@@ -20,7 +20,8 @@ def commands(monkeypatch):
         args = module.parse_args(demo.command_line(flags))
         run_commands.append((script, args))
         if 'log_dir' in flags:
-            leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test=bool(getattr(args, 'test', None)))
+            is_test = bool(getattr(args, 'test', None))
+            leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test)
 
     monkeypatch.setattr(demo, 'run', run)
     return run_commands

@@ -26,7 +26,7 @@ def train(world):
     if world > 1:
         distributed.synchronise_batch_norm(model)
     network = distributed.wrap(model, torch.device('cpu'))
-    # a larger eps than usual: Adam's first steps are else the sign of each gradient, and rounding decides that of tiny ones
+    # a larger eps than usual: else Adam's first steps are the gradients' signs, which rounding decides for tiny ones
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, eps=1e-3)
     noise = torch.Generator().manual_seed(1)
     share = slice(distributed.rank() * CLIPS // world, (distributed.rank() + 1) * CLIPS // world)
@@ -35,7 +35,8 @@ def train(world):
         block = torch.randn(CLIPS, 3, 3, 3, 48, 48, generator=noise)[share]
         prediction, target = network(block)
         target, first = distributed.gather(target)
-        loss, rank = dense_info_nce(prediction, target, first_positive=first * prediction.shape[1] * prediction.shape[2])
+        rows = prediction.shape[1] * prediction.shape[2]
+        loss, rank = dense_info_nce(prediction, target, first_positive=first * rows)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -59,7 +60,8 @@ def in_group(function, world):
         port = probe.getsockname()[1]
     context = multiprocessing.get_context('spawn')
     results = context.Queue()
-    processes = [context.Process(target=process, args=(number, world, port, function, results)) for number in range(world)]
+    processes = [context.Process(target=process, args=(number, world, port, function, results))
+                 for number in range(world)]
     for each in processes:
         each.start()
     values = dict(results.get(timeout=120) for _ in processes)
@@ -98,8 +100,8 @@ def exchange(world):
     averages = Averages()
     averages.add(number + 1, {'value': torch.tensor(float(number))})
     averages.add(5, {'value': torch.tensor(float('nan'))})
-    return (first, whole.detach().numpy(), mine.grad.numpy(), y.detach().numpy(), x.grad.numpy(), mean.numpy(), variance.numpy(),
-            distributed.any_process([number, 1 - number]), distributed.from_main(f'said by {number}'),
+    tensors = [tensor.detach().numpy() for tensor in (whole, mine.grad, y, x.grad, mean, variance)]
+    return (first, *tensors, distributed.any_process([number, 1 - number]), distributed.from_main(f'said by {number}'),
             distributed.lists_of_all([number]), averages.read())
 
 
@@ -109,7 +111,8 @@ def test_exchange():
     mean, variance = torch.zeros(3), torch.ones(3)
     y = torch.nn.functional.batch_norm(x, mean, variance, torch.ones(3), torch.zeros(3), True, 0.1, 1e-5)
     (y ** 3).sum().backward()
-    for number, (first, whole, gradient, its_y, its_gradient, its_mean, its_variance, flags, said, lists, averages) in enumerate(results):
+    for number, result in enumerate(results):
+        first, whole, gradient, its_y, its_gradient, its_mean, its_variance, flags, said, lists, averages = result
         rows = slice(number * 2, number * 4 + 2)
         assert first == number and whole[:, 0].tolist() == [0, 1, 1]
         # rows 0, 1, 2 are weighted by their number in the loss of process 0, twice that in process 1's

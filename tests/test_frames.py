@@ -40,7 +40,8 @@ def test_decodes_to_rgb():
     for reduce in (1, 2, 4):
         frame = decode(jpeg, reduce)
         assert frame.shape == (32 // reduce, 48 // reduce, 3)
-        assert np.abs(frame.astype(int) - rgb[::reduce, ::reduce]).mean() < 3  # blue swapped with red would give over 100
+        # blue swapped with red would give over 100
+        assert np.abs(frame.astype(int) - rgb[::reduce, ::reduce]).mean() < 3
 
 
 def test_missing_frame_is_named(video):

@@ -1,4 +1,4 @@
-"""The models reproduce the numbers of a plain implementation that agrees with the published code (see golden/README.md)."""
+"""The models reproduce the numbers of a plain implementation that agrees with the published code: golden/README.md."""
 import json
 from pathlib import Path
 

@@ -63,7 +63,8 @@ def test_every_folder_is_a_package_and_nothing_shadows_one(package):
 def test_entry_scripts(script):
     """parse_args(argv=None), main(args), and the root put first on sys.path from __file__ in two lines."""
     text = (ROOT / script).read_text()
-    functions = {node.name: ast.unparse(node.args) for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: ast.unparse(node.args) for node in ast.parse(text).body
+                 if isinstance(node, ast.FunctionDef)}
     assert functions['parse_args'] == 'argv=None'
     assert functions['main'] == 'args'
     assert re.search(r"^if __name__ == '__main__':\n", text, re.MULTILINE)
@@ -74,7 +75,7 @@ def test_entry_scripts(script):
 def test_scripts_run_from_any_folder(tmp_path):
     """An uninstalled clone's scripts find its modules; their --help needs nothing but the parser."""
     for script in ENTRY_SCRIPTS:
-        done = subprocess.run([sys.executable, str(ROOT / script), '--help'], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, ROOT / script, '--help'], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout.startswith('usage:'), (script, done.stderr)
     assert list(tmp_path.iterdir()) == []
 
@@ -102,8 +103,8 @@ assert state() == before, 'importing changed something'
 
 
 def test_requirements_name_what_is_imported():
-    required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in (ROOT / 'requirements.txt').read_text().splitlines()
-                if line and not line.startswith('#')}
+    lines = (ROOT / 'requirements.txt').read_text().splitlines()
+    required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in lines if line and not line.startswith('#')}
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), ROOT / 'demo.py'] for module, _ in imported(path)}
     used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', 'demo'}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}

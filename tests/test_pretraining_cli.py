@@ -1,4 +1,4 @@
-"""dpc/main.py as a user runs it, on tiny data: what a run leaves behind, exact resumption, what is trained, broken frames."""
+"""dpc/main.py as a user runs it, on tiny data: what a run leaves, exact resumption, what is trained, broken frames."""
 import json
 import math
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from dpc import main as pretraining
 from dpc.model import DPC
@@ -25,7 +24,8 @@ NOT_REPEATABLE = {'time', 'clips_per_s', 'data_wait', 'memory_gb'}  # how fast a
 
 def numbers(folder, kind):
     """A run's log without what depends on the machine."""
-    return [{name: value for name, value in record.items() if name not in NOT_REPEATABLE} for record in read_log(folder, kind)]
+    return [{name: value for name, value in record.items() if name not in NOT_REPEATABLE}
+            for record in read_log(folder, kind)]
 
 
 def training_state(folder, name):
@@ -105,8 +105,8 @@ def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path):
     for flags, expected in (([], 0.001), (['--reset_lr'], 0.0001)):
         folder = tmp_path / f'{len(flags)}' / 'log_tmp' / pretrained.name
         shutil.copytree(pretrained, folder)
-        argv = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--resume', folder / 'model' / 'epoch1.pth.tar',
-                '--epochs', 2, '--lr', 0.0001, *flags]
+        argv = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--epochs', 2, '--lr', 0.0001,
+                '--resume', folder / 'model' / 'epoch1.pth.tar', *flags]
         assert run(pretraining, argv) == 0
         assert [record['lr'] for record in read_log(folder, 'train')] == pytest.approx([0.001, expected])
 
@@ -122,8 +122,8 @@ def test_train_what_last_freezes_the_backbone(csv_root, pretrained, tmp_path):
 
 def test_curriculum(csv_root, pretrained, tmp_path, capsys):
     """Weights of one number of blocks start a run with another (the 4-4 stage of the paper)."""
-    folder = pretrain(csv_root, tmp_path, '--num_seq', 4, '--pred_step', 2, '--pretrain', pretrained / 'model' / 'epoch1.pth.tar',
-                      '--lr', 0, '--wd', 0)
+    folder = pretrain(csv_root, tmp_path, '--num_seq', 4, '--pred_step', 2, '--lr', 0, '--wd', 0,
+                      '--pretrain', pretrained / 'model' / 'epoch1.pth.tar')
     assert 'tensors loaded' in capsys.readouterr().out
     before, after = checkpoint(pretrained)['state_dict'], checkpoint(folder)['state_dict']
     parameters = {name for name, _ in DPC('resnet18').named_parameters()}
@@ -131,8 +131,9 @@ def test_curriculum(csv_root, pretrained, tmp_path, capsys):
 
 
 def test_ablations(csv_root, tmp_path):
-    """"no Seq." has a predictor for each step, "no Map" one place for each block: with 4 clips, 2 blocks, 8 candidates."""
-    folder = pretrain(csv_root, tmp_path, '--prediction', 'parallel', '--feature_map', 'pooled', '--pred_step', 2, '--img_dim', 64)
+    """"no Seq." has a predictor for each step, "no Map" one place for each block: 4 clips, 2 blocks, 8 candidates."""
+    folder = pretrain(csv_root, tmp_path, '--prediction', 'parallel', '--feature_map', 'pooled',
+                      '--pred_step', 2, '--img_dim', 64)
     assert 'network_pred.1.0.weight' in checkpoint(folder)['state_dict']
     model = DPC('resnet18', 2, prediction='parallel', feature_map='pooled')
     load_weights(model, checkpoint(folder), strict=True)
@@ -149,8 +150,8 @@ def test_default_frame_step(dataset, ds):
 def test_published_defaults():
     args = pretraining.parse_args([])
     published = {'net': 'resnet18', 'model': 'dpc-rnn', 'dataset': 'ucf101', 'seq_len': 5, 'num_seq': 8, 'pred_step': 3,
-                 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-5, 'epochs': 10, 'print_freq': 5, 'prefix': 'tmp', 'train_what': 'all',
-                 'img_dim': 128, 'reset_lr': False}
+                 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-5, 'epochs': 10, 'print_freq': 5, 'prefix': 'tmp',
+                 'train_what': 'all', 'img_dim': 128, 'reset_lr': False}
     assert {name: getattr(args, name) for name in published} == published
 
 
@@ -189,7 +190,7 @@ def read_paths(csv_root):
 
 @pytest.mark.parametrize('command,folder', [(['main.py'], 'dpc'), (['dpc/main.py'], '.'), (['-m', 'dpc.main'], '.')])
 def test_as_a_program(csv_root, tmp_path, command, folder):
-    """From its folder, from the root, as a module: exit status 0, statistics on the screen, no bar in what isn't a terminal."""
+    """From its folder, from the root, as a module: status 0, statistics on the screen, no bar where no terminal is."""
     argv = [*PRETRAINING, '--csv_root', str(csv_root), '--log_dir', str(tmp_path)]
     done = subprocess.run([sys.executable, *command, *argv], cwd=ROOT / folder, capture_output=True, text=True,
                           env={**os.environ, 'OMP_NUM_THREADS': '1'})

@@ -69,11 +69,13 @@ def test_scores_of_videos(clips_at_once):
     """The mean over clips of the softmax, at the video's place, however many clips go through at a time."""
     rng = np.random.default_rng(0)
     videos = Videos({'frames': torch.from_numpy(rng.integers(0, 256, (clips, 6, 4, 4, 3), np.uint8)),
-                     'label': torch.tensor(index % 3), 'index': torch.tensor(index)} for index, clips in ((2, 3), (0, 1), (1, 5)))
-    model = Mean()
-    scores = score_videos(model, videos, 2, torch.device('cpu'), Precision('off', torch.device('cpu')), 3, clips_at_once)
+                     'label': torch.tensor(index % 3), 'index': torch.tensor(index)}
+                    for index, clips in ((2, 3), (0, 1), (1, 5)))
+    model, device = Mean(), torch.device('cpu')
+    scores = score_videos(model, videos, 2, device, Precision('off', device), 3, clips_at_once)
     for video in videos:
-        expected = np.mean([Mean()(to_block(clip[None], None, 2))[0].softmax(dim=0).numpy() for clip in video['frames']], axis=0)
+        clips = [Mean()(to_block(clip[None], None, 2))[0].softmax(dim=0).numpy() for clip in video['frames']]
+        expected = np.mean(clips, axis=0)
         assert scores.probability[video['index']] == pytest.approx(expected, abs=1e-6)
         assert scores.label[video['index']] == video['label']
     assert max(model.sizes) <= clips_at_once and not model.training

@@ -49,10 +49,12 @@ def test_they_run(csv_root, tmp_path, monkeypatch, capsys):
     made_by = {}  # (script, net) -> checkpoint
     for folder, command in COMMANDS:
         net = 'resnet34' if 'resnet34' in command else 'resnet18'
-        files = {'{model.pth.tar}': made_by.get(('main.py', net)), '{finetune_model.pth.tar}': made_by.get(('test.py', net))}
+        files = {'{model.pth.tar}': made_by.get(('main.py', net)),
+                 '{finetune_model.pth.tar}': made_by.get(('test.py', net))}
         _, script, *flags = words(command, files)
         # the second command must read Kinetics' frames of short side 256: those for more than 140 px
-        tiny = [*TINY, '--csv_root', csv_root, '--log_dir', tmp_path, '--img_dim', 160 if command == COMMANDS[1][1] else 32]
+        img_dim = 160 if command == COMMANDS[1][1] else 32
+        tiny = [*TINY, '--csv_root', csv_root, '--log_dir', tmp_path, '--img_dim', img_dim]
         if script == 'main.py':
             tiny += ['--pred_step', 1]
         monkeypatch.chdir(ROOT / folder)

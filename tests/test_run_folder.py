@@ -6,7 +6,7 @@ import pytest
 
 from dpc import main as pretraining
 from eval import test as classifier
-from tests.tiny import PRETRAINING, pretrain, run
+from tests.tiny import PRETRAINING, ROOT, pretrain, run
 from utils.errors import UserError
 from utils.run_folder import create_run_folder, pretrained_suffix, run_folder_of, save_arguments
 
@@ -18,7 +18,8 @@ def test_published_names():
     args = pretraining.parse_args('--num_seq 8 --pred_step 4 --pretrain a/b/model_best_epoch9.pth.tar'.split())
     assert pretraining.experiment_name(args) == ('ucf101-128_r18_dpc-rnn_bs4_lr0.001_seq8_pred4_len5_ds3_train-all'
                                                  '_pt=model_best_epoch9')
-    args = classifier.parse_args('--dataset hmdb51 --split 2 --dropout 0.9 --train_what ft --pretrain x/epoch300.pth.tar'.split())
+    args = classifier.parse_args('--dataset hmdb51 --split 2 --dropout 0.9 --train_what ft '
+                                 '--pretrain x/epoch300.pth.tar'.split())
     assert classifier.experiment_name(args) == ('hmdb51-128-sp2_r18_lc_bs4_lr0.001_wd0.001_ds3_seq8_len5_dp0.9_train-ft'
                                                 '_pt=epoch300')
 
@@ -50,8 +51,7 @@ def test_args_json(tmp_path):
     save_arguments(tmp_path, args)
     stored = json.loads((tmp_path / 'args.json').read_text())
     assert {name: stored[name] for name in vars(args)} == vars(args)
-    revision = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=pretraining.__file__.rsplit('/', 2)[0], text=True,
-                              capture_output=True)
+    revision = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=ROOT, text=True, capture_output=True)
     if revision.returncode == 0:
         assert stored['git_revision'].removesuffix('-dirty').endswith(revision.stdout.strip())
     save_arguments(tmp_path, pretraining.parse_args([]))

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or starved go on exactly, or end with a line that says why. Real processes, real faults."""
+"""Runs that are stopped, killed or starved go on exactly, or end with a line that says why; the faults are real."""
 import os
 import random
 import signal
@@ -16,9 +16,9 @@ EPOCHS = 2
 
 
 def command(csv_root, log_dir, *flags):
-    return [sys.executable, '-m', 'dpc.main', *PRETRAINING, '--epochs', str(EPOCHS), '--num_workers', '2', '--print_freq', '1', '--batch_size', '2',
-            '--save_minutes', '0.01', '--csv_root', str(csv_root), '--log_dir', str(log_dir), '--dataset', 'ucf101',
-            *map(str, flags)]
+    return [sys.executable, '-m', 'dpc.main', *PRETRAINING, '--dataset', 'ucf101', '--epochs', str(EPOCHS),
+            '--num_workers', '2', '--print_freq', '1', '--batch_size', '2', '--save_minutes', '0.01',
+            '--csv_root', str(csv_root), '--log_dir', str(log_dir), *map(str, flags)]
 
 
 def start(*args):
@@ -60,8 +60,8 @@ def assert_same_run(log_dir, undisturbed):
         del ours[name]['log_size'], expected[name]['log_size']
         assert equal(ours[name], expected[name]), name
     for kind in ('step', 'val'):
-        records = [[{name: record[name] for name in ('iteration', 'epoch', 'loss', 'top1')} for record in read_log(folder_of(place), kind)]
-                   for place in (log_dir, undisturbed)]
+        records = [[[record[name] for name in ('iteration', 'epoch', 'loss', 'top1')]
+                    for record in read_log(folder_of(place), kind)] for place in (log_dir, undisturbed)]
         assert records[0] == records[1]
 
 

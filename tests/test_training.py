@@ -28,8 +28,8 @@ from utils.saving import Saver, newest_checkpoint
 
 def explode(csv_root, log_dir, *flags):
     """A run whose weights are finite but huge after its first step: the next losses are not finite. Exit status."""
-    return tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', log_dir, '--batch_size', 2, '--optimizer', 'sgd',
-                                  '--lr', 1e25, '--print_freq', 1, *flags])
+    return tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', log_dir, '--batch_size', 2,
+                                  '--optimizer', 'sgd', '--lr', 1e25, '--print_freq', 1, *flags])
 
 
 def test_nonfinite_loss_stops_the_run(csv_root, tmp_path, capsys):
@@ -91,7 +91,8 @@ def test_killed_while_saving(tmp_path):
     path = tmp_path / 'last.pth.tar'
     code = (f'import sys, torch\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils.checkpoint import write_checkpoint\n'
             'for epoch in range(10 ** 6):\n'
-            f'    write_checkpoint({{"epoch": epoch, "state_dict": torch.full((2_000_000,), float(epoch))}}, {str(path)!r})\n')
+            '    state = torch.full((2_000_000,), float(epoch))\n'
+            f'    write_checkpoint({{"epoch": epoch, "state_dict": state}}, {str(path)!r})\n')
     for moment in (0.05, 0.12, 0.19):
         process = subprocess.Popen([sys.executable, '-c', code])
         while not path.exists():
@@ -113,7 +114,8 @@ def test_saver_keeps_the_newest_and_the_best(tmp_path):
     for epoch, best in ((1, True), (2, False), (9, True), (10, False), (11, False)):
         saver.save_last({'epoch': epoch - 1})
         saver.save_epoch({'epoch': epoch}, epoch, best)
-    assert sorted(file.name for file in model.iterdir()) == ['epoch10.pth.tar', 'epoch11.pth.tar', 'model_best_epoch9.pth.tar']
+    assert sorted(file.name for file in model.iterdir()) == [
+        'epoch10.pth.tar', 'epoch11.pth.tar', 'model_best_epoch9.pth.tar']
     # going on from an earlier epoch gives the later ones up
     saver.save_epoch({'epoch': 10}, 10, best=True)
     assert sorted(file.name for file in model.iterdir()) == ['epoch10.pth.tar', 'model_best_epoch10.pth.tar']
@@ -135,10 +137,10 @@ def test_newest_checkpoint_passes_over_broken_ones(tmp_path, capsys):
 # ---- steps, schedules, recipes
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(csv_root, tmp_path, classifier):
-    """--accum_steps encodes in parts; on a frozen network, whose BN doesn't mix clips, the trained weights are the same."""
+    """--accum_steps encodes in parts; on a frozen network, whose BN doesn't mix clips, trained weights are the same."""
     flags = ['--train_what', 'last', '--pretrain', classifier / 'model' / 'epoch1.pth.tar', '--dropout', 0]
-    weights = [tiny.checkpoint(tiny.classify(csv_root, tmp_path / str(steps), *flags, '--accum_steps', steps))['state_dict']
-               for steps in (1, 2)]
+    folders = [tiny.classify(csv_root, tmp_path / str(steps), *flags, '--accum_steps', steps) for steps in (1, 2)]
+    weights = [tiny.checkpoint(folder)['state_dict'] for folder in folders]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -177,7 +179,7 @@ def rates(name, epochs, **options):
 def test_schedules():
     assert rates('constant', 4) == [1] * 4
     assert rates('step', 5, milestones=[2, 4], gamma=0.1) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    assert rates('cosine', 4) == pytest.approx([1, 0.5 + 0.5 * math.cos(math.pi / 4), 0.5, 0.5 + 0.5 * math.cos(3 * math.pi / 4)])
+    assert rates('cosine', 4) == pytest.approx([0.5 + 0.5 * math.cos(epoch * math.pi / 4) for epoch in range(4)])
     assert rates('constant', 4, warmup_epochs=3) == pytest.approx([0.25, 0.5, 0.75, 1])
     plateau = rates('plateau', 14, gamma=0.5)
     assert plateau[:12] == [1] * 12 and plateau[12] == 0.5
@@ -223,14 +225,16 @@ def test_status(tmp_path, capsys, pretrained):
     dead = subprocess.Popen(['true'])
     dead.wait()
     host = os.uname().nodename
-    steps = [{'kind': 'step', 'time': 100. * i, 'iteration': i, 'epoch': 1, 'epochs': 3, 'step': i, 'steps': 10, 'loss': 1.25,
-              'top1': 0.5, 'clips_per_s': 12.} for i in (1, 2)]
+    steps = [{'kind': 'step', 'time': 100. * i, 'iteration': i, 'epoch': 1, 'epochs': 3, 'step': i, 'steps': 10,
+              'loss': 1.25, 'top1': 0.5, 'clips_per_s': 12.} for i in (1, 2)]
     write_log(tmp_path / 'log_a' / 'alive', {'kind': 'start', 'host': host, 'pid': os.getpid()}, *steps)
     write_log(tmp_path / 'log_a' / 'dead', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps)
-    write_log(tmp_path / 'log_b' / 'ended', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps, {'kind': 'end', 'how': 'stopped by SIGTERM'})
+    write_log(tmp_path / 'log_b' / 'ended', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps,
+              {'kind': 'end', 'how': 'stopped by SIGTERM'})
     status.main(status.parse_args([str(tmp_path)]))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split('  ')[-1].strip() for line in lines[1:]] == ['running', 'killed; go on with --resume auto', 'stopped by SIGTERM']
+    states = [line.split('  ')[-1].strip() for line in lines[1:]]
+    assert states == ['running', 'killed; go on with --resume auto', 'stopped by SIGTERM']
     # 28 steps left at 100 s each
     assert 'epoch 1/3 step 2/10' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
 

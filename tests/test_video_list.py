@@ -80,8 +80,8 @@ def test_missing_and_empty_files(tmp_path, content):
 
 
 def test_csv_file(tmp_path):
-    for name in ('ucf101/train_split01.csv', 'ucf101/test_split03.csv', 'k400_150/train_split.csv', 'k400_150/val_split.csv',
-                 'k400_256/train_split.csv', 'mine/test_split.csv'):
+    for name in ('ucf101/train_split01.csv', 'ucf101/test_split03.csv', 'k400_150/train_split.csv',
+                 'k400_150/val_split.csv', 'k400_256/train_split.csv', 'mine/test_split.csv'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
 
@@ -107,7 +107,8 @@ def test_plain_k400_folder(tmp_path):
     assert csv_file(str(tmp_path), 'k400', 1, 'train', 224) == str(tmp_path / 'k400' / 'train_split.csv')
 
 
-@pytest.mark.parametrize('text', ['1 ApplyMakeup\n2 Archery\n3 riding a bike\n', '0,ApplyMakeup\n1,Archery\n2,riding a bike\n',
+@pytest.mark.parametrize('text', ['1 ApplyMakeup\n2 Archery\n3 riding a bike\n',
+                                  '0,ApplyMakeup\n1,Archery\n2,riding a bike\n',
                                   '2 Archery\r\n1 ApplyMakeup\r\n\r\n3 riding a bike\r\n'])
 def test_class_list_and_labels(tmp_path, text):
     (tmp_path / 'classInd.txt').write_bytes(text.encode())

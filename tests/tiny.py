@@ -1,4 +1,4 @@
-"""Tiny data sets laid out as UCF101, HMDB51 and Kinetics, the flags that make a run over them small, and runs in this process."""
+"""Tiny data sets laid out as UCF101, HMDB51 and Kinetics, flags for small runs over them, and runs in this process."""
 import csv
 import json
 from pathlib import Path
@@ -17,7 +17,8 @@ CLASSES = ('ApplyEyeMakeup', 'Archery', 'YoYo')
 
 # clips of 3 blocks of 5 frames: 15 frames
 CLIP = ['--img_dim', '32', '--num_seq', '3', '--ds', '1']
-RUN = [*CLIP, '--batch_size', '4', '--epochs', '1', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off', '--val_fraction', '0.25']
+RUN = [*CLIP, '--batch_size', '4', '--epochs', '1', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off',
+       '--val_fraction', '0.25']
 PRETRAINING = [*RUN, '--pred_step', '1']
 CLASSIFIER = RUN
 
@@ -26,7 +27,8 @@ def make_frames(folder, count, seed, size=(34, 44)):
     """Frames image_00001.jpg … of height × width px, smooth noise that drifts."""
     rng = np.random.default_rng(seed)
     height, width = size
-    canvas = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (width + count, height), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(0, 256, (8, 8, 3), np.uint8)
+    canvas = cv2.resize(noise, (width + count, height), interpolation=cv2.INTER_CUBIC)
     folder.mkdir(parents=True)
     for i in range(count):
         cv2.imwrite(str(folder / f'image_{i + 1:05d}.jpg'), canvas[:, i:i + width])
@@ -61,19 +63,21 @@ def make_data_sets(root):
     for split in (1, 2, 3):
         write_rows(csv_root / 'ucf101' / f'train_split{split:02d}.csv', train)
         write_rows(csv_root / 'ucf101' / f'test_split{split:02d}.csv', test)
-    (csv_root / 'ucf101' / 'classInd.txt').write_text(''.join(f'{i} {name}\n' for i, name in enumerate(ucf101_classes(), 1)))
+    lines = [f'{i} {name}\n' for i, name in enumerate(ucf101_classes(), 1)]
+    (csv_root / 'ucf101' / 'classInd.txt').write_text(''.join(lines))
 
     rows = make_videos(frames / 'hmdb51', lambda name, i: f'{name}_clip [{i}]', (18, 24, 22, 20, 16, 12), seed=3)
     write_rows(csv_root / 'hmdb51' / 'train_split01.csv', [row for i, row in enumerate(rows) if i % 6 < 4])
     write_rows(csv_root / 'hmdb51' / 'test_split01.csv', [row for i, row in enumerate(rows) if i % 6 >= 4])
     (csv_root / 'hmdb51' / 'classInd.txt').write_text(''.join(f'{i} {name}\n' for i, name in enumerate(CLASSES, 1)))
 
-    for short_side in (150, 256):
-        rows = make_videos(frames / f'k400_{short_side}', lambda name, i: f'abcdEFGH_0{i}_000010_000020',
+    for folder in ('k400_150', 'k400_256'):
+        rows = make_videos(frames / folder, lambda name, i: f'abcdEFGH_0{i}_000010_000020',
                            (20, 24, 22, 20, 16, 12), seed=4)
-        write_rows(csv_root / f'k400_{short_side}' / 'train_split.csv', [row for i, row in enumerate(rows) if i % 6 < 4])
-        write_rows(csv_root / f'k400_{short_side}' / 'val_split.csv', [row for i, row in enumerate(rows) if i % 6 >= 4])
-        (csv_root / f'k400_{short_side}' / 'classInd.txt').write_text(''.join(f'{i},{name}\n' for i, name in enumerate(CLASSES)))
+        write_rows(csv_root / folder / 'train_split.csv', [row for i, row in enumerate(rows) if i % 6 < 4])
+        write_rows(csv_root / folder / 'val_split.csv', [row for i, row in enumerate(rows) if i % 6 >= 4])
+        lines = [f'{i},{name}\n' for i, name in enumerate(CLASSES)]
+        (csv_root / folder / 'classInd.txt').write_text(''.join(lines))
     return csv_root
 
 

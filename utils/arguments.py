@@ -55,7 +55,7 @@ def add_model_arguments(parser, model, networks):
     group = parser.add_argument_group('model')
     group.add_argument('--net', default='resnet18', choices=networks, help='backbone (default resnet18)')
     group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
-    group.add_argument('--img_dim', default=128, type=positive_int, help='side of the frames the network sees, px (default 128)')
+    group.add_argument('--img_dim', default=128, type=positive_int, help='side of the input frames, px (default 128)')
     group.add_argument('--num_seq', default=8, type=positive_int, help='N, blocks in a clip (default 8)')
     group.add_argument('--seq_len', default=5, type=positive_int, help='T, frames in a block (default 5)')
     return group
@@ -67,29 +67,30 @@ def add_data_arguments(parser, short_videos):
                        help='ucf101, hmdb51, k400, demo or the name of any folder under --csv_root (default ucf101)')
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
-    group.add_argument('--frame_root', help='folder that relative paths in the csv start from (default: paths are absolute)')
+    group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
     group.add_argument('--ds', type=positive_int, help='take every ds-th frame (default 3, Kinetics 5; 1 takes all)')
     group.add_argument('--short_videos', default=short_videos, choices=['drop', 'pad'],
                        help='training videos shorter than a clip are left out, or repeat their last frame '
                             f'(default {short_videos})')
     group.add_argument('--flip', default=0.5, type=fraction,
-                       help='probability of mirroring a training clip (default 0.5; 0 never, for classes that differ by direction)')
+                       help='probability of mirroring a training clip (default 0.5; 0 if classes differ by direction)')
     group.add_argument('--val_on', default='train', choices=['train', 'test'],
-                       help='validate on a held-out part of the training list, or on the test list as the published code (default train)')
+                       help='validate on a held-out part of the training list, or as published on the test list '
+                            '(default train)')
     group.add_argument('--val_fraction', default=0.1, type=fraction,
                        help='part of the training list that is held out for validation (default 0.1)')
     group.add_argument('--num_workers', type=whole_number,
-                       help='processes that read data, for each training process (default: the CPU cores, shared out, at most '
-                            '16; 0 reads in the training process)')
+                       help='processes that read data, for each training process (default: the CPU cores, shared out, '
+                            'at most 16; 0 reads in the training process)')
     return group
 
 
 def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
-    group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, over all processes (default 4)')
+    group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, all processes (default 4)')
     group.add_argument('--accum_steps', default=1, type=positive_int,
-                       help='parts in which the backbone encodes a batch, each anew in the backward pass, to save memory; '
-                            'BN statistics are then of the part (default 1)')
+                       help='parts in which the backbone encodes a batch, each anew in the backward pass, to save '
+                            'memory; BN statistics are then of the part (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
     group.add_argument('--lr', default=1e-3, type=not_negative, help='learning rate (default 0.001)')
     group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
@@ -97,13 +98,14 @@ def add_optimisation_arguments(parser, wd, schedule):
                        help=f'of the learning rate, by epoch; plateau watches the validation loss (default {schedule})')
     group.add_argument('--lr_milestones', type=learning_rate_milestones, metavar='EPOCHS', default=[],
                        help='for step: epochs after which the learning rate drops, as 60,80,100')
-    group.add_argument('--lr_gamma', default=0.1, type=positive, help='factor of a drop, for step and plateau (default 0.1)')
+    group.add_argument('--lr_gamma', default=0.1, type=positive,
+                       help='factor of a drop, for step and plateau (default 0.1)')
     group.add_argument('--warmup_epochs', default=0, type=whole_number,
-                       help='epochs over which the learning rate rises linearly at first, not for plateau (default 0: none)')
+                       help='epochs of linear rise to the learning rate, not for plateau (default 0: none)')
     group.add_argument('--clip_grad', type=positive, metavar='NORM', help='largest norm of the gradient (default: any)')
-    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, over every resumption (default 10)')
+    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, with resumptions (default 10)')
     group.add_argument('--start-epoch', default=None, type=whole_number,
-                       help='number the first epoch from here; the schedule stays where it is (default 0, or where the resumed run is)')
+                       help='number the first epoch from here; the schedule stays (default 0, or where a run resumes)')
     group.add_argument('--skip_nonfinite', default=0, type=whole_number, metavar='K',
                        help='leave out up to K steps with a non-finite loss before stopping (default 0)')
     group.add_argument('--seed', default=0, type=whole_number, help='seed of every random choice (default 0)')
@@ -112,14 +114,14 @@ def add_optimisation_arguments(parser, wd, schedule):
 
 def add_device_arguments(parser):
     group = parser.add_argument_group('devices')
-    group.add_argument('--gpu', help='GPUs to use, as 0 or 0,1,2,3 (one process each), or cpu (default: GPU 0, or the CPU where there is none)')
-    group.add_argument('--num_procs', default=1, type=positive_int, help='processes on the CPU, with --gpu cpu (default 1)')
-    group.add_argument('--sync_bn', action='store_true', help='BN normalises by the whole batch, not by each process\'s share')
+    group.add_argument('--gpu', help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu without any)')
+    group.add_argument('--num_procs', default=1, type=positive_int, help='processes, with --gpu cpu (default 1)')
+    group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
                        help='end the run when a process or a data worker is silent for so long (default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32 (default auto: bf16 where the hardware has it)')
-    group.add_argument('--compile', action='store_true', help='torch.compile the backbone: slower to start, then faster on GPUs')
+    group.add_argument('--compile', action='store_true', help='compile the backbone: a slow start, then faster on GPUs')
     group.add_argument('--grad_checkpoint', action='store_true',
                        help='recompute activations in the backward pass: much less memory, about a third more time')
     return group
@@ -129,13 +131,13 @@ def add_run_arguments(parser):
     group = parser.add_argument_group('run')
     group.add_argument('--pretrain', metavar='FILE', help='start from the weights in this checkpoint; random for none')
     group.add_argument('--resume', metavar='FILE',
-                       help='go on exactly from this checkpoint, in its run folder; auto: from the newest good one of the '
-                            'folder that these flags name, or start there')
-    group.add_argument('--reset_lr', action='store_true', help='with --resume: the schedule goes on from --lr instead of the run\'s learning rate')
-    group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed statistics (default 5)')
+                       help='go on exactly from this checkpoint, in its run folder; auto: from the newest good one of '
+                            'the folder that these flags name, or start there')
+    group.add_argument('--reset_lr', action='store_true', help='with --resume: go on from --lr, not the run\'s rate')
+    group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed lines (default 5)')
     group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
     group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')
-    group.add_argument('--keep', default=3, type=positive_int, help='newest epochs whose checkpoints are kept, besides the best (default 3)')
+    group.add_argument('--keep', default=3, type=positive_int, help='newest epochs kept, besides the best (default 3)')
     group.add_argument('--save_minutes', default=10., type=not_negative,
                        help='also save in the middle of an epoch, this often (default 10; 0 never)')
     return group

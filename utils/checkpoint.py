@@ -1,4 +1,4 @@
-"""Reading and writing checkpoints: one plain dict of tensors, numbers and strings. Loading never runs code from a file."""
+"""Reading and writing checkpoints, plain dicts of tensors, numbers and strings. Loading never runs code from a file."""
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ class LoadReport:
 
     def __str__(self):
         lines = [f'{len(self.used)} tensors loaded']
-        for title, names in (('not in the file, left as initialised', self.missing), ('in the file, not used', self.left_over)):
+        for title, names in (('not in the file, left as initialised', self.missing),
+                             ('in the file, not used', self.left_over)):
             if names:
                 shown = ', '.join(names[:6]) + (f', … {len(names) - 6} more' if len(names) > 6 else '')
                 lines.append(f'{len(names)} {title}: {shown}')
@@ -39,10 +40,10 @@ def read_checkpoint(path):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch.load raises many kinds; each means that the file can't be used
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is not a readable checkpoint ({reason}): it may be cut short, or hold more than tensors, '
-                        'numbers and strings; take another copy') from error
+        raise UserError(f'{path} is not a readable checkpoint ({reason}): it may be cut short, or hold more than '
+                        'tensors, numbers and strings; take another copy') from error
     if not isinstance(checkpoint, dict):
-        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a training run')
+        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
     return checkpoint
 
 
@@ -63,8 +64,8 @@ def write_checkpoint(checkpoint, path):
         # torch's writer turns a failed write into a RuntimeError; so is what it raises, just now, if a data worker dies
         if isinstance(error, RuntimeError) and 'DataLoader' in str(error):
             raise
-        raise UserError(f'cannot write the checkpoint {path} ({str(error).splitlines()[0]}): is the disk full? Earlier checkpoints '
-                        'are untouched; free some space and go on with --resume') from error
+        raise UserError(f'cannot write the checkpoint {path} ({str(error).splitlines()[0]}): is the disk full? Earlier '
+                        'checkpoints are untouched; free some space and go on with --resume') from error
 
 
 def plain_names(state_dict):
@@ -80,8 +81,8 @@ def load_weights(model, source, strict=False, origin=None):
     """Copies the weights of a checkpoint into `model` by name; prints and returns a `LoadReport`.
 
     source: a path, a checkpoint dict with `state_dict`, or a state dict; published layout or ours. With `strict` every
-    parameter of the model must be in the file (to test a classifier). `origin`: what messages call a source that is a dict. UserError, with the model untouched, if the file is of
-    another net or nothing useful in it matches.
+    parameter of the model must be in the file (to test a classifier). `origin`: what messages call a source that is a
+    dict. UserError, with the model untouched, if the file is of another net or nothing useful in it matches.
     """
     origin = origin or ('the given weights' if isinstance(source, dict) else str(source))
     checkpoint = source if isinstance(source, dict) else read_checkpoint(source)
@@ -118,11 +119,13 @@ def refuse_another_net(origin, checkpoint, report, own, weights):
     if not lacking and not extra:
         return
     if not backbone_part(report.used):
-        raise UserError(f'{origin}: nothing in it matches the model by name and shape '
-                        f'(it has {", ".join(list(weights)[:3])}, …): give a checkpoint of this project or of published DPC')
+        raise UserError(f'{origin}: nothing in it matches the model by name and shape (it has '
+                        f'{", ".join(list(weights)[:3])}, …): give a checkpoint of this project or of published DPC')
     net = checkpoint.get('net')
     odd = (lacking + extra)[0]
-    detail = (f'{odd} is {list(weights[odd].shape)} there and {list(own[odd].shape)} here' if odd in weights and odd in own
-              else f'{odd} is {"not in the file" if odd in own else "only in the file"}')
+    if odd in weights and odd in own:
+        detail = f'{odd} is {list(weights[odd].shape)} there and {list(own[odd].shape)} here'
+    else:
+        detail = f'{odd} is {"not in the file" if odd in own else "only in the file"}'
     raise UserError(f'{origin} is a checkpoint of another net ({detail}): '
                     + (f'give --net {net}' if isinstance(net, str) else 'check --net'))

@@ -82,10 +82,10 @@ def _function(function, compiled):
 
 @functools.cache
 def _has_compiler():
-    """Triton needs a C compiler at run time. Without one the operations run one by one: right, but several times slower."""
+    """Triton needs a C compiler at run time. Without one the operations run one by one: right, but much slower."""
     found = any(map(shutil.which, (os.environ.get('CC', ''), 'cc', 'gcc', 'clang')))
     if not found:
-        print('warning: no C compiler (cc, gcc or clang): the colour augmentation will be slow on the GPU', file=sys.stderr)
+        print('warning: no C compiler (cc, gcc or clang): colour augmentation will be slow on the GPU', file=sys.stderr)
     return found
 
 

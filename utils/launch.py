@@ -49,14 +49,15 @@ def run_one(main, args):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        return 2, f'error: cannot write {error.filename or "the log"} ({error.strerror}): make room and go on with --resume auto', False
+        return 2, (f'error: cannot write {error.filename or "the log"} ({error.strerror}): make room and go on with '
+                   '--resume auto'), False
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, 'interrupted', False
     return 0, '', False
 
 
 def run_group(main, args, count):
-    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. Returns as `run_one`, for them all."""
+    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. Returns as `run_one`, for all."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -80,7 +81,8 @@ def run_group(main, args, count):
     for signum in SIGNALS:
         signal.signal(signum, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    while all(process.exitcode in (None, 0) for process in processes) and any(process.is_alive() for process in processes):
+    while (all(process.exitcode in (None, 0) for process in processes)
+           and any(process.is_alive() for process in processes)):
         time.sleep(0.1)
     killed = [(number, -process.exitcode) for number, process in enumerate(processes) if (process.exitcode or 0) < 0]
     end(processes, 300 if asked else GRACE_SECONDS)
@@ -89,8 +91,8 @@ def run_group(main, args, count):
     if killed and not asked:
         number, signum = killed[0]
         why = ' (the system does that when memory runs out)' if signum == signal.SIGKILL else ''
-        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name}{why}; the others '
-                              'were ended. Go on with the same command and --resume auto'), False
+        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name}{why}; '
+                              'the others were ended. Go on with the same command and --resume auto'), False
     if asked and not said:
         return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved', False
     # Who only lost contact knows least: the process that failed first says why.

@@ -49,7 +49,7 @@ class Averages:
 
 
 class Throughput:
-    """Clips per second over all processes, and the share of time that this one waited for data, since the last `read`."""
+    """Clips per second of all processes, and the share of time that this one waited for data, since the last `read`."""
 
     def __init__(self):
         self.restart()

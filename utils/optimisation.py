@@ -20,8 +20,8 @@ def make_optimizer(name, groups, lr, wd):
 def make_schedule(name, optimizer, epochs, milestones=(), gamma=0.1, warmup_epochs=0):
     """The schedule `name`, to be stepped by `step_schedule` after every epoch.
 
-    constant; step: × `gamma` after each epoch in `milestones`; cosine: to zero over `epochs`; plateau: × `gamma` when the
-    validation loss has not fallen for ten epochs. The first `warmup_epochs` rise linearly (not for plateau).
+    constant; step: × `gamma` after each epoch in `milestones`; cosine: to zero over `epochs`; plateau: × `gamma` when
+    the validation loss has not fallen for ten epochs. The first `warmup_epochs` rise linearly (not for plateau).
     """
     if name == 'plateau':
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=gamma, patience=PLATEAU_PATIENCE)

@@ -12,8 +12,9 @@ def parse_with_recipe(parser, script, argv=None):
 
     script: 'pretrain' or 'classify', which the recipe must be for. Ends with the parser's error for an unknown recipe.
     """
-    parser.add_argument('--recipe', metavar='NAME', help='take defaults from recipes/NAME.json; flags given here override it '
-                                                         f'(for this script: {", ".join(names(script))})')
+    parser.add_argument('--recipe', metavar='NAME',
+                        help='take defaults from recipes/NAME.json; flags given here override it '
+                             f'(for this script: {", ".join(names(script))})')
     argv = sys.argv[1:] if argv is None else argv
     early = argparse.ArgumentParser(add_help=False)
     early.add_argument('--recipe')

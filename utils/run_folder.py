@@ -36,7 +36,8 @@ def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another --log_dir') from error
+            raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another '
+                            '--log_dir') from error
     (folder / 'img').mkdir(exist_ok=True)
     (folder / 'model').mkdir(exist_ok=True)
     return folder
@@ -46,8 +47,8 @@ def run_folder_of(checkpoint_path):
     """The run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to. UserError if it lies elsewhere."""
     folder = Path(checkpoint_path).resolve().parent.parent
     if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
-        raise UserError(f'--resume {checkpoint_path}: not in the model folder of a run of this project (no args.json in {folder}); '
-                        'to start a new run from these weights give them to --pretrain')
+        raise UserError(f'--resume {checkpoint_path}: not in the model folder of a run of this project (no args.json '
+                        f'in {folder}); to start a new run from these weights give them to --pretrain')
     return folder
 
 
@@ -63,8 +64,9 @@ def save_arguments(folder, args):
 
 
 # Flags that a resumed run may have otherwise than the run so far without becoming another one.
-FREE_ON_RESUMPTION = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep', 'save_minutes',
-                      'log_dir', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr', 'start_epoch'}
+FREE_ON_RESUMPTION = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
+                      'save_minutes', 'log_dir', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr',
+                      'start_epoch'}
 
 
 def changed_flags(folder, args):
@@ -77,7 +79,7 @@ def changed_flags(folder, args):
 def git_revision():
     """The commit of this clone, with `-dirty` when files have changed; 'unknown' outside a git checkout."""
     try:
-        return subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=ROOT, check=True, text=True,
-                              capture_output=True, timeout=10).stdout.strip()
+        return subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=ROOT, check=True,
+                              text=True, capture_output=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return 'unknown'

@@ -39,8 +39,9 @@ def open_run_folder(args, experiment):
             path, _ = newest_checkpoint(folder)
         folder, path = distributed.from_main((folder, path))
         if path and changed_flags(folder, args):
-            raise UserError(f'--resume auto: the run in {folder} began with other flags: {", ".join(changed_flags(folder, args))}. '
-                            f'Give this one another --prefix, or go on from there with --resume {path}')
+            changed = ', '.join(changed_flags(folder, args))
+            raise UserError(f'--resume auto: the run in {folder} began with other flags: {changed}. Give this one '
+                            f'another --prefix, or go on from there with --resume {path}')
     elif args.resume:
         folder, path = run_folder_of(args.resume), Path(args.resume)
     else:
@@ -84,10 +85,11 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     if args.compile:
         model.backbone.compile()
     optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd)
-    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma, args.warmup_epochs)
-    run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device, open_log(folder),
-                      Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen, args.clip_grad,
-                      args.skip_nonfinite)
+    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma,
+                             args.warmup_epochs)
+    run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device,
+                      open_log(folder), Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen,
+                      args.clip_grad, args.skip_nonfinite)
     if resumed and changed_flags(folder, args):
         say('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
     if distributed.is_main():
@@ -98,5 +100,6 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
         run.log.begin()
     if args.start_epoch is not None:
         run.epoch, run.step, run.averages = args.start_epoch, 0, Averages()
-    print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), run folder {folder}')
+    print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), '
+          f'run folder {folder}')
     return run

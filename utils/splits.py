@@ -30,8 +30,8 @@ def drop_short(videos, clip_frames, purpose):
     mask = fits(videos, clip_frames)
     if not mask.any():
         longest = int(np.max(videos.n_frames, initial=0))
-        raise UserError(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the longest '
-                        f'has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad')
+        raise UserError(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the '
+                        f'longest has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad')
     if not mask.all():
         print(f'{purpose}: {np.count_nonzero(~mask)} of {len(videos)} videos are shorter than a clip of {clip_frames} '
               'frames and are left out (--short_videos pad keeps them)')

@@ -16,7 +16,7 @@ COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'clips/s', 'ETA', 'last s
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('log_dir', help='folder in which to look for runs, at any depth: a --log_dir, or a log_{prefix} in it')
+    parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
     return parser.parse_args(argv)
 
 

@@ -25,14 +25,14 @@ class TrainingRun:
     seeded by (seed, iteration, rank), so a resumed run goes on exactly as an undisturbed one would.
 
     model: what checkpoints hold. frozen: its parts that stay in eval mode while the rest trains.
-    compute_loss(network, block, label) -> (loss, {name: mean over the batch}) is what differs between tasks; the network
-    is the model, wrapped for the group of processes if there is one. 'top1' decides which model is the best.
+    compute_loss(network, block, label) -> (loss, {name: mean over the batch}) is what differs between tasks; the
+    network is the model, wrapped for the group of processes if there is one. 'top1' decides which model is the best.
     clip_grad: largest norm of the gradient (None: any).
     skip_nonfinite: steps with a non-finite loss or gradient that are left out before the run stops.
     """
 
-    def __init__(self, model, net, compute_loss, optimizer, schedule, precision, device, log, saver, seed=0, print_freq=5,
-                 frozen=(), clip_grad=None, skip_nonfinite=0):
+    def __init__(self, model, net, compute_loss, optimizer, schedule, precision, device, log, saver, seed=0,
+                 print_freq=5, frozen=(), clip_grad=None, skip_nonfinite=0):
         self.model, self.net, self.compute_loss = model, net, compute_loss
         self.network = distributed.wrap(model, device)
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
@@ -106,7 +106,8 @@ class TrainingRun:
         self.precision.update_scale()
         # fp16's scaler meets infinite gradients while it looks for its scale: only the loss tells there
         watched = values['loss'] if self.precision.name == 'fp16' else values['loss'] + values['grad_norm']
-        self.finite.watch(watched, batch.index, f'epoch {self.epoch + 1}, step {self.step + 1}, lr {self.learning_rate():g}')
+        place = f'epoch {self.epoch + 1}, step {self.step + 1}, lr {self.learning_rate():g}'
+        self.finite.watch(watched, batch.index, place)
         self.step += 1
         self.iteration += 1
         return values
@@ -120,7 +121,7 @@ class TrainingRun:
         return norm
 
     def after_step(self, dataset):
-        """What all processes do together after a step: notice a non-finite one, stop on a signal, save when it is time."""
+        """What all processes do together after a step: notice a non-finite one, stop on a signal, save when due."""
         signum, bad, due = distributed.any_process(
             [self.signals.received, int(self.finite.bad_step is not None), int(self.saver.is_due())])
         if bad:
@@ -136,11 +137,12 @@ class TrainingRun:
         place, index = self.finite.bad_step or ('', [])
         places = distributed.lists_of_all([place] if place else [])
         paths = distributed.lists_of_all([dataset.videos.path(i) for i in index])
-        message = f'non-finite loss or gradient at {places[0]}; the weights were left as they were. Clips: {", ".join(paths)}'
+        message = (f'non-finite loss or gradient at {places[0]}; the weights were left as they were. '
+                   f'Clips: {", ".join(paths)}')
         if self.skipped > self.skip_nonfinite:
             path = self.save_last()
-            raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps with '
-                            f'--skip_nonfinite (now {self.skip_nonfinite})')
+            raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps '
+                            f'with --skip_nonfinite (now {self.skip_nonfinite})')
         warn(message)
 
     def evaluate(self, batches, epochs):
@@ -162,7 +164,8 @@ class TrainingRun:
                 if signum:
                     self.stop(signum)
         stats = averages.read()
-        self.log.write('val', self.iteration, {**stats, 'replaced': distributed.total(self.replaced) - replaced}, epoch=self.epoch + 1, epochs=epochs)
+        said = {**stats, 'replaced': distributed.total(self.replaced) - replaced}
+        self.log.write('val', self.iteration, said, epoch=self.epoch + 1, epochs=epochs)
         return stats
 
     def finish_epoch(self, stats):
@@ -204,23 +207,23 @@ class TrainingRun:
     def checkpoint(self):
         """All that a resumed run needs; every process of a group calls this together."""
         return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.net,
-                'best_acc': self.best_acc, 'state_dict': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(),
-                'schedule': self.schedule.state_dict(), 'scaler': self.precision.scaler.state_dict(),
-                'averages': self.averages.state_dict(), 'replaced': distributed.total(self.replaced), 'skipped': self.skipped,
-                'log_size': self.log.size()}
+                'best_acc': self.best_acc, 'state_dict': self.model.state_dict(),
+                'optimizer': self.optimizer.state_dict(), 'schedule': self.schedule.state_dict(),
+                'scaler': self.precision.scaler.state_dict(), 'averages': self.averages.state_dict(),
+                'replaced': distributed.total(self.replaced), 'skipped': self.skipped, 'log_size': self.log.size()}
 
     def resume(self, checkpoint, path, reset_lr=None):
-        """Goes on from a checkpoint of this project; `reset_lr` replaces its learning rate. UserError if it isn't one."""
+        """Goes on from a checkpoint of this project; `reset_lr` replaces its learning rate. UserError: it isn't one."""
         lacking = {'schedule', 'scaler', 'step', 'averages', 'log_size'} - checkpoint.keys()
         if lacking:
-            raise UserError(f'--resume {path}: it has no {", ".join(sorted(lacking))}: only runs of this project can be resumed; '
-                            'give it to --pretrain to start from its weights')
+            raise UserError(f'--resume {path}: it has no {", ".join(sorted(lacking))}: only runs of this project can '
+                            'be resumed; give it to --pretrain to start from its weights')
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
         try:
             self.optimizer.load_state_dict(checkpoint['optimizer'])
         except ValueError as error:
-            raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the flags of the first run, '
-                            'which args.json beside it lists') from error
+            raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the flags of the '
+                            'first run, which args.json beside it lists') from error
         self.schedule.load_state_dict(checkpoint['schedule'])
         self.precision.scaler.load_state_dict(checkpoint['scaler'])
         self.averages.load_state_dict(checkpoint['averages'], self.device)

@@ -84,7 +84,7 @@ def _class_name(path):
 
 
 def _read_rows(path):
-    """Both columns of a csv: (list of str, list of int). UserError: no such file, an empty one, a row that doesn't parse."""
+    """Both columns of a csv: (list of str, list of int). UserError: no such file, an empty one, a row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
     paths, n_frames, row = [], [], []
