@@ -18,8 +18,8 @@ from utils.errors import UserError
 
 def progress_bar(iterable, description, total=None, initial=0):
     """A bar on a terminal; nothing in a log file, where the printed lines tell how far the run is."""
-    return tqdm(iterable, desc=description, total=total, initial=initial, disable=None if is_main() else True, leave=False,
-                dynamic_ncols=True)
+    return tqdm(iterable, desc=description, total=total, initial=initial, disable=None if is_main() else True,
+                leave=False, dynamic_ncols=True)
 
 
 def say(line):
