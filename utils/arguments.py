@@ -1,12 +1,10 @@
 """Flags that pretraining and classification share, in groups. Defaults that differ between them are arguments."""
 import argparse
-from pathlib import Path
 
+from utils import ROOT
 from utils.device import cpu_cores
 from utils.distributed import local_world
 from utils.optimisation import OPTIMIZERS, SCHEDULES
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def positive_int(text):

@@ -2,9 +2,10 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / 'recipes'
+from utils import ROOT
+
+FOLDER = ROOT / 'recipes'
 
 
 def parse_with_recipe(parser, script, argv=None):

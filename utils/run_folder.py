@@ -4,9 +4,9 @@ import re
 import subprocess
 from pathlib import Path
 
+from utils import ROOT
 from utils.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 
 
