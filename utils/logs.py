@@ -7,7 +7,6 @@ import sys
 import time
 
 import cv2
-import torch
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
