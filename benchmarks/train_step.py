@@ -7,10 +7,10 @@
 
 A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. The
 plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults but for cuDNN's benchmark mode. Each way has a
-process of its own, ours set up as training sets up its own (utils.device.choose_device), and waits while another's turn is
-timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the method is,
-whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the process's peak on
-the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
+process of its own, ours set up as training sets up its own (utils.device.choose_device), and waits while another's turn
+is timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the
+method is, whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the
+process's peak on the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
 """
 import multiprocessing
 import statistics
@@ -126,7 +126,7 @@ def seconds_per_step(step, device, steps):
 
 
 def take_turns(way, args, pipe):
-    """The process of one way: for every message, (seconds per step, peak memory in GB), or None where it doesn't fit."""
+    """The process of one way: for every message, (seconds per step, peak GB), or None where it doesn't fit."""
     step = None
     while pipe.recv():
         try:
@@ -189,7 +189,7 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_step_flags(parser)
     parser.add_argument('--compile', action='store_true', help='also time our step with torch.compile')
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=None, help='only these (default: all but compiled_…)')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=None, help='default: all but compiled_…')
     parser.add_argument('--rounds', type=int, default=5, help='rounds in turns, of which the median counts (default 5)')
     parser.add_argument('--steps', type=int, default=None,
                         help='steps of each way in a round (default 5 on the CPU, 10 on a GPU)')
@@ -209,8 +209,9 @@ def main(args):
     work = flop_per_clip(args.net, args.img_dim)
     peaks = {dtype: matrix_peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     results = {'flop_per_clip': work, 'peak_flops': {str(dtype): peak for dtype, peak in peaks.items()}, 'ways': {}}
-    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine(args.device)}: {work / 1e9:.0f} GFLOP a clip; matrix '
-          f'products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, {peaks[torch.bfloat16] / 1e12:.2f} in bf16')
+    print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine(args.device)}: '
+          f'{work / 1e9:.0f} GFLOP a clip; matrix products reach {peaks[torch.float32] / 1e12:.2f} TFLOP/s in float32, '
+          f'{peaks[torch.bfloat16] / 1e12:.2f} in bf16')
     print(f'{"":18}{"clips/s":>10}{"x plain":>10}{"TFLOP/s":>10}{"of peak":>10}{"GB":>8}')
     for way in args.ways:
         if way not in turns:

@@ -77,7 +77,7 @@ def test_grad_checkpoint_changes_nothing():
 
 @pytest.mark.parametrize('grad_checkpoint, accum_steps', [(False, 1), (True, 1), (False, 2)])
 def test_compilation_changes_nothing(grad_checkpoint, accum_steps):
-    """With the compiler's own passes, but PyTorch's operations in place of generated code, which takes a minute to make."""
+    """With the compiler's passes, but PyTorch's operations in place of generated code, which takes a minute to make."""
     torch.manual_seed(0)
     model, block = DPC('resnet18', dropout=0), clips()
     loss, gradients, statistics = run_with(model, block, grad_checkpoint, accum_steps)

@@ -169,6 +169,18 @@ def test_hung_process_of_a_group(csv_root, tmp_path):
     assert 'lost contact' in err and 'process 1: no sign of life' in err and 'Traceback' not in err
 
 
+@pytest.mark.parametrize('seconds', [0, 1])
+def test_ctrl_c_while_a_group_starts(csv_root, tmp_path, seconds):
+    """A terminal signals every process of the run."""
+    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100)
+    while len(children_of(process.pid)) < 3:  # two processes, and multiprocessing's own
+        time.sleep(0.01)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    status, _, err = finish(process, 60)
+    assert status == 128 + signal.SIGINT and 'interrupted' in err and 'Traceback' not in err
+
+
 def test_two_runs_never_write_to_one_folder(csv_root, tmp_path):
     process = start(csv_root, tmp_path, '--epochs', 100)
     wait_for_steps(tmp_path, 1)

@@ -19,7 +19,7 @@ def count_processes(gpu, num_procs):
     if gpu == 'cpu' or not torch.cuda.is_available():
         return num_procs
     if num_procs > 1:
-        raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is one process for each of --gpu 0,1,…')
+        raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is a process for each of --gpu 0,1,…')
     return len(parse_gpu_list(gpu))
 
 
@@ -54,7 +54,8 @@ def find_device(gpu, local_rank):
     if absent:
         raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
     if local_rank >= len(ids):
-        raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process for each GPU')
+        raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process '
+                        'for each GPU')
     return torch.device('cuda', ids[local_rank])
 
 
@@ -79,8 +80,8 @@ class Precision:
         self.name = amp
         self.device = device
         self.dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}[amp]
-        # Besides scaling fp16's gradients, the scaler leaves out a step whose gradients aren't finite, without waiting for
-        # the device. In the other precisions its scale stays 1.
+        # Besides scaling fp16's gradients, the scaler leaves out a step whose gradients aren't finite, without waiting
+        # for the device. In the other precisions its scale stays 1.
         self.scaler = torch.amp.GradScaler(device.type, **({} if amp == 'fp16' else {'init_scale': 1.}))
 
     def update_scale(self):

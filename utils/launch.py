@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -17,6 +18,7 @@ from utils.interruption import SIGNALS, Stopped
 from utils.loader import worker_errors
 
 GRACE_SECONDS = 10  # for the others to end after one process has failed
+INTERRUPTED = 128 + signal.SIGINT, 'interrupted', False  # as run_one returns
 
 
 def launch(main, args):
@@ -52,7 +54,7 @@ def run_one(main, args):
         return 2, (f'error: cannot write {error.filename or "the log"} ({error.strerror}): make room and go on with '
                    '--resume auto'), False
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT, 'interrupted', False
+        return INTERRUPTED
     return 0, '', False
 
 
@@ -75,6 +77,7 @@ def run_group(main, args, count):
                 os.kill(process.pid, signal.SIGKILL if asked.count(signal.SIGINT) > 1 else signum)
 
     # Ctrl-C goes to every process of the terminal: blocked until each child is out of its reach, see `child`
+    resource_tracker.ensure_running()  # or the first start would do that, and unblock it
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     for process in processes:
         process.start()
@@ -116,15 +119,16 @@ def end(processes, seconds):
 
 def child(main, args, number, count, port, parent, sender):
     """One process of a group started by `run_group`."""
-    os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that came while this process started
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setpgrp()  # from now on Ctrl-C reaches the parent alone, which passes it on
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(max(1, cpu_cores() // count))
     threading.Thread(target=follow, args=(parent,), daemon=True).start()
-    outcome = run_one(main, args)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # raises one that came while this process started
+        outcome = run_one(main, args)
+    except KeyboardInterrupt:
+        outcome = INTERRUPTED
     if outcome[0]:
         sender.send(outcome)
     if outcome[2]:

@@ -15,7 +15,7 @@ import torch
 from utils.errors import UserError
 from utils.memory import give_back_freed_memory
 
-PIECE = 32  # clips that a worker reads for one batch, at most (2 or more): workers share a batch, and little is under way
+PIECE = 32  # clips (2 or more) that a worker reads for a batch, at most: workers share it, and little is under way
 AHEAD = 2   # pieces, or videos, that each worker has to do
 
 
@@ -77,7 +77,8 @@ class Loader:
             multiprocessing_context='fork' if num_workers > 0 and sys.platform == 'linux' else None)
 
     def __iter__(self):
-        if self.forks:  # what this process has freed would stay in the workers' hands, and be copied here when used again
+        if self.forks:
+            # What this process has freed would stay in the workers' hands, and be copied here when it is used again.
             give_back_freed_memory()
             self.forks = False
         with worker_errors():
@@ -94,8 +95,8 @@ class Loader:
 class ClipLoader:
     """Iterates the batches of a ClipDataset as lists of pieces: a sampler's lists of keys, cut up among the workers.
 
-    A piece is a dict as ClipDataset.read_clips gives, with `frames` uint8 [k, N·T, H, W, 3], k at most 32. The frames lie
-    in a ring of memory that the workers fill anew without end: those of a batch are good until the next is asked for."""
+    A piece is a dict as ClipDataset.read_clips gives, with `frames` uint8 [k, N·T, H, W, 3], k at most 32. The frames
+    lie in a ring of memory that the workers fill without end: those of a batch are good until the next is asked for."""
 
     def __init__(self, dataset, sampler, num_workers, timeout=0):
         self.dataset, self.sampler = dataset, sampler
@@ -123,8 +124,8 @@ def clip_loader(dataset, batch_size, num_workers, seed, drop_last, rank=0, world
     """ClipLoader of a ClipDataset, `batch_size` clips over all `world` processes; this one has rank `rank`.
 
     Call `loader.sampler.set_position(epoch, step)` before each epoch. The same clips come whatever `num_workers`;
-    0 reads them in this process. timeout: as for Loader. UserError: the batch doesn't divide by `world`, there is not one full batch, or there are
-    fewer videos than processes."""
+    0 reads them in this process. timeout: as for Loader. UserError: the batch doesn't divide by `world`, there is not
+    one full batch, or there are fewer videos than processes."""
     if batch_size % world:
         raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
     if drop_last and len(dataset) < batch_size:
@@ -181,8 +182,8 @@ def worker_errors():
         if 'DataLoader' not in str(error):
             raise
         reason = str(error).splitlines()[0]
-        remedy = ('If it was killed, memory has often run out: try fewer --num_workers or a smaller --batch_size. If it timed '
-                  'out, look at the disk, or allow more with --timeout')
+        remedy = ('If it was killed, memory has often run out: try fewer --num_workers or a smaller --batch_size. '
+                  'If it timed out, look at the disk, or allow more with --timeout')
         raise UserError(f'{reason} {remedy}') from None
 
 

@@ -9,8 +9,8 @@ import torch
 def keep_freed_memory():
     """Has the C library keep freed memory for the next step instead of giving it back to the system.
 
-    By default glibc maps every large tensor anew, and the system then hands out and clears it page by page as it is first
-    written: a third of a float32 training step on the CPU. Kept memory is fragmented: some 10 to 25% more at the peak.
+    By default glibc maps every large tensor anew, and the system then hands out and clears it page by page as it is
+    first written: a third of a float32 training step on the CPU. Kept memory is fragmented: 10 to 25% more at the peak.
     """
     trim_threshold, mmap_max = -1, -4  # numbers of the parameters in malloc.h
     if libc := glibc():

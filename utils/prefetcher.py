@@ -84,7 +84,7 @@ class DevicePrefetcher:
 
 
 def put_together(pieces, device):
-    """The pieces of a batch (see ClipLoader) as one, its tensors on the device; doesn't wait for copies of pinned memory."""
+    """The pieces of a batch (see ClipLoader) as one, its tensors on the device; doesn't wait for pinned memory."""
     def join(parts):
         whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]), device=device)
         for part, place in zip(parts, whole.split([len(part) for part in parts])):
@@ -103,7 +103,7 @@ def pin(tensor):
     if status:
         with contextlib.suppress(RuntimeError):
             torch.zeros(1, device='cuda')  # CUDA reports the error once more, to whoever comes next
-        print(f'warning: the memory for frames cannot be pinned (CUDA error {status}): copies to the GPU will be slower',
+        print(f'warning: memory for frames cannot be pinned (CUDA error {status}): copies to the GPU will be slower',
               file=sys.stderr)
     else:  # CUDA would take whatever the system puts there afterwards for the memory that it has locked
         weakref.finalize(tensor, unpin, tensor.data_ptr()).atexit = False
