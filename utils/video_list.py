@@ -6,6 +6,7 @@ A list of 240,000 videos is held as three numpy arrays, so worker processes made
 import csv
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -120,9 +121,7 @@ def csv_file(csv_root, dataset, split, subset, img_dim):
         folder = sized if os.path.isdir(os.path.join(csv_root, sized)) else 'k400'
     root = os.path.join(csv_root, folder)
     if not os.path.isdir(root):
-        there = []
-        if os.path.isdir(csv_root):
-            there = sorted(entry.name for entry in os.scandir(csv_root) if entry.is_dir())
+        there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
         wanted = sized if dataset == 'k400' else dataset
         raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"})'
                         '; process_data/write_csv.py writes one')
