@@ -3,6 +3,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from utils.checkpoint import load_weights
 from utils.colour import to_block
 from utils.dataset import ClipDataset
 from utils.splits import train_and_validation
+from utils.training import TrainingRun
 
 NOT_REPEATABLE = {'time', 'clips_per_s', 'data_wait', 'memory_gb'}  # how fast and with how much memory a machine did it
 
@@ -98,6 +100,24 @@ def test_two_epochs_equal_one_and_a_resumed_one(csv_root, tmp_path):
         for record in a + b:
             del record['epochs']  # of how many was asked for later
         assert a == b and len(a) == 2
+
+
+def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path, monkeypatch, recwarn):
+    """A run that ended while it validated has nothing left to train; the result is that of an undisturbed one."""
+    flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
+    evaluate = TrainingRun.evaluate
+
+    def stopped_in_validation(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, 'evaluate', stopped_in_validation)
+        assert run(pretraining, flags) == 128 + signal.SIGTERM
+    assert run(pretraining, [*flags, '--resume', 'auto']) == 0
+    folder, = tmp_path.glob('log_*/*')
+    assert equal(training_state(folder, 'epoch1'), training_state(pretrained, 'epoch1'))
+    assert not [warning for warning in recwarn if 'lr_scheduler' in str(warning.message)]
 
 
 def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path):

@@ -1,6 +1,7 @@
 """Runs that are stopped, killed or starved go on exactly, or end with a line that says why; the faults are real."""
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ def command(csv_root, log_dir, *flags):
             '--csv_root', str(csv_root), '--log_dir', str(log_dir), *map(str, flags)]
 
 
-def start(*args):
+def start(*args, **options):
     return subprocess.Popen(command(*args), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            start_new_session=True)
+                            start_new_session=True, **options)
 
 
 def finish(process, seconds=120):
@@ -141,6 +142,14 @@ def test_resume_auto_refuses_another_run(csv_root, tmp_path, capsys):
     assert run(pretraining, flags) == 0
     assert run(pretraining, [*flags, '--resume', 'auto', '--seed', 7]) == 2
     assert '--seed 7 (was 0)' in capsys.readouterr().err
+
+
+def test_full_disk_ends_a_group_with_one_line(csv_root, tmp_path):
+    """Files may not grow beyond 1 MB in these processes."""
+    process = start(csv_root, tmp_path, '--num_procs', 2,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)))
+    status, _, err = finish(process)
+    assert status == 2 and err.startswith('error: cannot write the checkpoint') and err.count('\n') == 1
 
 
 def test_killed_data_worker(csv_root, tmp_path):

@@ -121,6 +121,28 @@ def test_saver_keeps_the_newest_and_the_best(tmp_path):
     assert sorted(file.name for file in model.iterdir()) == ['epoch10.pth.tar', 'model_best_epoch10.pth.tar']
 
 
+@pytest.mark.parametrize('links', [True, False])
+def test_the_best_model_takes_no_room_of_its_own(tmp_path, monkeypatch, links):
+    """It is the file of its epoch under another name, where the file system has such names."""
+    def no_links(*args):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, 'link', no_links)
+    model = tmp_path / 'model'
+    model.mkdir()
+    saver = Saver(tmp_path, keep=1)
+    for epoch in (1, 2):
+        saver.save_epoch({'epoch': epoch}, epoch, best=epoch == 1)
+    saver.save_epoch({'epoch': 3}, 3, best=True)
+    epoch, best = model / 'epoch3.pth.tar', model / 'model_best_epoch3.pth.tar'
+    assert sorted(model.iterdir()) == [epoch, best]
+    assert read_checkpoint(epoch) == read_checkpoint(best) == {'epoch': 3}
+    assert epoch.samefile(best) == links
+    saver.save_epoch({'epoch': 4}, 4, best=False)
+    assert read_checkpoint(best) == {'epoch': 3}
+
+
 def test_newest_checkpoint_passes_over_broken_ones(tmp_path, capsys):
     (tmp_path / 'model').mkdir()
     assert newest_checkpoint(tmp_path) == (None, None)

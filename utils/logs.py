@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 
 import cv2
@@ -13,6 +14,9 @@ from tqdm import tqdm
 from utils.colour import IMAGENET_MEAN, IMAGENET_STD
 from utils.distributed import is_main
 from utils.errors import UserError
+
+# Bars are drawn by one process: tqdm's own lock for several would be reported as leaked when a run ends at once.
+tqdm.set_lock(threading.RLock())
 
 
 def progress_bar(iterable, description, total=None, initial=0):

@@ -1,5 +1,6 @@
 """Optimisers and learning rate schedules by name."""
 import math
+import warnings
 
 import torch
 
@@ -42,7 +43,10 @@ def step_schedule(schedule, validation_loss):
     if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
         schedule.step(validation_loss)
     else:
-        schedule.step()
+        with warnings.catch_warnings():
+            # torch misses the optimiser's steps in a run that was resumed behind the last one of an epoch
+            warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step')
+            schedule.step()
 
 
 def set_learning_rate(optimizer, schedule, lr):

@@ -1,4 +1,5 @@
 """Which checkpoints a run folder holds: the last epochs, the best model, and the place where a run was stopped."""
+import os
 import time
 from pathlib import Path
 
@@ -43,9 +44,13 @@ class Saver:
         self.saved_at = time.monotonic()
 
     def write_epoch(self, checkpoint, epoch, best):
+        path = self.folder / f'epoch{epoch}.pth.tar'
         if best:  # first: a run killed between the two goes on before this epoch and comes by here again
-            write_checkpoint(checkpoint, self.folder / f'model_best_epoch{epoch}.pth.tar')
-        write_checkpoint(checkpoint, self.folder / f'epoch{epoch}.pth.tar')
+            best_path = self.folder / f'model_best_epoch{epoch}.pth.tar'
+            write_checkpoint(checkpoint, best_path)
+            write_again(checkpoint, best_path, path)
+        else:
+            write_checkpoint(checkpoint, path)
         # Later epochs are of a course of training that was given up for an earlier checkpoint.
         kept = [[file for file in files if epoch_of(file) <= epoch] for files in (self.epochs(), self.bests())]
         for old in set(self.epochs() + self.bests()) - set(kept[0][-self.keep:] + kept[1][-1:]):
@@ -61,6 +66,16 @@ class Saver:
     def best(self):
         """Path of the best model, or None before the first epoch has ended."""
         return self.bests()[-1] if self.bests() else None
+
+
+def write_again(checkpoint, written, path):
+    """Puts the checkpoint at `path` too: a second name of the file `written`, or where there are none, another file."""
+    temporary = path.with_name(path.name + '.tmp')
+    try:
+        os.link(written, temporary)
+        os.replace(temporary, path)
+    except OSError:
+        write_checkpoint(checkpoint, path)
 
 
 def epoch_of(path):
