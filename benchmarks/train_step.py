@@ -25,6 +25,7 @@ from dpc.loss import dense_info_nce
 from dpc.model import DPC
 from utils.device import choose_device
 from utils.memory import give_back_freed_memory, peak_gb
+from utils.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
 WARM_UP = 2  # steps at the start of a turn that are not timed: memory was given back after the last
@@ -75,9 +76,7 @@ def plain_step(device, network, batch_size, img_dim):
 def our_step(device, network, batch_size, img_dim, dtype, compiled=False, grad_checkpoint=False, accum_steps=1,
              chunk=None):
     """The project's training step as a function without arguments, on blocks in the layout the loader gives."""
-    on_gpu = device.type == 'cuda'
-    layout = torch.channels_last_3d if on_gpu else torch.preserve_format
-    model = DPC(network, PRED_STEP).to(device, memory_format=layout)
+    model = put_on(DPC(network, PRED_STEP), device)
     model.backbone.grad_checkpoint, model.backbone.accum_steps = grad_checkpoint, accum_steps
     if compiled:
         model.backbone.compile()

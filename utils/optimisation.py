@@ -18,6 +18,19 @@ def make_optimizer(name, groups, lr, wd):
     return kind(groups, lr=lr, weight_decay=wd, fused=True)
 
 
+def load_optimizer(optimizer, state):
+    """Loads a state_dict that was saved on any device. ValueError if it is of other parameters.
+
+    Weights lie in memory otherwise on GPUs than on the CPU, and fused optimisers go through weights and moments side by
+    side: with moments in another layout they fail, or silently take the wrong ones.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
 def make_schedule(name, optimizer, epochs, milestones=(), gamma=0.1, warmup_epochs=0):
     """The schedule `name`, to be stepped by `step_schedule` after every epoch.
 

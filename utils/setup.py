@@ -21,8 +21,10 @@ from utils.training import TrainingRun
 
 
 def put_on(model, device):
-    """Moves the model; on GPUs its convolutions' weights get the layout that they compute in."""
-    return model.to(device, memory_format=torch.channels_last_3d if device.type == 'cuda' else torch.preserve_format)
+    """Moves the model; on GPUs the weights of the backbone's convolutions get the layout that they compute in."""
+    if device.type != 'cpu':
+        model.backbone.to(memory_format=torch.channels_last_3d)
+    return model.to(device)
 
 
 def seed_weights(seed):

@@ -13,7 +13,7 @@ from utils.interruption import Stopped, StopSignals
 from utils.logs import progress_bar, say, warn
 from utils.memory import peak_gb
 from utils.metrics import Averages, Throughput
-from utils.optimisation import set_learning_rate, step_schedule
+from utils.optimisation import load_optimizer, set_learning_rate, step_schedule
 
 SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named in an epoch; all are counted
 
@@ -220,7 +220,7 @@ class TrainingRun:
                             'be resumed; give it to --pretrain to start from its weights')
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
         try:
-            self.optimizer.load_state_dict(checkpoint['optimizer'])
+            load_optimizer(self.optimizer, checkpoint['optimizer'])
         except ValueError as error:
             raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the flags of the '
                             'first run, which args.json beside it lists') from error
