@@ -76,8 +76,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over vectors [M, C], images [M, C, H, W] or volumes [B, C, T, H, W].
 
     `batch_stats_in_eval` keeps normalising by the batch in eval mode, as pretraining does, while training still
-    records the running statistics that a frozen probe will need. `recording` is off while a checkpointed block is
-    recomputed, so that a batch is recorded once.
+    records the running statistics that a frozen probe will need.
     """
 
     batch_norm = staticmethod(F.batch_norm)  # training in several processes may put one over all of them here
@@ -85,7 +84,6 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     def __init__(self, channels, track_running_stats=True):
         super().__init__(channels, track_running_stats=track_running_stats)
         self.batch_stats_in_eval = False
-        self.recording = True
 
     def forward(self, x):
         if x.dim() == 5 and x.shape[3:].numel() == 1:
@@ -95,16 +93,13 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         records = self.training and self.track_running_stats
         running = (self.running_mean, self.running_var) if records or not by_batch else (None, None)
         momentum = self.momentum
-        if records and self.recording:
+        if records:
             self.num_batches_tracked.add_(1)
             if momentum is None:  # PyTorch's way to ask for a plain average over all batches
                 momentum = 1 / self.num_batches_tracked.item()
-        elif records:  # into copies: what is kept for the backward pass has to be as many tensors as the first time
-            running = [value.clone() for value in running]
         return self.batch_norm(x, *running, self.weight, self.bias, by_batch, momentum or 0., self.eps)
 
 
-@torch.compiler.disable(recursive=False)  # checkpoint's contexts don't compile; what runs inside them does
 def computed_twice(module, function, x):
     """function(x), a part of `module`, without keeping its activations: the backward pass computes them anew.
 
@@ -113,20 +108,19 @@ def computed_twice(module, function, x):
     if not torch.is_grad_enabled():
         return function(x)
     return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False,
-                      context_fn=lambda: (contextlib.nullcontext(), not_recording(module)))
+                      context_fn=lambda: (contextlib.nullcontext(), unrecorded(module)))
 
 
 @contextlib.contextmanager
-def not_recording(module):
-    """The BN layers of `module` leave their running statistics alone inside this context."""
-    norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
-    for norm in norms:
-        norm.recording = False
+def unrecorded(module):
+    """The running statistics of `module` are afterwards what they were before."""
+    buffers = list(module.buffers())
+    before = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for norm in norms:
-            norm.recording = True
+        for buffer, value in zip(buffers, before):
+            buffer.copy_(value)
 
 
 def conv(inputs, outputs, kernel, stride, volume):
@@ -228,6 +222,13 @@ class ResNet2d3d(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out')
+
+    def compile(self, **options):
+        """Compiles what is computed in one go: the encoding of a batch or of a part. torch.compile's options.
+
+        PyTorch compiles nothing that holds a checkpointed block: not with `grad_checkpoint`.
+        """
+        self.encode = torch.compile(self.encode, **options)
 
     def forward(self, block):
         if self.accum_steps == 1:

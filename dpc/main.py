@@ -14,11 +14,10 @@ from utils.arguments import (add_data_arguments, add_device_arguments, add_model
 from utils.augmentation import pretraining_crop
 from utils.checkpoint import load_weights
 from utils.colour import PRETRAINING
-from utils.device import choose_device
 from utils.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run_folder import network_name, pretrained_suffix
-from utils.setup import batches_of, clip_datasets, open_run_folder, put_on, seed_weights, start_run
+from utils.setup import batches_of, clip_datasets, device_of, open_run_folder, put_on, seed_weights, start_run
 
 
 def parse_args(argv=None):
@@ -55,7 +54,7 @@ def experiment_name(args):
 
 
 def main(args):
-    device = choose_device(args.gpu, distributed.local_rank())
+    device = device_of(args)
     seed_weights(args.seed)
 
     # model

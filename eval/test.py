@@ -19,13 +19,14 @@ from utils.arguments import (add_data_arguments, add_device_arguments, add_model
 from utils.checkpoint import load_weights
 from utils.colour import FINETUNING
 from utils.dataset import VideoDataset
-from utils.device import Precision, choose_device
+from utils.device import Precision
 from utils.errors import UserError
 from utils.launch import launch
 from utils.loader import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.setup import batches_of, clip_datasets, open_run_folder, put_on, seed_weights, start_run, workers_of
+from utils.setup import (batches_of, clip_datasets, device_of, open_run_folder, put_on, seed_weights, start_run,
+                         workers_of)
 from utils.splits import read_split, usable
 from utils.video_list import csv_file, fits, labels_of, read_class_list
 
@@ -98,7 +99,7 @@ def load_pretrained(model, pretrain):
 
 
 def main(args):
-    device = choose_device(args.gpu, distributed.local_rank())
+    device = device_of(args)
     seed_weights(args.seed)
     class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
     if args.num_class not in (None, len(class_names)):
@@ -141,13 +142,15 @@ def estimate_bn_statistics(model, batches, precision):
     """Running statistics of the backbone's BN from unlabelled training clips, for weights that came without any."""
     batches.loader.sampler.set_position(0)
     print(f'estimating BN statistics from {min(BN_BATCHES, len(batches))} batches of training clips')
-    with precision.autocast():
+    # Compiled, the cumulative averages would break the graph at every BN, and use up the recompilations.
+    with precision.autocast(), torch.compiler.set_stance('force_eager'):
         torch.optim.swa_utils.update_bn((batch.block for batch in islice(batches, BN_BATCHES)), model)
 
 
 def test(args, model, class_names, device):
     report = None if args.test == 'random' else load_weights(model, args.test, strict=True)
     put_on(model, device)
+    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
     if report and not report.has_bn_statistics:
         train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
         estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))

@@ -3,6 +3,8 @@
 Tensors of two devices in one operation are an error there, and so is a value that the host reads: it would make every
 step wait for the device. Gradients can't be computed so; they are the same code on every device.
 """
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,6 +88,24 @@ def test_weights_of_convolutions_are_channels_last_off_the_cpu(model):
     for name, parameter in model.named_parameters():
         assert parameter.is_meta
         assert parameter.is_contiguous(memory_format=torch.channels_last_3d) or parameter.dim() != 5, name
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'sgd'])
+def test_a_first_step_that_is_left_out_leaves_no_trace(name):
+    """fp16 often overflows at its initial scale."""
+    weights = []
+    for gradients in ([math.inf, 1.], [1.]):
+        weight = torch.nn.Parameter(torch.ones(1000))
+        optimizer = make_optimizer(name, [{'params': [weight]}], lr=0.1, wd=0.)
+        scaler = torch.amp.GradScaler('cpu', init_scale=1.)
+        for gradient in gradients:
+            scaler.scale((gradient * weight).sum()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update(1.)
+            optimizer.zero_grad()
+        weights.append(weight.detach())
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize('optimizer', ['adam', 'adamw', 'sgd'])

@@ -22,6 +22,7 @@ from utils.errors import UserError
 from utils.finite import FiniteCheck
 from utils.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
 from utils.saving import Saver, newest_checkpoint
+from utils.training import TrainingRun
 
 
 # ---- non-finite losses
@@ -32,30 +33,50 @@ def explode(csv_root, log_dir, *flags):
                                   '--optimizer', 'sgd', '--lr', 1e25, '--print_freq', 1, *flags])
 
 
-def test_nonfinite_loss_stops_the_run(csv_root, tmp_path, capsys):
+@pytest.fixture(params=[False, True], ids=['on the CPU', 'as on CUDA'])
+def delayed(request, monkeypatch):
+    """Whether runs look at the numbers of a step when the next one has been queued."""
+    def start(run, *args, **kwargs):
+        first(run, *args, **kwargs)
+        run.delayed, run.finite = request.param, FiniteCheck(request.param)
+
+    first = TrainingRun.__init__
+    monkeypatch.setattr(TrainingRun, '__init__', start)
+    return request.param
+
+
+def test_nonfinite_loss_stops_the_run(delayed, csv_root, tmp_path, capsys):
     assert explode(csv_root, tmp_path) == 2
     error = capsys.readouterr().err
     assert 'non-finite loss or gradient at epoch 1, step 2, lr 1e+25' in error
     assert error.count('/v_') == 2, 'the paths of both clips of the batch'
     folder, = tmp_path.glob('log_*/*')
     saved = read_checkpoint(folder / 'model' / 'last.pth.tar')
-    assert saved['iteration'] == 2 and all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
+    assert saved['iteration'] == 2 + delayed and all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
     assert 'non-finite' in read_log(folder, 'end')[0]['how']
 
 
-def test_skip_nonfinite_tolerates_some(csv_root, tmp_path, capsys):
+def test_skip_nonfinite_tolerates_some(delayed, csv_root, tmp_path, capsys):
     assert explode(csv_root, tmp_path, '--skip_nonfinite', 100) == 0
     folder, = tmp_path.glob('log_*/*')
     epoch, = read_log(folder, 'train')
-    assert epoch['skipped'] == 3 and math.isfinite(epoch['loss'])
+    assert epoch['skipped'] == 3 and math.isfinite(epoch['loss']), 'steps 2 to 4, of which the last ends the epoch'
+    assert [record['step'] for record in read_log(folder, 'step')] == [1, 2, 3, 4]
     assert 'warning: non-finite' in capsys.readouterr().err
 
 
 def test_finite_check():
-    check = FiniteCheck()
-    for value, bad in ((1., None), (math.inf, ('second', [4])), (2., None), (math.nan, ('fourth', [4]))):
-        check.watch(torch.tensor(value), torch.tensor([4]), {math.inf: 'second'}.get(value, 'fourth'))
-        assert check.bad_step == bad
+    values = {'first': 1., 'second': math.inf, 'third': 2., 'fourth': math.nan}
+    bad = [None, ('second', [4]), None, ('fourth', [4])]
+    now, later = FiniteCheck(), FiniteCheck(delayed=True)
+    found = {now: [], later: []}
+    for check in found:
+        for place, value in values.items():
+            check.watch(torch.tensor(value), torch.tensor([4]), place)
+            found[check].append(check.bad_step)
+        check.settle()
+        found[check].append(check.bad_step)
+    assert found == {now: [*bad, None], later: [None, *bad]}
 
 
 # ---- saving

@@ -1,12 +1,17 @@
 """Where the run computes and in which precision."""
 import contextlib
 import os
+import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 import torch
 
 from utils.errors import UserError
 from utils.memory import keep_freed_memory
+
+TRITON_CAPABILITY = 7, 0  # Volta: what torch.compile generates code for
 
 
 def cpu_cores():
@@ -14,9 +19,14 @@ def cpu_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
+def uses_cuda(gpu):
+    """Whether a run with this `--gpu` computes on GPUs."""
+    return gpu != 'cpu' and torch.cuda.is_available()
+
+
 def count_processes(gpu, num_procs):
     """Processes that `--gpu` and `--num_procs` ask for on this machine: one for each GPU, `num_procs` on the CPU."""
-    if gpu == 'cpu' or not torch.cuda.is_available():
+    if not uses_cuda(gpu):
         return num_procs
     if num_procs > 1:
         raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is a process for each of --gpu 0,1,…')
@@ -33,7 +43,7 @@ def choose_device(gpu, local_rank=0):
     if device.type == 'cuda':
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision('high')  # TF32 for what stays float32; the loss asks for more itself
-        torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernel is searched for once
+        torch.backends.cudnn.benchmark = True  # training has few shapes: the fastest kernels are searched for once
     else:
         keep_freed_memory()
     return device
@@ -67,6 +77,33 @@ def parse_gpu_list(gpu):
     if not all(part.isdigit() for part in ids) or len(set(ids)) != len(ids):
         raise UserError(f'--gpu {gpu}: give the number of a GPU (0), several (0,1), or cpu')
     return [int(part) for part in ids]
+
+
+def copy_to_host(tensor):
+    """Starts to copy a tensor from the device; the function returned waits for the copy and gives it."""
+    if tensor.device.type != 'cuda':
+        return lambda: tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait():
+        arrived.synchronize()
+        return host
+
+    return wait
+
+
+def obstacle_to_compilation(device):
+    """What keeps torch.compile from working on this machine, in words; None if nothing does."""
+    if not any(map(shutil.which, (os.environ.get('CC', ''), 'cc', 'gcc', 'clang'))):
+        return 'no C compiler (cc, gcc or clang)'
+    if not Path(sysconfig.get_paths()['include'], 'Python.h').is_file():
+        return "no Python.h (Debian and Ubuntu: apt install python3-dev)"
+    if device.type == 'cuda' and torch.cuda.get_device_capability() < TRITON_CAPABILITY:
+        return f'{torch.cuda.get_device_name()} is too old for Triton'
+    return None
 
 
 class Precision:

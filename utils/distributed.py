@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from utils.errors import UserError
+from utils.interruption import Stopped
 
 JOIN_SECONDS = 600  # machines of a cluster may start minutes apart
 BEAT_SECONDS = 2
@@ -87,11 +88,11 @@ def doing(what):
 
 
 @contextlib.contextmanager
-def group(timeout):
+def group(timeout, nccl=False):
     """Joins the group that the environment names, if any, for the duration of the context.
 
-    timeout: seconds after which a process that doesn't answer breaks the group (0: never). Other processes than the
-    first print nothing on stdout.
+    timeout: seconds after which a process that doesn't answer breaks the group (0: never). nccl: the processes compute
+    on GPUs. Other processes than the first print nothing on stdout.
     LostContact when a collective fails: says what each process was doing.
     """
     global _heartbeat, _in_step, _store
@@ -104,7 +105,7 @@ def group(timeout):
     # torchrun's agent serves a store at that port already.
     serves = number == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
     store = connect(address, port, count, serves)
-    if torch.cuda.is_available():  # NCCL ends the process when its limit is over: later than ours, which says why
+    if nccl:  # NCCL ends the process when its limit is over: later than ours, which says why
         dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
     else:
         dist.init_process_group('gloo', store=store, rank=number, world_size=count, timeout=limit)
@@ -114,6 +115,9 @@ def group(timeout):
         sys.stdout = open(os.devnull, 'w')
     try:
         yield
+    except Stopped:  # all of them, after the same step
+        dist.destroy_process_group()
+        raise
     except (dist.DistError, RuntimeError) as error:
         if not is_lost_contact(error):
             raise
@@ -264,7 +268,7 @@ def sync_batch_norm(x, running_mean, running_var, weight, bias, training, moment
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)
     value = x.float()
-    count = sum_over_processes(value.new_tensor(float(x.numel() // x.shape[1])))
+    count = sum_over_processes(value.new_full((), x.numel() // x.shape[1]))  # filled there: a copy would be waited for
     mean = differentiable_sum(value.sum(dims)) / count
     centred = value - mean.view(shape)
     variance = differentiable_sum((centred * centred).sum(dims)) / count

@@ -12,7 +12,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from utils import distributed
-from utils.device import count_processes, cpu_cores
+from utils.device import count_processes, cpu_cores, uses_cuda
 from utils.errors import UserError
 from utils.interruption import SIGNALS, Stopped
 from utils.loader import worker_errors
@@ -26,13 +26,25 @@ def launch(main, args):
 
     A UserError is printed as `error: …`, status 2. A run stopped by a signal ends with status 128 + its number.
     """
+    lost_contact = False
     try:
         count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
-        status, message, _ = run_one(main, args) if count == 1 else run_group(main, args, count)
+        if count == 1:
+            status, message, lost_contact = run_one(main, args)
+        else:
+            status, message = run_group(main, args, count)
     except UserError as error:
         status, message = 2, f'error: {error}'
     if message:
         print(message, file=sys.stderr)
+    leave(status, lost_contact)
+
+
+def leave(status, lost_contact):
+    """Ends this process. At once if it lost contact: what waits for the others in the background holds up an exit."""
+    if lost_contact:
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
@@ -42,7 +54,7 @@ def run_one(main, args):
     Returns (exit status, what to say, whether it is only that another process of the group is gone).
     """
     try:
-        with distributed.group(args.timeout), worker_errors():
+        with distributed.group(args.timeout, uses_cuda(args.gpu)), worker_errors():
             main(args)
     except Stopped as stopped:
         return 128 + stopped.signum, str(stopped), False
@@ -59,7 +71,7 @@ def run_one(main, args):
 
 
 def run_group(main, args, count):
-    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. Returns as `run_one`, for all."""
+    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. (exit status, what to say)."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -95,15 +107,15 @@ def run_group(main, args, count):
         number, signum = killed[0]
         why = ' (the system does that when memory runs out)' if signum == signal.SIGKILL else ''
         return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name}{why}; '
-                              'the others were ended. Go on with the same command and --resume auto'), False
+                              'the others were ended. Go on with the same command and --resume auto')
     if asked and not said:
-        return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved', False
+        return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved'
     # Who only lost contact knows least: the process that failed first says why.
     outcome = min(said, key=lambda outcome: outcome[2], default=(0, '', False))
     crashed = [number for number, (process, (receiver, _)) in enumerate(zip(processes, pipes)) if process.exitcode == 1]
     if crashed and (outcome[2] or not said):
-        return 1, f'error: process {crashed[0]} of {count} failed, see its traceback above', False
-    return outcome
+        return 1, f'error: process {crashed[0]} of {count} failed, see its traceback above'
+    return outcome[:2]
 
 
 def end(processes, seconds):
@@ -131,9 +143,7 @@ def child(main, args, number, count, port, parent, sender):
         outcome = INTERRUPTED
     if outcome[0]:
         sender.send(outcome)
-    if outcome[2]:
-        os._exit(outcome[0])  # what waits for the lost process in the background would hold up the exit
-    sys.exit(outcome[0])
+    leave(outcome[0], lost_contact=outcome[2])
 
 
 def follow(parent):

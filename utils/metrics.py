@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from utils.device import copy_to_host
 from utils.distributed import sum_over_processes, world
 
 
@@ -25,20 +26,34 @@ class Averages:
 
     def read(self):
         """{name: average}; waits for the device and, in a group, for the other processes."""
-        sums, weight = self._totals()
-        return {name: total / weight if weight else math.nan for name, total in sums.items()}
+        return self.start_reading()()
 
-    def _totals(self):
-        """({name: sum}, weight) over all processes, as numbers."""
+    def start_reading(self):
+        """Like `read`, but doesn't wait: the function returned does."""
+        totals = self._start_totals()
+
+        def finish():
+            sums, weight = totals()
+            return {name: total / weight if weight else math.nan for name, total in sums.items()}
+
+        return finish
+
+    def _start_totals(self):
+        """A function that gives ({name: sum}, weight) over all processes, as numbers."""
         if not self.sums:
-            return {}, 0
-        totals = torch.stack([*self.sums.values(), self.weight.double()])
-        *totals, weight = sum_over_processes(totals).tolist()
-        return dict(zip(self.sums, totals)), weight
+            return lambda: ({}, 0)
+        names = list(self.sums)
+        host = copy_to_host(sum_over_processes(torch.stack([*self.sums.values(), self.weight.double()])))
+
+        def finish():
+            *totals, weight = host().tolist()
+            return dict(zip(names, totals)), weight
+
+        return finish
 
     def state_dict(self):
         """The averages so far of all processes together, as plain numbers."""
-        sums, weight = self._totals()
+        sums, weight = self._start_totals()()
         return {'sums': sums, 'weight': weight}
 
     def load_state_dict(self, state, device):

@@ -13,7 +13,11 @@ PLATEAU_PATIENCE = 10  # epochs without a better validation loss before the rate
 def make_optimizer(name, groups, lr, wd):
     """torch's optimiser `name` over parameter `groups`, in its fused form: one pass over the weights a step."""
     if name == 'sgd':
-        return torch.optim.SGD(groups, lr=lr, momentum=SGD_MOMENTUM, weight_decay=wd, fused=True)
+        optimizer = torch.optim.SGD(groups, lr=lr, momentum=SGD_MOMENTUM, weight_decay=wd, fused=True)
+        for group in optimizer.param_groups:
+            for parameter in group['params']:  # a first step that the scaler leaves out would leave it uninitialised
+                optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
+        return optimizer
     kind = torch.optim.AdamW if name == 'adamw' else torch.optim.Adam
     return kind(groups, lr=lr, weight_decay=wd, fused=True)
 

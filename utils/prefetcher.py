@@ -2,7 +2,7 @@
 import contextlib
 import sys
 import time
-import weakref
+from collections import deque
 from types import SimpleNamespace
 
 import torch
@@ -17,13 +17,13 @@ class DevicePrefetcher:
         block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.colour.to_block)
         label, index  int64 [B], on the device
         broken        list of str, a line for each broken video that was replaced
-        wait_seconds  time that the device has stood still for data: this batch's, on CUDA that of the batch before
+        wait_seconds  time that the device has stood still for data: this batch's, on CUDA that of batches before
     `compiled` fuses the colour operations on CUDA (torch.compile)."""
 
     def __init__(self, loader, device, num_seq, dtype=torch.float32, compiled=True):
         self.loader, self.device = loader, torch.device(device)
         self.num_seq, self.dtype, self.compiled = num_seq, dtype, compiled
-        self.idle = None  # events around the device's last wait for data
+        self.idle = deque()  # pairs of events around the device's waits for data that are not yet known
         self.stream = self.copied = None
         if self.device.type == 'cuda':
             self.stream, self.copied = torch.cuda.Stream(self.device), torch.cuda.Event()
@@ -62,11 +62,13 @@ class DevicePrefetcher:
         return {**batch, 'wait_seconds': wait_seconds, 'step_ends': step_ends}
 
     def _idle_seconds(self):
-        """How long the device stood still between a step and the next batch; the host's own waiting says little, as it
-        runs ahead. Of the last batch, whose events have long come by."""
-        if self.idle is None or not self.idle[1].query():
-            return 0.
-        return self.idle[0].elapsed_time(self.idle[1]) / 1000
+        """How long the device stood still between steps and the batches after them, as far as it has come since this was
+        asked last. The host's own waiting says little, as it runs ahead."""
+        seconds = 0.
+        while self.idle and self.idle[0][1].query():
+            step_ends, arrived = self.idle.popleft()
+            seconds += step_ends.elapsed_time(arrived) / 1000
+        return seconds
 
     def _finish(self, batch):
         """Makes the block, on the caller's stream."""
@@ -75,7 +77,7 @@ class DevicePrefetcher:
             current.wait_stream(self.stream)
             arrived = torch.cuda.Event(enable_timing=True)
             arrived.record(current)
-            self.idle = batch.pop('step_ends'), arrived
+            self.idle.append((batch.pop('step_ends'), arrived))
             # Else the memory could be given to the next copy while this stream still reads it.
             for tensor in (batch['frames'], batch['label'], batch['index'], *(batch['colour'] or {}).values()):
                 tensor.record_stream(current)
@@ -97,18 +99,16 @@ def put_together(pieces, device):
             'broken': sum((piece['broken'] for piece in pieces), [])}
 
 
+_pinned = []  # CUDA would take whatever came to lie there for what it has locked; to unlock waits for the GPU
+
+
 def pin(tensor):
-    """Locks a tensor's memory in place while the tensor lives, for copies to CUDA that run beside everything else."""
+    """Locks a tensor's memory in place, for copies to CUDA that run beside everything else. It is never freed."""
     status = int(torch.cuda.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0))
     if status:
         with contextlib.suppress(RuntimeError):
             torch.zeros(1, device='cuda')  # CUDA reports the error once more, to whoever comes next
         print(f'warning: memory for frames cannot be pinned (CUDA error {status}): copies to the GPU will be slower',
               file=sys.stderr)
-    else:  # CUDA would take whatever the system puts there afterwards for the memory that it has locked
-        weakref.finalize(tensor, unpin, tensor.data_ptr()).atexit = False
-
-
-def unpin(address):
-    torch.cuda.synchronize()  # a copy may be under way
-    torch.cuda.cudart().cudaHostUnregister(address)
+    else:
+        _pinned.append(tensor)

@@ -7,7 +7,7 @@ from utils import distributed
 from utils.arguments import default_workers
 from utils.checkpoint import read_checkpoint
 from utils.dataset import ClipDataset
-from utils.device import Precision
+from utils.device import Precision, choose_device, obstacle_to_compilation
 from utils.errors import UserError
 from utils.loader import clip_loader
 from utils.logs import open_log, say
@@ -18,6 +18,18 @@ from utils.run_folder import changed_flags, create_run_folder, run_folder_of, sa
 from utils.saving import Saver, newest_checkpoint
 from utils.splits import train_and_validation, usable
 from utils.training import TrainingRun
+
+
+def device_of(args):
+    """The device of this process, set up. UserError for what isn't there or can't be had together."""
+    device = choose_device(args.gpu, distributed.local_rank())
+    if args.compile and args.grad_checkpoint:
+        raise UserError('--compile does nothing for checkpointed blocks: leave out --grad_checkpoint, and save memory '
+                        'with --accum_steps')
+    obstacle = obstacle_to_compilation(device) if args.compile else None
+    if obstacle:
+        raise UserError(f'--compile: {obstacle}; mend that or leave it out')
+    return device
 
 
 def put_on(model, device):

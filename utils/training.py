@@ -1,5 +1,6 @@
 """One training run: what is trained, how far it is, and how its epochs go. Pretraining and classification share it."""
 import contextlib
+import functools
 import signal
 
 import numpy as np
@@ -44,7 +45,10 @@ class TrainingRun:
         self.replaced = 0  # samples of this epoch whose frames could not be read
         self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
-        self.finite = FiniteCheck()
+        # On CUDA the numbers of a step are looked at when the next one has been queued: nothing waits for them.
+        self.delayed = device.type == 'cuda'
+        self.finite = FiniteCheck(self.delayed)
+        self.unlogged = None  # logs the last step whose line is due
         self.signals = StopSignals()
 
     # ---- epochs
@@ -80,17 +84,30 @@ class TrainingRun:
                 averages.add(len(batch.block), values)
             for speed in (window_speed, epoch_speed):
                 speed.add(len(batch.block), batch.wait_seconds)
+            self.log_step()
             if self.step % self.print_freq == 0:
-                self.log.write('step', self.iteration, {**window.read(), **window_speed.read(), **self.gauges()},
-                               epoch=self.epoch + 1, epochs=epochs, step=self.step, steps=len(batches))
+                self.unlogged = functools.partial(
+                    self.write_step, self.iteration, window.start_reading(), {**window_speed.read(), **self.gauges()},
+                    epoch=self.epoch + 1, epochs=epochs, step=self.step, steps=len(batches))
                 window = Averages()
+                if not self.delayed:
+                    self.log_step()
             self.after_step(batches.loader.dataset)
             distributed.doing('waiting for data')
+        self.settle(batches.loader.dataset)
         if epoch_speed.clips == 0:
             return  # resumed in the validation behind the last step: this has been logged
         self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
                                                  'replaced': distributed.total(self.replaced), 'skipped': self.skipped},
                        epoch=self.epoch + 1, epochs=epochs)
+
+    def write_step(self, iteration, averages, stats, **place):
+        self.log.write('step', iteration, {**averages(), **stats}, **place)
+
+    def log_step(self):
+        if self.unlogged is not None:
+            self.unlogged()
+        self.unlogged = None
 
     def train_step(self, batch):
         """One optimiser step; returns {name: mean over the batch}, still on the device."""
@@ -126,10 +143,20 @@ class TrainingRun:
             [self.signals.received, int(self.finite.bad_step is not None), int(self.saver.is_due())])
         if bad:
             self.skip_or_stop(dataset)
+        if signum or due:
+            self.settle(dataset)
         if signum:
             self.stop(signum)
         if due:
             self.save_last()
+
+    def settle(self, dataset):
+        """Looks at the last step, too, before its results are saved or used."""
+        self.log_step()
+        self.finite.settle()
+        bad, = distributed.any_process([int(self.finite.bad_step is not None)])
+        if bad:
+            self.skip_or_stop(dataset)
 
     def skip_or_stop(self, dataset):
         self.skipped += 1
