@@ -181,15 +181,17 @@ def hold_out(videos, fraction, seed):
 
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
-    at least, and one at least stays. UserError: nothing can be held out."""
+    at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
+    looks alike in several classes, its looks would tell which class it is not.) UserError: nothing can be held out."""
     paths = videos.paths()
     class_of, _ = _numbered(map(_class_name, paths))
     group_of, groups = _numbered(map(_group, paths))
     class_of_group = np.zeros(len(groups), np.int64)
     class_of_group[group_of] = class_of
 
-    # Within each class the groups in random order: the first `count` are held out.
-    order = np.lexsort((np.random.default_rng(seed).random(len(groups)), class_of_group))
+    # Within each class the groups in a random order of their names: the first `count` are held out.
+    name_of_group, names = _numbered(group[group.rfind('/') + 1:] for group in groups)
+    order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
     sizes = np.bincount(class_of_group)
     count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
     place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
