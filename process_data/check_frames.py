@@ -21,7 +21,7 @@ from tqdm import tqdm
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
+from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -29,7 +29,7 @@ LISTED_PER_FINDING = 5
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     lists = parser.add_mutually_exclusive_group(required=True)
     lists.add_argument('--dataset', help='check all lists of this folder in --csv_root: ucf101, k400_150, demo, …')
     lists.add_argument('--csv', nargs='+', metavar='FILE',
@@ -48,12 +48,16 @@ def parse_args(argv=None):
 
 
 def main(args):
+    if args.frame_root:
+        layout.require_folder(args.frame_root, '--frame_root')
     lists = {path: read_rows(path, args.frame_root) for path in args.csv or find_lists(args.csv_root, args.dataset)}
     folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
     tasks = (delayed(look_at)(os.path.join(args.frame_root, folder), args.decode) for folder in folders)
     states = in_processes(tasks, n_jobs=args.jobs, return_as='generator')
-    on_disk = dict(zip(folders, tqdm(states, total=len(folders), unit='video',
-                                     mininterval=0.5 if sys.stderr.isatty() else 30)))
+    # The bar first: zip asks it once more after the last one, and only then it ends full.
+    looked_at = zip(tqdm(states, total=len(folders), unit='video', mininterval=0.5 if sys.stderr.isatty() else 30),
+                    folders)
+    on_disk = {folder: state for state, folder in looked_at}
     for path, rows in lists.items():
         judge(rows, on_disk, tested_with(path, lists, on_disk))
     print_table(lists)
@@ -89,8 +93,14 @@ def read_rows(path, frame_root):
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py'
                         ) from error
+    except csv.Error as error:
+        raise UserError(f'{path}: not a csv list ({error}); write it again with process_data/write_csv.py'
+                        ) from error
     if not rows:
         raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
+    if not any(row['path'] for row in rows):
+        raise UserError(f'{path}: not a csv list, for no row of it is `path,n_frames`; write it again with '
+                        'process_data/write_csv.py')
     for row in rows:
         if row['path'] and not frame_root and not os.path.isabs(row['path']):
             raise UserError(f'{path}:{row["line"]}: {row["path"]} is relative; say where it starts from with '
@@ -99,7 +109,7 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = len(fields) == 2 and fields[0] and fields[1].strip().isdigit()
+    good = len(fields) == 2 and fields[0] and fields[1].strip().isdecimal()
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
                 details={}, n_frames=int(fields[1]) if good else 0)
 

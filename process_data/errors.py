@@ -1,4 +1,5 @@
 """How the scripts of process_data end when the user, not the code, has to do something."""
+import argparse
 import signal
 import sys
 import time
@@ -9,6 +10,13 @@ from joblib import Parallel
 
 class UserError(Exception):
     """A mistake the user can mend: the message names the file and the remedy."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong with the flags in one line, without the list of them all."""
+
+    def error(self, message):
+        self.exit(2, f'error: {message}; --help explains the flags\n')
 
 
 def run_cli(main, args):

@@ -11,6 +11,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,18 +24,18 @@ from tqdm import tqdm
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report  # noqa: E402
-from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
+from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
 
 SHORT_SIDE = {'k400': 150}
 DEFAULT_SHORT_SIDE = 240
 WORK_FOLDER = '.extracting'
-LISTED_FAILURES = 20
+LISTED_PER_STATUS = 20
 IDLE_SECONDS = 20
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS,
                         help='sets the default short side; folder is any tree of {class}/{video}')
     parser.add_argument('--video_root', help='folder with the videos (default: for demo, where make_demo.py puts them)')
@@ -67,10 +68,10 @@ def parse_args(argv=None):
 
 def share_of(text):
     """'2/8' -> (2, 8)."""
-    share, shares = map(int, text.split('/'))
-    if not 1 <= share <= shares:
-        raise ValueError(text)
-    return share, shares
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a share I/N with I from 1 to N, such as 2/8')
+    return int(match[1]), int(match[2])
 
 
 def main(args):
@@ -100,16 +101,17 @@ def main(args):
 def find_videos(video_root, frame_root):
     """Sorted paths of the videos, relative to video_root, and of folders named like one that hold no video."""
     found, passed_over = [], 0
-    # The real path of each folder and of those it lies in: a link back to one of them would go round for ever.
-    above = {video_root: {os.path.realpath(frame_root), os.path.realpath(video_root)}}
+    frames = os.path.realpath(frame_root)
+
+    def is_open(path):
+        return not (os.path.basename(path).startswith('.') or os.path.realpath(path) == frames
+                    or layout.leads_back(path))
 
     def unreadable(error):
         raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); mend that and run again')
 
     for folder, subfolders, files in os.walk(video_root, onerror=unreadable, followlinks=True):
-        real = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders}
-        subfolders[:] = [name for name in subfolders if not name.startswith('.') and real[name] not in above[folder]]
-        above.update({os.path.join(folder, name): above[folder] | {real[name]} for name in subfolders})
+        subfolders[:] = [name for name in subfolders if is_open(os.path.join(folder, name))]
         files = [name for name in files if not name.startswith('.')]
         found += [os.path.join(folder, name) for name in files if layout.is_video(name)]
         passed_over += sum(not layout.is_video(name) for name in files)
@@ -211,7 +213,7 @@ def extract_all(args, videos, share, work_root, settings):
             tasks.append(dict(name=name, source=os.path.join(args.video_root, name), settings=settings,
                               target=os.path.join(args.frame_root, folder), packed=args.packed,
                               work=os.path.join(work_root, f'{layout.stable_hash(name):016x}')))
-    skipped = len(rows)
+    skipped = sum(row is known.get(name) for name, row in rows.items())
     report_path = report.report_path(args.frame_root, share)
     # Videos of another --video_root, train beside val for instance, stay in the report.
     before = report.read_report(report_path)
@@ -274,10 +276,11 @@ def conclude(rows, report_path, allow_failures):
     by_status = {status: [row for row in rows.values() if row['status'] == status]
                  for status in ('ok', 'partial', 'failed')}
     failed, partial = by_status['failed'], by_status['partial']
-    for row in failed[:LISTED_FAILURES]:
-        print(f'failed: {row["video"]}: {row["reason"]}', file=sys.stderr)
-    if len(failed) > LISTED_FAILURES:
-        print(f'failed: {len(failed) - LISTED_FAILURES} more, see the report', file=sys.stderr)
+    for status in ('partial', 'failed'):
+        for row in by_status[status][:LISTED_PER_STATUS]:
+            print(f'{status}: {row["video"]}: {row["reason"]}', file=sys.stderr)
+        if len(by_status[status]) > LISTED_PER_STATUS:
+            print(f'{status}: {len(by_status[status]) - LISTED_PER_STATUS} more, see the report', file=sys.stderr)
     print(f'{len(by_status["ok"])} videos whole, {len(partial)} partial, {len(failed)} failed; '
           f'{sum(int(row["frames"]) for row in rows.values())} frames decoded of '
           f'{sum(int(row["announced"]) for row in rows.values())} announced; report: {report_path}')

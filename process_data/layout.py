@@ -7,6 +7,7 @@ A video is known everywhere by its `folder`: the path of its frame folder relati
 """
 import argparse
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
@@ -47,6 +48,22 @@ def entries_of(folder):
             return list(entries)
     except OSError as error:
         raise UserError(f'{folder}: cannot be listed ({error.strerror}); mend that and run again') from error
+
+
+def is_folder(entry):
+    """Whether an os.DirEntry is a folder or a link to one. A link that leads nowhere, or to itself, is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise UserError(f'{entry.path}: cannot be read ({error.strerror}); mend that and run again') from error
+
+
+def leads_back(path):
+    """Whether it is a link to a folder that it lies in: following it would go round for ever."""
+    return os.path.islink(path) and os.path.realpath(path) in map(os.path.realpath,
+                                                                  pathlib.Path(path).absolute().parents)
 
 
 def frame_names(path):
@@ -116,7 +133,7 @@ def find_frame_folders(frame_root):
     for path, entry, is_frame_folder in scan(frame_root):
         if is_frame_folder:
             found.add(path)
-        elif entry.name.endswith('.zip') and not entry.name.startswith('.') and not entry.is_dir():
+        elif entry.name.endswith('.zip') and not entry.name.startswith('.') and not is_folder(entry):
             found.add(path[:-len('.zip')])
     return sorted(found)
 
@@ -124,16 +141,16 @@ def find_frame_folders(frame_root):
 def scan(frame_root):
     """Yields (path relative to the root, os.DirEntry, whether it is a loose frame folder) of all below the frame root.
 
-    It doesn't go into frame folders and hidden folders.
+    It doesn't go into frame folders and hidden folders, nor by a link back to a folder above.
     """
     waiting = ['']
     while waiting:
         parent = waiting.pop()
         for entry in entries_of(os.path.join(frame_root, parent)):
             path = f'{parent}/{entry.name}'.lstrip('/')
-            is_open = entry.is_dir() and not entry.name.startswith('.')
+            is_open = not entry.name.startswith('.') and is_folder(entry)
             is_frame_folder = is_open and os.path.exists(os.path.join(entry.path, frame_name(1)))
-            if is_open and not is_frame_folder:
+            if is_open and not is_frame_folder and not leads_back(entry.path):
                 waiting.append(path)
             yield path, entry, is_frame_folder
 
@@ -148,16 +165,22 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def positive_int(text):
-    """For argparse: a whole number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of 1 or more')
-    return int(text)
+def whole_number(least):
+    """For argparse: the type of whole numbers of `least` or more."""
+    def number(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of {least} or more')
+        return int(text)
+    return number
+
+
+positive_int = whole_number(1)
 
 
 def require_folder(path, flag):
     if not os.path.isdir(path):
-        raise UserError(f'{path}: no such folder; name an existing one with {flag}')
+        what = 'not a folder' if os.path.exists(path) else 'no such folder'
+        raise UserError(f'{path}: {what}; name an existing one with {flag}')
 
 
 def write_whole(path, write, newline=None):

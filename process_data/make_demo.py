@@ -19,7 +19,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.errors import ArgumentParser, UserError, run_cli  # noqa: E402
 
 # One motion per class: direction of travel (x, y; y points down), turning direction, growth direction.
 MOTIONS = {
@@ -43,7 +43,7 @@ GROW = (0.025, 0.05)         # share of the range of log sizes per frame; after 
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--video_root', default=layout.DEMO_VIDEOS,
                         help='folder for the videos (default: %(default)s)')
     parser.add_argument('--split_root', default=layout.DEMO_SPLITS,
@@ -52,7 +52,8 @@ def parse_args(argv=None):
                         help='videos per class, a quarter of them in each test split (default: %(default)s)')
     parser.add_argument('--size', default=80, type=int, help='side of the square frames, px (default: %(default)s)')
     parser.add_argument('--frames', default=64, type=int, help='frames per video (default: %(default)s)')
-    parser.add_argument('--seed', default=0, type=int, help='same seed, same bytes (default: %(default)s)')
+    parser.add_argument('--seed', default=0, type=layout.whole_number(0),
+                        help='same seed, same bytes (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.videos_per_class < 4 * CLIPS_PER_GROUP:
         parser.error(f'--videos_per_class must be at least {4 * CLIPS_PER_GROUP}')

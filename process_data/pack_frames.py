@@ -2,8 +2,8 @@
 
     python process_data/pack_frames.py --frame_root frames/ucf101 [--packed_root packed/ucf101] [--remove_loose]
 
-{frame folder}/image_00001.jpg … becomes {frame folder}.zip with the same names in it. The csv rows stay as they are:
-the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
+{frame folder}/image_00001.jpg … becomes {frame folder}.zip with the same names in it. Beside the frames the csv rows
+stay as they are: the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
 
 Like an extraction it can be stopped and started again: a zip is whole or absent, and a loose folder is removed only
 after its zip has been read back and compared.
@@ -20,13 +20,13 @@ from tqdm import tqdm
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import UserError, in_processes, run_cli  # noqa: E402
+from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
 
 PART, GONE = '.part-', '.gone-'         # a zip in the making, a loose folder in removal
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--frame_root', required=True, help='folder with the loose frames')
     parser.add_argument('--packed_root', help='folder for the zips (default: the frame root, beside the frame folders)')
     parser.add_argument('--remove_loose', action='store_true',
@@ -57,9 +57,12 @@ def main(args):
     for n_frames, n_bytes in tqdm(results, total=len(folders), unit='video',
                                   mininterval=0.5 if sys.stderr.isatty() else 30):
         files, size = files + n_frames, size + n_bytes
-    if args.packed_root != args.frame_root:
-        copy_reports(args.frame_root, args.packed_root)
     print(f'{files} frames in {len(folders)} zips of {size / 1e6:.1f} MB in all under {args.packed_root}')
+    if not os.path.samefile(args.packed_root, args.frame_root):
+        copy_reports(args.frame_root, args.packed_root)
+        if args.remove_loose:
+            print('lists of the removed folders lead nowhere now: write them again with process_data/write_csv.py '
+                  f'--frame_root {args.packed_root}')
 
 
 def sweep(frame_root):
@@ -113,9 +116,13 @@ def compare(loose, packed, names):
 
 def copy_reports(frame_root, packed_root):
     """The frame counts and settings go along, so that write_csv.py need not count again."""
-    for name in os.listdir(frame_root):
-        if name.startswith('extract_') and name.endswith(('.csv', '.json')):
-            shutil.copyfile(os.path.join(frame_root, name), os.path.join(packed_root, name))
+    try:
+        for name in os.listdir(frame_root):
+            if name.startswith('extract_') and name.endswith(('.csv', '.json')):
+                shutil.copyfile(os.path.join(frame_root, name), os.path.join(packed_root, name))
+    except OSError as error:
+        raise UserError(f'{packed_root}: the reports cannot be copied there ({error.strerror}); mend that and copy '
+                        f'{frame_root}/extract_* there') from error
 
 
 if __name__ == '__main__':

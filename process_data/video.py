@@ -35,7 +35,7 @@ def open_video(path):
     # FFmpeg's own reader only: OpenCV's others would take a name like %03d for a pattern.
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        raise VideoError('no video in it that the decoder knows')
+        raise VideoError('no video in it that the decoder knows; the file may be cut short')
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     fps = capture.get(cv2.CAP_PROP_FPS)

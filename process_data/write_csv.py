@@ -20,7 +20,7 @@ from tqdm import tqdm
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report  # noqa: E402
-from process_data.errors import UserError, run_cli  # noqa: E402
+from process_data.errors import ArgumentParser, UserError, run_cli  # noqa: E402
 
 CLASSES = {'ucf101': 101, 'hmdb51': 51, 'k400': 400}
 SHORT_SIDES = (150, 256)         # of Kinetics frames, px
@@ -28,7 +28,7 @@ LISTED_MISSING = 10
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS, help='how the split files look')
     parser.add_argument('--frame_root', help='folder with the frames (default: for demo, '
                                              'process_data/data/demo_frames)')
@@ -50,7 +50,8 @@ def parse_args(argv=None):
                         help='folder: share of the videos of each class to test on, 0 to 1 (default: %(default)s)')
     parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole '
                                               'match) stay on the same side (default: none, split by video)')
-    parser.add_argument('--seed', default=0, type=int, help='folder: seed of the random split (default: %(default)s)')
+    parser.add_argument('--seed', default=0, type=layout.whole_number(0),
+                        help='folder: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
                         help='threads that count frames not in the report (default: the cores this process may use)')
     args = parser.parse_args(argv)
@@ -95,6 +96,10 @@ def main(args):
     root = '' if args.relative else os.path.abspath(args.frame_root)
     found = {name: [folder for folder in folders if folder in frames] for name, folders in lists.items()}
     for name, folders in lists.items():
+        if not folders:
+            raise UserError(f'{name}: no video belongs to it; ' + (
+                'some class must have two videos or groups, one to train and one to test on'
+                if args.dataset == 'folder' else 'check the split files'))
         if not found[name]:
             raise UserError(f'{args.frame_root}: no frame folder of the {len(folders)} videos of {name}; extract them '
                             'first, or check --frame_root')
@@ -169,8 +174,13 @@ def count_frames(path):
 def ucf101_splits(split_root):
     """trainlist01.txt `Class/v_Class_g01_c01.avi 1`, testlist01.txt the same without label, 02, 03; classInd.txt."""
     lists = {}
-    for path, split in numbered_files(split_root, r'(?:train|test)list(\d+)\.txt'):
-        subset = 'train' if os.path.basename(path).startswith('train') else 'test'
+    for path, split in numbered_files(split_root, r'(?:train|test)list(\d+)\.txt', 'trainlist01.txt, testlist01.txt'):
+        name = os.path.basename(path)
+        subset, other = ('train', 'test') if name.startswith('train') else ('test', 'train')
+        beside = os.path.join(split_root, name.replace(subset, other, 1))
+        if not os.path.exists(beside):
+            raise UserError(f'{beside}: missing, but {name} is there; a split needs both: add the one or move the '
+                            'other away')
         folders = []
         for number, line in numbered_lines(path):
             # The folder tells the class, so that a missing label does no harm.
@@ -192,7 +202,7 @@ def ucf101_splits(split_root):
 def hmdb51_splits(split_root):
     """{class}_test_split1.txt with lines `video.avi 1`: 1 trains, 2 tests, 0 is left out."""
     lists, class_names = {}, set()
-    for path, split in numbered_files(split_root, r'.+_test_split(\d+)\.txt'):
+    for path, split in numbered_files(split_root, r'.+_test_split(\d+)\.txt', '{class}_test_split1.txt'):
         class_name = re.fullmatch(r'(.+)_test_split\d+\.txt', os.path.basename(path))[1]
         class_names.add(class_name)
         subsets = {'1': lists.setdefault(f'train_split{split:02d}', []),
@@ -221,7 +231,7 @@ def k400_splits(annotations, frames):
             try:
                 names.insert(0, '{}_{:06d}_{:06d}'.format(row['youtube_id'], int(float(row['time_start'])),
                                                           int(float(row['time_end']))))
-            except ValueError:
+            except (OverflowError, ValueError):
                 raise UserError(f'{path}:{number}: time_start and time_end are not numbers; mend the file') from None
             folder = next((on_disk[label, name] for name in names if (label, name) in on_disk), None)
             lists.setdefault(f'{subset}_split', []).append(folder or f'{row["label"]}/{names[0]}')
@@ -258,6 +268,8 @@ def read_annotations(path):
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); name the official csv files with --annotations'
                         ) from error
+    except csv.Error as error:
+        raise UserError(f'{path}: no csv file ({error}); name the official csv files with --annotations') from error
 
 
 def random_split(frames, test_share, group_regex, seed):
@@ -301,23 +313,28 @@ def plain(label):
     return label.strip().replace(' ', '_')
 
 
-def numbered_files(split_root, pattern):
-    """[(path, number), ...] of the files whose names match, the pattern's one group being a number."""
+def numbered_files(split_root, pattern, such_as):
+    """[(path, number), ...] of the files whose names match, the pattern's one group being a number.
+
+    `such_as` are names that match, for the user.
+    """
     names = sorted(entry.name for entry in layout.entries_of(split_root))
     matches = [(name, re.fullmatch(pattern, name)) for name in names]
     found = [(os.path.join(split_root, name), int(match[1])) for name, match in matches if match]
     if not found:
-        raise UserError(f'{split_root}: no split file in it (their names match {pattern}); check --split_root')
+        raise UserError(f'{split_root}: no split file in it, such as {such_as}, …; check --split_root')
     return found
 
 
 def numbered_lines(path):
-    """(number, line) of the lines that are not blank, without the line's end, be it LF or CRLF."""
+    """(number, line) of the lines that are not blank, one at least, without the line's end, be it LF or CRLF."""
     try:
         with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
             lines = [line.strip() for line in file]
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); check --split_root') from error
+    if not any(lines):
+        raise UserError(f'{path}: empty; unpack the split files again')
     return [(number, line) for number, line in enumerate(lines, 1) if line]
 
 

@@ -142,6 +142,9 @@ def test_bad_videos_are_skipped_with_their_reason_and_nothing_else_is_lost(tmp_p
     half = rows['class 1/half.avi']
     assert half['status'] == 'partial' and 10 < int(half['frames']) < 30
     assert f'{half["frames"]} of ' in half['reason']
+    assert f'partial: class 1/half.avi: {half["reason"]}\n' in done.stderr
+    assert 'cut short' in reasons['no_index.mp4']
+    assert f'{len(rows)} videos: 0 done before, {len(rows) - 1} to do' in done.stdout
     for name in reasons:
         assert f'failed: class 1/{name}: {reasons[name]}' in done.stderr
     assert '8 failed' in done.stdout
@@ -201,7 +204,7 @@ def test_link_loops_hidden_files_and_other_extensions(tmp_path, capsys):
 
 @pytest.mark.parametrize('make, message', [
     (lambda root: None, 'no such folder'), (lambda root: root.mkdir(), 'no video in it'),
-    (lambda root: root.write_text('a file'), 'no such folder')])
+    (lambda root: root.write_text('a file'), 'not a folder')])
 def test_missing_or_empty_video_root_is_one_line(tmp_path, make, message):
     make(tmp_path / 'videos')
     done = extract(tmp_path / 'videos', tmp_path / 'frames')
@@ -441,6 +444,7 @@ def test_folders_that_cannot_be_read_are_named_and_empty_ones_filled(tmp_path):
 
 def test_flags_that_make_no_sense(tmp_path):
     write_video(tmp_path / 'videos/c/a.avi', n_frames=1)
-    for flags in (['--shard', '3/2'], ['--quality', '0'], ['--jobs', '0'], ['--short_side', '-1']):
-        done = extract(tmp_path / 'videos', tmp_path / 'frames', *flags)
-        assert done.returncode == 2 and 'Traceback' not in done.stderr
+    for flags in (['--shard', '3/2'], ['--shard', '0/4'], ['--shard', 'x'], ['--quality', '0'], ['--jobs', '0'],
+                  ['--short_side', '-1'], ['--unknown']):
+        said = one_error_line(extract(tmp_path / 'videos', tmp_path / 'frames', *flags))
+        assert flags[0] in said and said.endswith('; --help explains the flags') and 'share_of' not in said

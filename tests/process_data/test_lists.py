@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
-from process_data import check_frames, write_csv
+from process_data import check_frames, layout, write_csv
 from process_data.errors import UserError, run_cli
 from process_data.write_csv import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
@@ -85,7 +86,10 @@ def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
     (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
     (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
     (lambda r: shutil.rmtree(r / 'splits'), 'no such folder'),
-    (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'no split file'),
+    (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'such as trainlist01.txt, testlist01.txt, …;'),
+    (lambda r: [os.remove(p) for p in (r / 'splits').glob('test*.txt')], 'testlist01.txt: missing'),
+    (lambda r: (r / 'splits/trainlist03.txt').unlink(), 'trainlist03.txt: missing'),
+    (lambda r: (r / 'splits/testlist01.txt').write_text('\n'), 'testlist01.txt: empty'),
     (lambda r: shutil.rmtree(r / 'frames'), 'no such folder'),
     (lambda r: [shutil.rmtree(p) for p in (r / 'frames').iterdir()], 'no frame folder'),
     (lambda r: [p.rename(str(p) + '_') for p in (r / 'frames').glob('*/*g01*')], 'of the 2 videos of test_split01'),
@@ -153,6 +157,26 @@ def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, fo
     assert end.value.code == 2 and capsys.readouterr().err.endswith(error)
 
 
+def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
+    make_frames(tmp_path / 'frames', {'a/one': 3, 'a/two': 3, 'b/three': 3})
+    (tmp_path / 'frames/a/up').symlink_to(tmp_path / 'frames')
+    (tmp_path / 'frames/a/above').symlink_to(tmp_path)
+    (tmp_path / 'frames/a/one/up').symlink_to(tmp_path / 'frames')
+    (tmp_path / 'frames/a/itself').symlink_to('itself')
+    (tmp_path / 'frames/c').symlink_to('b')
+    assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
+
+
+def test_a_link_that_cannot_be_followed_is_one_line(tmp_path, monkeypatch):
+    class Entry(SimpleNamespace):
+        def is_dir(self):
+            raise PermissionError(errno.EACCES, 'Permission denied', self.path)
+
+    monkeypatch.setattr(layout, 'entries_of', lambda folder: [Entry(name='link', path=f'{folder}link')])
+    with pytest.raises(UserError, match=r'link: cannot be read \(Permission denied\)'):
+        layout.find_frame_folders(str(tmp_path))
+
+
 # ---- HMDB51
 
 def test_hmdb51_lists(tmp_path):
@@ -171,6 +195,11 @@ def test_hmdb51_lists(tmp_path):
         'brush_hair/Aussie #1 (a)_b_f_nm_np1_ba_goo_0,4\nwave/one,4\n')
     assert (tmp_path / 'hmdb51/test_split03.csv').read_text() == 'brush_hair/two,4\nwave/two,4\n'
     assert (tmp_path / 'hmdb51/classInd.txt').read_text() == '1 brush_hair\n2 wave\n'
+    for c in names:
+        (tmp_path / f'splits/{c}_test_split3.txt').write_text('one.avi 1\n')
+    done = run('write_csv', '--dataset', 'hmdb51', '--frame_root', tmp_path / 'frames', '--split_root',
+               tmp_path / 'splits', '--csv_root', tmp_path)
+    assert 'test_split03: no video belongs to it' in one_error_line_after_warning(done)[0]
 
 
 # ---- Kinetics
@@ -242,17 +271,22 @@ def test_kinetics_videos_outside_class_folders_are_named(tmp_path, capsys):
     assert 'found train/aaaaaaaaaaa, but not in a class folder yoga' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('flags', [('--name', 'a/b'), ('--name', '..'), ('--jobs', '0')])
+@pytest.mark.parametrize('flags', [('--name', 'a/b'), ('--name', '..'), ('--jobs', '0'), ('--seed', '-1'),
+                                   ('--test_share', '1')])
 def test_flags_that_make_no_sense(tmp_path, capsys, flags):
     with pytest.raises(SystemExit) as end:
         write_csv.parse_args(['--dataset', 'folder', '--frame_root', str(tmp_path), *flags])
-    assert end.value.code == 2 and flags[0] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and flags[0] in said
+    assert said.startswith('error: ') and said.endswith('; --help explains the flags\n') and said.count('\n') == 1
 
 
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'val.csv').unlink(), 'val.csv: cannot be read'),
     (lambda r: (r / 'val.csv').write_text('id,label\n'), 'val.csv: its first line'),
-    (lambda r: (r / 'train.csv').write_text(HEADER + 'abseiling,a,x,13,train\n'), 'train.csv:2'),
+    (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: no csv file'),
+    *((lambda r, time=time: (r / 'train.csv').write_text(HEADER + f'abseiling,a,{time},13,train\n'),
+       'train.csv:2: time_start and time_end are not numbers') for time in ('x', 'inf', 'nan')),
     (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'rename them alike')])
 def test_kinetics_mistakes_are_one_line(k400, break_it, message):
     break_it(k400)
@@ -303,6 +337,12 @@ def test_a_folder_without_classes_is_one_line(tmp_path):
     make_frames(tmp_path / 'frames', {'video': 3})
     done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
     assert 'class/video' in one_error_line_after_warning(done)[0]
+
+
+def test_a_folder_of_one_video_has_nothing_to_test_on(tmp_path):
+    make_frames(tmp_path / 'frames', {'class/video': 3})
+    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
+    assert 'test_split01: no video belongs to it' in one_error_line_after_warning(done)[0]
 
 
 # ---- Checking
@@ -366,7 +406,9 @@ def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
     ('class/a,6\n', (), 'train_split01.csv:1: class/a is relative; say where it starts from with --frame_root'),
     ('\n', (), 'train_split01.csv: empty'),
     ('/nowhere/a,6\n', (), 'train_split01.csv: no row of it can be kept'),
-    ('class/a,6\n', ('--frame_root', '/nowhere'), 'train_split01.csv: no row of it can be kept')])
+    ('class/a,6\n', ('--frame_root', '/nowhere'), '/nowhere: no such folder'),
+    ('class/a,²\n', (), 'train_split01.csv: not a csv list, for no row'),
+    ('x' * 200_000, (), 'train_split01.csv: not a csv list')])
 def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     (tmp_path / 'train_split01.csv').write_text(rows)
     args = ['--jobs', '1', '--csv', str(tmp_path / 'train_split01.csv'), '--repair', *flags]
@@ -387,6 +429,12 @@ def test_check_of_a_list_that_is_not_there(tmp_path):
     message = one_error_line(run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path))
     assert 'no csv list' in message and 'there: k400_150' in message
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
+
+
+def test_the_bar_of_the_check_ends_full(tmp_path, extracted):
+    (tmp_path / 'list.csv').write_text(''.join(f'class/{name},6\n' for name in 'abcdef'))
+    done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'list.csv', '--frame_root', extracted)
+    assert done.returncode == 0 and '6/6' in done.stderr.splitlines()[-1], done.stderr
 
 
 # ---- Packing
@@ -461,6 +509,16 @@ def test_an_extraction_skips_what_is_packed(tmp_path, extracted):
     done = extract(extracted.parent / 'videos', frames)
     assert done.returncode == 0, done.stderr
     assert tree_bytes(frames) == before
+
+
+@pytest.mark.parametrize('flags, told', [
+    (('--packed_root', 'packed', '--remove_loose'), True), (('--packed_root', 'packed'), False),
+    (('--packed_root', 'frames/', '--remove_loose'), False), (('--remove_loose',), False)])
+def test_lists_that_lead_nowhere_after_packing_are_told(tmp_path, extracted, flags, told):
+    shutil.copytree(extracted, tmp_path / 'frames')
+    done = run('pack_frames', '--frame_root', 'frames', '--jobs', 1, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ('write_csv.py --frame_root packed\n' in done.stdout) == ('lead nowhere' in done.stdout) == told
 
 
 def test_nothing_to_pack(tmp_path):

@@ -132,3 +132,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / 'file').touch()
     done = run('make_demo', '--video_root', tmp_path / 'file/videos', '--split_root', tmp_path)
     assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
+def test_flags_that_make_no_sense(capsys):
+    for flags in (['--seed', '-1'], ['--seed', 'x'], ['--size', '8'], ['--videos_per_class', '4']):
+        with pytest.raises(SystemExit) as end:
+            parse_args(flags)
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.startswith('error: ') and flags[0] in said and said.count('\n') == 1
