@@ -43,8 +43,9 @@ def parse_args(argv=None):
 def main(args):
     started = time.monotonic()
     output = Path(args.output).resolve()
-    for earlier in output.glob('log_*'):
-        shutil.rmtree(earlier)
+    for earlier in [output / f'log_{prefix}{name}' for name in RUNS for prefix in ('', 'test_')]:
+        if earlier.exists():
+            shutil.rmtree(earlier)
 
     run('process_data/make_demo.py')
     run('process_data/extract_frames.py', dataset='demo')

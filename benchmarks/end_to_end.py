@@ -5,8 +5,8 @@
 
 Ours is `python dpc/main.py` over frames made here, its last epoch, read from the run's log.jsonl: every epoch goes over
 each video --repeat times, and the first (workers start, kernels are chosen and compiled) doesn't count. The plain way
-is one process that reads a batch as benchmarks/input_pipeline.py's plain_clip does, then takes a plain step
-(benchmarks/plain_net.py). What was expected and found is in benchmarks/NOTES.md.
+is one process, whatever the number of --workers: it reads a batch as benchmarks/input_pipeline.py's plain_clip does,
+then takes a plain step (benchmarks/plain_net.py). What was expected and found is in benchmarks/NOTES.md.
 """
 import json
 import math
@@ -25,8 +25,7 @@ import torch
 from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.input_pipeline import DS, make_videos, plain_clip
 from benchmarks.train_step import plain_step, synchronize
-
-ROOT = Path(__file__).resolve().parent.parent
+from utils import ROOT
 
 
 def write_lists(folder, videos, repeat):
@@ -44,7 +43,7 @@ def our_run(root, args):
     command = [sys.executable, str(ROOT / 'dpc' / 'main.py'), '--dataset', 'bench', '--csv_root', str(root / 'csv'),
                '--net', args.net, '--img_dim', str(args.img_dim), '--ds', str(DS), '--val_on', 'test',
                '--batch_size', str(args.batch_size), '--num_workers', str(args.workers), '--epochs', str(args.epochs),
-               '--print_freq', '50', '--log_dir', str(root), '--prefix', 'bench', '--loss_chunk', '2048',
+               '--log_dir', str(root), '--prefix', 'bench',
                '--gpu', 'cpu' if args.device == 'cpu' else '0', *(['--compile'] if args.compile else [])]
     subprocess.run(command, check=True, stdout=None if args.verbose else subprocess.DEVNULL)
     log, = root.glob('log_bench/*/log.jsonl')
@@ -105,7 +104,7 @@ def main(args):
         results = {'plain': plain_run(videos, args), 'ours': our_run(root, args)}
     print(f'{args.net}, {args.img_dim} px, {args.batch_size} clips, {machine(args.device)}, {os.cpu_count()} cores, '
           f'{args.workers} workers')
-    print(f'{"":8}{"clips/s":>10}{"x plain":>10}{"waiting for data":>20}')
+    print(f'{"":8}{"clips/s":>10}{"x plain":>10}{"waiting for data":>20}    (plain reads in one process)')
     for name, row in results.items():
         if row is None:
             print(f'{name:8}{"out of memory":>40}')

@@ -42,6 +42,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import extract_frames, layout  # noqa: E402
+from process_data.errors import ArgumentParser  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
 
 # name: width, height, codec, extension, short side of the frames
@@ -53,7 +54,7 @@ QUALITY = 80
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--videos', default=8, type=int, help='videos of each kind (default: %(default)s)')
     parser.add_argument('--frames', default=100, type=int, help='frames per video (default: %(default)s)')
     parser.add_argument('--repeats', default=5, type=int, help='runs of each way, in turns (default: %(default)s)')
@@ -70,6 +71,8 @@ def main(args):
     if args.one:
         print(json.dumps(run_one(*args.one)))
         return
+    if args.folder and not os.path.isdir(args.folder):
+        sys.exit(f'error: --folder {args.folder}: no such folder')
     results = {}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for kind in KINDS:

@@ -6,10 +6,11 @@ import os
 import torch
 
 from backbone import NETWORKS
+from utils.arguments import Parser, positive_int
 
 
 def make_parser(description):
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
     parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
     return parser
@@ -18,13 +19,15 @@ def make_parser(description):
 def add_step_flags(parser, img_dim=128, batch_size=None):
     """What is trained. batch_size None: 4 on the CPU, 128 on a GPU."""
     parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=int, default=img_dim, help='px, side of the frames (default %(default)s)')
-    parser.add_argument('--batch_size', type=int, default=batch_size,
+    parser.add_argument('--img_dim', type=positive_int, default=img_dim, help='px, side of the frames (default %(default)s)')
+    parser.add_argument('--batch_size', type=positive_int, default=batch_size,
                         help=f'clips (default {batch_size or "4 on the CPU, 128 on a GPU"})')
 
 
 def parse(parser, argv):
     args = parser.parse_args(argv)
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: this machine has no CUDA device')
     if vars(args).get('batch_size', 0) is None:
         args.batch_size = {'cpu': 4, 'cuda': 128}[args.device]
     return args

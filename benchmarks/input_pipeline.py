@@ -24,6 +24,7 @@ import torchvision.transforms.functional as F
 from PIL import Image
 
 from benchmarks.flags import make_parser, parse, write_json
+from utils.arguments import positive_int, whole_number
 from utils.augmentation import draw_box
 from utils.colour import PRETRAINING, to_block
 from utils.dataset import ClipDataset
@@ -190,8 +191,8 @@ def parse_args(argv=None):
     parser.add_argument('--clips', type=int, default=8, help='of each way in a round (default 8)')
     parser.add_argument('--packed', action='store_true', help='our way reads zips (default: folders)')
     parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm')
-    parser.add_argument('--batch_size', type=int, default=32, help='clips a batch in the loader run (default 32)')
-    parser.add_argument('--num_workers', type=int, default=os.cpu_count(), help='of the loader run (default all cores)')
+    parser.add_argument('--batch_size', type=positive_int, default=32, help='clips a batch in the loader run (default 32)')
+    parser.add_argument('--num_workers', type=whole_number, default=os.cpu_count(), help='of the loader run (default all cores)')
     parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: none)')
     return parse(parser, argv)
 

@@ -13,6 +13,7 @@ import torch
 from benchmarks.flags import add_step_flags, make_parser, parse, write_json
 from benchmarks.train_step import NUM_SEQ, PRED_STEP, SEQ_LEN, our_step
 from dpc.model import DPC
+from utils.device import choose_device
 
 # name: (grad_checkpoint, accum_steps)
 SETTINGS = {'neither': (False, 1), '--grad_checkpoint': (True, 1), '--accum_steps 4': (False, 4),
@@ -53,11 +54,12 @@ def estimate(network, img_dim, clips, grad_checkpoint, accum_steps):
 
 def peak_on_gpu(network, img_dim, clips, grad_checkpoint, accum_steps):
     """Bytes at the highest of two steps, or None where they don't fit."""
+    device = choose_device('0')  # set up as in training
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     try:
-        step = our_step(torch.device('cuda'), network, clips, img_dim, torch.bfloat16, grad_checkpoint=grad_checkpoint,
-                        accum_steps=accum_steps, chunk=1024)
+        step = our_step(device, network, clips, img_dim, torch.bfloat16, grad_checkpoint=grad_checkpoint,
+                        accum_steps=accum_steps)
         step()
         step()
     except torch.cuda.OutOfMemoryError:

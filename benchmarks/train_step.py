@@ -5,7 +5,8 @@
     python -m benchmarks.train_step --device cuda --compile --net resnet34 --img_dim 224 --batch_size 44
     python -m benchmarks.train_step --profile ours_bf16                    where the time of one way goes
 
-A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. The
+A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. What
+training does besides (statistics, the norm of the gradient, the search for non-finite values) is in end_to_end.py. The
 plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults but for cuDNN's benchmark mode. Each way has a
 process of its own, ours set up as training sets up its own (utils.device.choose_device), and waits while another's turn
 is timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the
@@ -39,7 +40,7 @@ def flop_per_clip(network, img_dim):
 
 
 def synchronize(device):
-    if device.type == 'cuda':
+    if torch.device(device).type == 'cuda':
         torch.cuda.synchronize(device)
 
 

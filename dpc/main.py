@@ -1,5 +1,4 @@
 """Pretraining by Dense Predictive Coding: learns video features from unlabelled clips."""
-import argparse
 import sys
 from pathlib import Path
 
@@ -9,19 +8,19 @@ from backbone import NETWORKS
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
 from utils import distributed
-from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
-                             add_run_arguments, default_ds, fraction, positive_int)
+from utils.arguments import (Parser, add_data_arguments, add_device_arguments, add_model_arguments,
+                             add_optimisation_arguments, add_run_arguments, default_ds, fraction, positive_int)
 from utils.augmentation import pretraining_crop
 from utils.checkpoint import load_weights
 from utils.colour import PRETRAINING
 from utils.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run_folder import network_name, pretrained_suffix
-from utils.setup import batches_of, clip_datasets, device_of, open_run_folder, put_on, seed_weights, start_run
+from utils.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     model = add_model_arguments(parser, 'dpc-rnn', NETWORKS)
     model.add_argument('--pred_step', default=3, type=positive_int, help='P, blocks to predict (default 3)')
     model.add_argument('--prediction', default='sequential', choices=['sequential', 'parallel'],
@@ -42,6 +41,9 @@ def parse_args(argv=None):
     args = parse_with_recipe(parser, 'pretrain', argv)
     if args.pred_step >= args.num_seq:
         parser.error(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    side = -(-args.img_dim // 32)  # of the feature map
+    if args.batch_size * args.pred_step * (1 if args.feature_map == 'pooled' else side * side) == 1:
+        parser.error('the batch has a single place to predict, and so no negatives: raise --batch_size or --img_dim')
     args.ds = args.ds or default_ds(args.dataset)
     return args
 
@@ -54,8 +56,7 @@ def experiment_name(args):
 
 
 def main(args):
-    device = device_of(args)
-    seed_weights(args.seed)
+    device = prepare(args)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)

@@ -1,5 +1,4 @@
 """Action classification on DPC features: fine-tune, train a linear probe, or test."""
-import argparse
 import sys
 from itertools import islice
 from pathlib import Path
@@ -14,8 +13,8 @@ from eval.model import ActionClassifier
 from eval.protocol import score_videos, summarise
 from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
 from utils import distributed
-from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
-                             add_run_arguments, default_ds, fraction, positive_int)
+from utils.arguments import (Parser, add_data_arguments, add_device_arguments, add_model_arguments,
+                             add_optimisation_arguments, add_run_arguments, default_ds, fraction, positive_int)
 from utils.checkpoint import load_weights
 from utils.colour import FINETUNING
 from utils.dataset import VideoDataset
@@ -25,8 +24,7 @@ from utils.launch import launch
 from utils.loader import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.setup import (batches_of, clip_datasets, device_of, open_run_folder, put_on, seed_weights, start_run,
-                         workers_of)
+from utils.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run, workers_of
 from utils.splits import read_split, usable
 from utils.video_list import csv_file, fits, labels_of, read_class_list
 
@@ -34,7 +32,7 @@ BN_BATCHES = 200  # batches from which missing running statistics are estimated
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     model = add_model_arguments(parser, 'lc', NETWORKS)
     model.add_argument('--num_class', type=positive_int, help='classes (default: as many as classInd.txt lists)')
     model.add_argument('--dropout', default=0.5, type=fraction,
@@ -99,8 +97,7 @@ def load_pretrained(model, pretrain):
 
 
 def main(args):
-    device = device_of(args)
-    seed_weights(args.seed)
+    device = prepare(args)
     class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
     if args.num_class not in (None, len(class_names)):
         raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '

@@ -1,4 +1,5 @@
 """Mistakes of the user: each ends in one line `error: …` that names the file and the remedy, status 2, no traceback."""
+import errno
 import os
 import shutil
 import subprocess
@@ -140,9 +141,11 @@ def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
     ('eval/test.py', '--pretrain'), ('eval/test.py', '--resume'), ('eval/test.py', '--test')])
 def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
     """Missing, cut short, of another net, and one that would run code; no run folder is left behind."""
-    (tmp_path / 'run' / 'model').mkdir(parents=True)
-    (tmp_path / 'run' / 'args.json').write_text('{}')
-    path = tmp_path / 'run' / 'model' / 'epoch3.pth.tar'
+    module, tiny = SCRIPTS[script]
+    folder = tmp_path / module.experiment_name(module.parse_args(tiny))
+    (folder / 'model').mkdir(parents=True)
+    (folder / 'args.json').write_text('{}')
+    path = folder / 'model' / 'epoch3.pth.tar'
     logs = tmp_path / 'logs'
     assert str(path) in error_of(script, csv_root, logs, capsys, flag, path)
     path.write_bytes(b'PK\x03\x04 and no more')
@@ -154,7 +157,47 @@ def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
     published_file(path, published_state(kind, 'resnet34'), net='resnet34')
     error = error_of(script, csv_root, logs, capsys, flag, path)
     assert str(path) in error and ('--net resnet34' in error or '--pretrain' in error)
-    assert not list(logs.glob('*/*'))
+    assert not list(logs.glob('*/*')) and not (folder / 'args-2.json').exists()
+
+
+def test_a_run_is_not_gone_on_with_as_another_one(csv_root, pretrained, tmp_path, capsys):
+    folder = tmp_path / pretrained.name
+    shutil.copytree(pretrained, folder)
+    checkpoint = folder / 'model' / 'epoch1.pth.tar'
+    error = error_of('dpc/main.py', csv_root, tmp_path, capsys, '--resume', checkpoint, '--pred_step', 2)
+    assert '_pred2_' in error and 'args.json' in error and '--pretrain' in error
+    (folder / 'args.json').write_text('{"cut sh')
+    assert f'{folder}/args.json' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--resume', checkpoint)
+    assert not (folder / 'args-2.json').exists()
+
+
+@pytest.mark.parametrize('flags, said', [
+    (['--start-epoch', '1'], '--epochs 1'), (['--compile', '--grad_checkpoint'], '--accum_steps')])
+@both
+def test_flags_that_do_not_go_together(script, flags, said, csv_root, tmp_path, capsys):
+    assert said in error_of(script, csv_root, tmp_path, capsys, *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_compilation_without_a_compiler(csv_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, 'which', lambda name: None)
+    assert 'gcc' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile')
+
+
+def test_a_single_place_has_no_negatives(capsys):
+    with pytest.raises(SystemExit):
+        pretraining.parse_args(['--batch_size', '1', '--pred_step', '1', '--img_dim', '32'])
+    assert 'no negatives' in capsys.readouterr().err
+    pretraining.parse_args(['--batch_size', '1', '--pred_step', '1', '--img_dim', '33'])
+
+
+def test_a_folder_that_may_not_be_written_to(csv_root, tmp_path, capsys, monkeypatch):
+    def forbidden(folder, args):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / 'args.json'))
+
+    monkeypatch.setattr('utils.setup.save_arguments', forbidden)
+    error = error_of('dpc/main.py', csv_root, tmp_path, capsys)
+    assert 'args.json: Permission denied' in error and 'another place' in error
 
 
 @both
@@ -167,7 +210,7 @@ def test_an_unknown_flag_value(script, flags, capsys):
     with pytest.raises(SystemExit) as end:
         module.parse_args(flags)
     error = capsys.readouterr().err
-    assert end.value.code == 2 and flags[0] in error and 'error: ' in error and 'Traceback' not in error
+    assert end.value.code == 2 and flags[0] in error and error.startswith('error: ') and error.count('\n') == 1
 
 
 def test_predicting_every_block(capsys):

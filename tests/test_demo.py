@@ -44,7 +44,7 @@ def test_demo(commands, tmp_path, capsys):
     """From videos to both tests, in that order; only an earlier demo's runs are removed."""
     output = tmp_path / 'demo_output'
     (output / 'log_pretraining' / 'of an earlier demo').mkdir(parents=True)
-    (output / 'other').write_text('')
+    (output / 'log_tmp').mkdir()
     demo.main(demo.parse_args(['--output', str(output)]))
 
     assert [script for script, _ in commands] == [
@@ -54,7 +54,7 @@ def test_demo(commands, tmp_path, capsys):
     differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
     assert differ == {'pretrain', 'prefix'}  # the same budget
     assert all(args.flip == 0 for _, args in commands if hasattr(args, 'flip'))  # classes are left and right
-    assert (output / 'other').exists() and not (output / 'log_pretraining' / 'of an earlier demo').exists()
+    assert (output / 'log_tmp').exists() and not (output / 'log_pretraining' / 'of an earlier demo').exists()
 
     said = capsys.readouterr().out
     lines = {line.rsplit(None, 2)[0].strip(): line.split()[-2:] for line in said.splitlines() if line.endswith('%')}

@@ -7,6 +7,7 @@ import re
 import runpy
 import shlex
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def flags_in(text):
 
 def parses(module, arguments):
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()), mock.patch('torch.cuda.is_available', return_value=True):
             importlib.import_module(module).parse_args(arguments)
     except (SystemExit, argparse.ArgumentError):
         return False

@@ -3,7 +3,6 @@ import json
 import math
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -261,7 +260,7 @@ def test_unknown_recipe(capsys):
 
 def write_log(folder, *records):
     folder.mkdir(parents=True)
-    (folder / 'log.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records) + '{"kind": "st')
+    (folder / 'log.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records) + '[1]\n{"a": 1}\n{"kind": "st')
 
 
 def test_status(tmp_path, capsys, pretrained):

@@ -1,5 +1,6 @@
 """Flags that pretraining and classification share, in groups. Defaults that differ between them are arguments."""
 import argparse
+import math
 
 from utils import ROOT
 from utils.device import cpu_cores
@@ -7,45 +8,39 @@ from utils.distributed import local_world
 from utils.optimisation import OPTIMIZERS, SCHEDULES
 
 
-def positive_int(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text}: give a whole number above 0')
-    return value
+class Parser(argparse.ArgumentParser):
+    """Ends with one line for a wrong flag, not with the whole usage before it."""
+
+    def error(self, message):
+        self.exit(2, f'error: {message} (--help explains every flag)\n')
 
 
-def whole_number(text):
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'{text}: give a whole number, 0 or more')
-    return value
+def number(kind, fits, description):
+    """A type for argparse: numbers of a `kind` (int, float) that `fits` accepts; errors ask for `description`."""
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f'{text!r}: give {description}')
+        return value
+
+    return parse
 
 
-def positive(text):
-    value = float(text)
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text}: give a number above 0')
-    return value
-
-
-def not_negative(text):
-    value = float(text)
-    if not 0 <= value < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text}: give a number, 0 or more')
-    return value
-
-
-def fraction(text):
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text}: give a number from 0 to 1')
-    return value
+positive_int = number(int, lambda value: value > 0, 'a whole number above 0')
+whole_number = number(int, lambda value: value >= 0, 'a whole number, 0 or more')
+positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')
+not_negative = number(float, lambda value: 0 <= value < math.inf, 'a number, 0 or more')
+fraction = number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')
 
 
 def learning_rate_milestones(text):
-    epochs = [int(part) for part in text.split(',') if part]
-    if epochs != sorted(set(epochs)):
-        raise argparse.ArgumentTypeError(f'{text}: give epochs in ascending order, as 60,80,100')
+    parts = [part.strip() for part in text.split(',') if part.strip()]
+    epochs = [int(part) for part in parts if part.isdecimal()]
+    if len(epochs) < len(parts) or epochs != sorted(set(epochs)):
+        raise argparse.ArgumentTypeError(f'{text!r}: give epochs in ascending order, as 60,80,100')
     return epochs
 
 
@@ -112,14 +107,15 @@ def add_optimisation_arguments(parser, wd, schedule):
 
 def add_device_arguments(parser):
     group = parser.add_argument_group('devices')
-    group.add_argument('--gpu', help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu without any)')
+    group.add_argument('--gpu', help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu where there is none)')
     group.add_argument('--num_procs', default=1, type=positive_int, help='processes, with --gpu cpu (default 1)')
     group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
                        help='end the run when a process or a data worker is silent for so long (default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
-                       help='precision of the backbone; off is float32 (default auto: bf16 where the hardware has it)')
-    group.add_argument('--compile', action='store_true', help='compile the backbone: a slow start, then faster on GPUs')
+                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the hardware '
+                            'has it)')
+    group.add_argument('--compile', action='store_true', help='compile the backbone for training: a slow start, then faster on GPUs; not with --grad_checkpoint')
     group.add_argument('--grad_checkpoint', action='store_true',
                        help='recompute activations in the backward pass: much less memory, about a third more time')
     return group

@@ -34,14 +34,13 @@ class LoadReport:
 def read_checkpoint(path):
     """Returns the dict stored at `path`, on the CPU. UserError if there is no such file or it is not a checkpoint."""
     if not Path(path).is_file():
-        raise UserError(f'no checkpoint at {path}: check the path')
+        raise UserError(f'{path} is {"a folder" if Path(path).is_dir() else "not there"}: give the path of a checkpoint')
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch.load raises many kinds; each means that the file can't be used
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f'{path} is not a readable checkpoint ({reason}): it may be cut short, or hold more than '
-                        'tensors, numbers and strings; take another copy') from error
+        raise UserError(f'{path} is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers '
+                        'and strings; take another copy') from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
     return checkpoint

@@ -18,6 +18,9 @@ from utils.interruption import SIGNALS, Stopped
 from utils.loader import worker_errors
 
 GRACE_SECONDS = 10  # for the others to end after one process has failed
+FULL, FORBIDDEN = 'make room and go on with --resume auto', 'change its permissions or name another place'
+REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL,
+            errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, errno.EROFS: FORBIDDEN}
 INTERRUPTED = 128 + signal.SIGINT, 'interrupted', False  # as run_one returns
 
 
@@ -61,10 +64,9 @@ def run_one(main, args):
     except UserError as error:
         return 2, f'error: {error}', isinstance(error, distributed.LostContact)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in REMEDIES:
             raise
-        return 2, (f'error: cannot write {error.filename or "the log"} ({error.strerror}): make room and go on with '
-                   '--resume auto'), False
+        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {REMEDIES[error.errno]}', False
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0, '', False

@@ -20,15 +20,19 @@ from utils.splits import train_and_validation, usable
 from utils.training import TrainingRun
 
 
-def device_of(args):
-    """The device of this process, set up. UserError for what isn't there or can't be had together."""
+def prepare(args):
+    """The device of this process, set up; weights will be drawn alike in every process. UserError: flags that ask for
+    what isn't there, or don't go together."""
     device = choose_device(args.gpu, distributed.local_rank())
+    if (args.start_epoch or 0) >= args.epochs:
+        raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
     if args.compile and args.grad_checkpoint:
         raise UserError('--compile does nothing for checkpointed blocks: leave out --grad_checkpoint, and save memory '
                         'with --accum_steps')
     obstacle = obstacle_to_compilation(device) if args.compile else None
     if obstacle:
         raise UserError(f'--compile: {obstacle}; mend that or leave it out')
+    torch.manual_seed(args.seed)
     return device
 
 
@@ -37,11 +41,6 @@ def put_on(model, device):
     if device.type != 'cpu':
         model.backbone.to(memory_format=torch.channels_last_3d)
     return model.to(device)
-
-
-def seed_weights(seed):
-    """Initial weights are drawn after this: the same in every process."""
-    torch.manual_seed(seed)
 
 
 def open_run_folder(args, experiment):
@@ -57,7 +56,7 @@ def open_run_folder(args, experiment):
             raise UserError(f'--resume auto: the run in {folder} began with other flags: {changed}. Give this one '
                             f'another --prefix, or go on from there with --resume {path}')
     elif args.resume:
-        folder, path = run_folder_of(args.resume), Path(args.resume)
+        folder, path = run_folder_of(args.resume, experiment), Path(args.resume)
     else:
         path = None
         folder = create_run_folder(args.log_dir, args.prefix, experiment) if distributed.is_main() else None
@@ -104,14 +103,14 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device,
                       open_log(folder), Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen,
                       args.clip_grad, args.skip_nonfinite)
-    if resumed and changed_flags(folder, args):
-        say('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
-    if distributed.is_main():
-        save_arguments(folder, args)
     if resumed:
+        if changed_flags(folder, args):
+            say('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
         run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
     else:
         run.log.begin()
+    if distributed.is_main():
+        save_arguments(folder, args)
     if args.start_epoch is not None:
         run.epoch, run.step, run.averages = args.start_epoch, 0, Averages()
     print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), '

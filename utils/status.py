@@ -2,7 +2,7 @@
 
     python -m utils.status LOG_DIR
 """
-import argparse
+import contextlib
 import json
 import os
 import socket
@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+from utils.arguments import Parser
+
 SILENT_SECONDS = 600  # a run on another machine that logged nothing for so long is taken for dead
 COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'clips/s', 'ETA', 'last sign', 'state')
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = Parser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
     return parser.parse_args(argv)
 
@@ -35,7 +37,7 @@ def describe(log, log_dir):
     """The cells of one run's row, in the order of COLUMNS."""
     records = read_records(log)
     last = {record['kind']: record for record in records}
-    newest = last.get('step') or last.get('train') or {}
+    newest = next((record for record in reversed(records) if record['kind'] in ('step', 'train')), {})
     place = ' '.join(f'{name} {newest[name]}/{newest[name + "s"]}' for name in ('epoch', 'step') if name in newest)
     return (str(log.parent.relative_to(log_dir)), place or '-', number(newest.get('loss')), number(newest.get('top1')),
             number((last.get('val') or {}).get('top1')), number(newest.get('clips_per_s'), 1), eta(records),
@@ -43,14 +45,12 @@ def describe(log, log_dir):
 
 
 def read_records(log):
-    """The lines of a log.jsonl; one that was cut short by a kill is left out."""
+    """The lines of a log.jsonl; one that was cut short by a kill, or is of something else, is left out."""
     records = []
-    for line in log.read_text().splitlines():
-        try:
+    for line in log.read_text(errors='replace').splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
             records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+    return [record for record in records if isinstance(record, dict) and 'kind' in record]
 
 
 def state(records, log):

@@ -55,6 +55,8 @@ class TrainingRun:
 
     def fit(self, train_batches, val_batches, epochs):
         """Trains up to epoch number `epochs`; validates and saves after each."""
+        if self.epoch >= epochs:
+            say(f'nothing to train: {self.epoch} epochs are done; for more raise --epochs {epochs}')
         try:
             while self.epoch < epochs:
                 self.train_epoch(train_batches, epochs)
