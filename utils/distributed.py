@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 
 import torch
 import torch.distributed as dist
@@ -194,6 +195,8 @@ def wrap(model, device):
     """The model as each process calls it: gradients are averaged over the group. Alone, the model itself."""
     if not is_joined():
         return model
+    # Of 1×1×1 kernels, whose gradients on the CPU differ in the strides of these ones: nothing is slower for it.
+    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')
     device_ids = [device] if device.type == 'cuda' else None
     return torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
 
