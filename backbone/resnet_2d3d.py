@@ -101,9 +101,9 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def computed_twice(module, function, x):
-    """function(x), a part of `module`, without keeping its activations: the backward pass computes them anew.
+    """function(x) without keeping its activations: the backward pass computes them anew.
 
-    The running statistics of BN see the batch once. `function` draws no random numbers.
+    The running statistics of BN, which lie in `module`, see the batch once. `function` draws no random numbers.
     """
     if not torch.is_grad_enabled():
         return function(x)
@@ -224,11 +224,10 @@ class ResNet2d3d(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out')
 
     def compile(self, **options):
-        """Compiles what is computed in one go: the encoding of a batch or of a part. torch.compile's options.
-
-        PyTorch compiles nothing that holds a checkpointed block: not with `grad_checkpoint`.
-        """
-        self.encode = torch.compile(self.encode, **options)
+        """Compiles `encode`; options as for torch.compile. Of no use with `grad_checkpoint`: PyTorch doesn't compile
+        checkpointed blocks."""
+        # Not dynamic: code for any size would recompute a part otherwise than the code that it first went through.
+        self.encode = torch.compile(self.encode, dynamic=False, **options)
 
     def forward(self, block):
         if self.accum_steps == 1:
@@ -238,7 +237,7 @@ class ResNet2d3d(nn.Module):
     def encode(self, block):
         B, C, T, H, W = block.shape
         images = block.transpose(1, 2).reshape(B * T, C, H, W).contiguous(memory_format=fast_layout(block.device))
-        images = self.run(self, self.stem, images)
+        images = self.run(self.bn1, self.stem, images)
         images = self.run_stage(self.layer1, images)
         images = self.run_stage(self.layer2, images)
         volume = images.reshape(B, T, *images.shape[1:]).transpose(1, 2)  # [B, 128·expansion, T, H/8, W/8]

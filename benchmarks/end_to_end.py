@@ -52,8 +52,9 @@ def our_run(root, args):
 
 
 def plain_run(videos, args):
-    """The same of the plain way, over a few batches after the first; None where it doesn't fit into memory. In a process
-    of its own, whose memory is free again before ours starts."""
+    """The same of the plain way, over a few batches after the first; None where it doesn't fit into memory.
+
+    In a process of its own, whose memory is free again before ours starts."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         try:
             return pool.submit(plain_batches, videos, args).result()

@@ -19,7 +19,8 @@ def make_parser(description):
 def add_step_flags(parser, img_dim=128, batch_size=None):
     """What is trained. batch_size None: 4 on the CPU, 128 on a GPU."""
     parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
-    parser.add_argument('--img_dim', type=positive_int, default=img_dim, help='px, side of the frames (default %(default)s)')
+    parser.add_argument('--img_dim', type=positive_int, default=img_dim,
+                        help='px, side of the frames (default %(default)s)')
     parser.add_argument('--batch_size', type=positive_int, default=batch_size,
                         help=f'clips (default {batch_size or "4 on the CPU, 128 on a GPU"})')
 

@@ -191,8 +191,10 @@ def parse_args(argv=None):
     parser.add_argument('--clips', type=int, default=8, help='of each way in a round (default 8)')
     parser.add_argument('--packed', action='store_true', help='our way reads zips (default: folders)')
     parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm')
-    parser.add_argument('--batch_size', type=positive_int, default=32, help='clips a batch in the loader run (default 32)')
-    parser.add_argument('--num_workers', type=whole_number, default=os.cpu_count(), help='of the loader run (default all cores)')
+    parser.add_argument('--batch_size', type=positive_int, default=32,
+                        help='clips a batch in the loader run (default 32)')
+    parser.add_argument('--num_workers', type=whole_number, default=os.cpu_count(),
+                        help='of the loader run (default all cores)')
     parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: none)')
     return parse(parser, argv)
 

@@ -129,9 +129,9 @@ def train(args, model, class_names, device):
 
     # optimiser, run folder, resumption
     folder, resumed = open_run_folder(args, experiment_name(args))
-    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
     if frozen and not has_bn_statistics and not resumed:
-        estimate_bn_statistics(model, train_batches, run.precision)
+        estimate_bn_statistics(model, train_batches, Precision(args.amp, device))
+    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
     run.fit(train_batches, val_batches, args.epochs)
 
 
@@ -139,15 +139,13 @@ def estimate_bn_statistics(model, batches, precision):
     """Running statistics of the backbone's BN from unlabelled training clips, for weights that came without any."""
     batches.loader.sampler.set_position(0)
     print(f'estimating BN statistics from {min(BN_BATCHES, len(batches))} batches of training clips')
-    # Compiled, the cumulative averages would break the graph at every BN, and use up the recompilations.
-    with precision.autocast(), torch.compiler.set_stance('force_eager'):
+    with precision.autocast():
         torch.optim.swa_utils.update_bn((batch.block for batch in islice(batches, BN_BATCHES)), model)
 
 
 def test(args, model, class_names, device):
     report = None if args.test == 'random' else load_weights(model, args.test, strict=True)
     put_on(model, device)
-    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
     if report and not report.has_bn_statistics:
         train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
         estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))
@@ -157,6 +155,7 @@ def test(args, model, class_names, device):
     if distributed.is_main():  # before the work: a folder that can't be made should fail at once
         folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
         save_arguments(folder, args)
+    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
     loader = video_loader(test_set, workers_of(args), distributed.rank(), distributed.world(), args.timeout)
     scores = score_videos(model, loader, args.num_seq, device, Precision(args.amp, device),
                           num_class=len(class_names), clips_at_once=args.batch_size)

@@ -62,8 +62,10 @@ def is_folder(entry):
 
 def leads_back(path):
     """Whether it is a link to a folder that it lies in: following it would go round for ever."""
-    return os.path.islink(path) and os.path.realpath(path) in map(os.path.realpath,
-                                                                  pathlib.Path(path).absolute().parents)
+    above = pathlib.Path(path).absolute().parents
+    # By their real paths, and by those of the folders that these lie in: it may come by way of other links.
+    return os.path.islink(path) and any(pathlib.Path(os.path.realpath(path)) in (real, *real.parents)
+                                        for real in map(pathlib.Path.resolve, above))
 
 
 def frame_names(path):

@@ -61,7 +61,7 @@ def main(args):
     if not os.path.samefile(args.packed_root, args.frame_root):
         copy_reports(args.frame_root, args.packed_root)
         if args.remove_loose:
-            print('lists of the removed folders lead nowhere now: write them again with process_data/write_csv.py '
+            print('lists with absolute paths lead nowhere now: write them again with process_data/write_csv.py '
                   f'--frame_root {args.packed_root}')
 
 

@@ -141,8 +141,7 @@ def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
     ('eval/test.py', '--pretrain'), ('eval/test.py', '--resume'), ('eval/test.py', '--test')])
 def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
     """Missing, cut short, of another net, and one that would run code; no run folder is left behind."""
-    module, tiny = SCRIPTS[script]
-    folder = tmp_path / module.experiment_name(module.parse_args(tiny))
+    folder = tmp_path / 'run'
     (folder / 'model').mkdir(parents=True)
     (folder / 'args.json').write_text('{}')
     path = folder / 'model' / 'epoch3.pth.tar'
@@ -161,14 +160,17 @@ def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
 
 
 def test_a_run_is_not_gone_on_with_as_another_one(csv_root, pretrained, tmp_path, capsys):
-    folder = tmp_path / pretrained.name
+    folder = tmp_path / 'renamed'
     shutil.copytree(pretrained, folder)
     checkpoint = folder / 'model' / 'epoch1.pth.tar'
     error = error_of('dpc/main.py', csv_root, tmp_path, capsys, '--resume', checkpoint, '--pred_step', 2)
-    assert '_pred2_' in error and 'args.json' in error and '--pretrain' in error
+    assert '--pred_step 2 (was 1)' in error and '--pretrain' in error
     (folder / 'args.json').write_text('{"cut sh')
     assert f'{folder}/args.json' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--resume', checkpoint)
     assert not (folder / 'args-2.json').exists()
+    shutil.copy(pretrained / 'args.json', folder)
+    flags = [*PRETRAINING, '--csv_root', csv_root, '--resume', checkpoint, '--epochs', 2]
+    assert run(pretraining, flags) == 0, 'the same run under another name'
 
 
 @pytest.mark.parametrize('flags, said', [
@@ -181,7 +183,7 @@ def test_flags_that_do_not_go_together(script, flags, said, csv_root, tmp_path, 
 
 def test_compilation_without_a_compiler(csv_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
-    assert 'gcc' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile')
+    assert 'g++' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile')
 
 
 def test_a_single_place_has_no_negatives(capsys):

@@ -1,4 +1,4 @@
-"""What training does on CUDA, without a GPU: on fake tensors, which know their device, type and shape but hold no values.
+"""What training does on CUDA, without a GPU: on fake tensors, which know device, type and shape but hold no values.
 
 Tensors of two devices in one operation are an error there, and so is a value that the host reads: it would make every
 step wait for the device. Gradients can't be computed so; they are the same code on every device.

@@ -63,7 +63,7 @@ def test_a_checkpoint_from_elsewhere_cannot_be_resumed(tmp_path):
     """It has no run folder to go on in; --pretrain is what the user wants."""
     (tmp_path / 'epoch1.pth.tar').write_bytes(b'')
     with pytest.raises(UserError, match='--resume .*epoch1.pth.tar: .*--pretrain'):
-        run_folder_of(tmp_path / 'epoch1.pth.tar', 'experiment')
+        run_folder_of(tmp_path / 'epoch1.pth.tar')
 
 
 def test_a_log_folder_that_cannot_be_made(csv_root, tmp_path, capsys):

@@ -51,7 +51,8 @@ def test_nonfinite_loss_stops_the_run(delayed, csv_root, tmp_path, capsys):
     assert error.count('/v_') == 2, 'the paths of both clips of the batch'
     folder, = tmp_path.glob('log_*/*')
     saved = read_checkpoint(folder / 'model' / 'last.pth.tar')
-    assert saved['iteration'] == 2 + delayed and all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
+    assert saved['iteration'] == 2 + delayed == read_log(folder, 'step')[-1]['iteration']
+    assert all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
     assert 'non-finite' in read_log(folder, 'end')[0]['how']
 
 
@@ -260,7 +261,8 @@ def test_unknown_recipe(capsys):
 
 def write_log(folder, *records):
     folder.mkdir(parents=True)
-    (folder / 'log.jsonl').write_text(''.join(json.dumps(record) + '\n' for record in records) + '[1]\n{"a": 1}\n{"kind": "st')
+    lines = [*map(json.dumps, records), '[1]', '{"a": 1}', '{"kind": "st']
+    (folder / 'log.jsonl').write_text('\n'.join(lines))
 
 
 def test_status(tmp_path, capsys, pretrained):

@@ -107,15 +107,17 @@ def add_optimisation_arguments(parser, wd, schedule):
 
 def add_device_arguments(parser):
     group = parser.add_argument_group('devices')
-    group.add_argument('--gpu', help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu where there is none)')
+    group.add_argument('--gpu',
+                       help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu where there is none)')
     group.add_argument('--num_procs', default=1, type=positive_int, help='processes, with --gpu cpu (default 1)')
     group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
                        help='end the run when a process or a data worker is silent for so long (default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
-                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the hardware '
-                            'has it)')
-    group.add_argument('--compile', action='store_true', help='compile the backbone for training: a slow start, then faster on GPUs; not with --grad_checkpoint')
+                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
+                            'hardware has it)')
+    group.add_argument('--compile', action='store_true',
+                       help='compile the backbone: a slow start, then faster on GPUs; not with --grad_checkpoint')
     group.add_argument('--grad_checkpoint', action='store_true',
                        help='recompute activations in the backward pass: much less memory, about a third more time')
     return group

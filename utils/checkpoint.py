@@ -34,7 +34,8 @@ class LoadReport:
 def read_checkpoint(path):
     """Returns the dict stored at `path`, on the CPU. UserError if there is no such file or it is not a checkpoint."""
     if not Path(path).is_file():
-        raise UserError(f'{path} is {"a folder" if Path(path).is_dir() else "not there"}: give the path of a checkpoint')
+        what = 'a folder' if Path(path).is_dir() else 'not there'
+        raise UserError(f'{path} is {what}: give the path of a checkpoint')
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)

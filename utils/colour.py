@@ -83,7 +83,7 @@ def _function(function, compiled):
 @functools.cache
 def _can_compile():
     """Otherwise the operations run one by one: right, but much slower."""
-    obstacle = obstacle_to_compilation(torch.device('cuda'))
+    obstacle = obstacle_to_compilation(on_cuda=True)
     if obstacle:
         print(f'warning: {obstacle}: colour augmentation will be slow on the GPU', file=sys.stderr)
     return not obstacle

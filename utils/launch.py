@@ -46,6 +46,7 @@ def launch(main, args):
 def leave(status, lost_contact):
     """Ends this process. At once if it lost contact: what waits for the others in the background holds up an exit."""
     if lost_contact:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
@@ -64,9 +65,10 @@ def run_one(main, args):
     except UserError as error:
         return 2, f'error: {error}', isinstance(error, distributed.LostContact)
     except OSError as error:
-        if error.errno not in REMEDIES:
+        remedy = REMEDIES.get(error.errno)
+        if remedy is None or (remedy is FORBIDDEN and not error.filename):
             raise
-        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {REMEDIES[error.errno]}', False
+        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', False
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0, '', False

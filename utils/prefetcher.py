@@ -46,7 +46,6 @@ class DevicePrefetcher:
             start = time.perf_counter()
             pieces = next(batches, None)
             return pieces and {**put_together(pieces, self.device), 'wait_seconds': time.perf_counter() - start}
-        wait_seconds = self._idle_seconds()
         step_ends = torch.cuda.Event(enable_timing=True)
         step_ends.record(torch.cuda.current_stream(self.device))
         self.copied.synchronize()  # of the batch before: its frames are overwritten from now on
@@ -59,11 +58,11 @@ class DevicePrefetcher:
         with torch.cuda.stream(self.stream):
             batch = put_together(pieces, self.device)
             self.copied.record()
-        return {**batch, 'wait_seconds': wait_seconds, 'step_ends': step_ends}
+        return {**batch, 'wait_seconds': self._idle_seconds(), 'step_ends': step_ends}
 
     def _idle_seconds(self):
-        """How long the device stood still between steps and the batches after them, as far as it has come since this was
-        asked last. The host's own waiting says little, as it runs ahead."""
+        """How long the device stood still between steps and the batches after them, as far as it has come since the
+        last time. The host's own waiting says little, as it runs ahead."""
         seconds = 0.
         while self.idle and self.idle[0][1].query():
             step_ends, arrived = self.idle.popleft()

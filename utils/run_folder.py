@@ -43,23 +43,13 @@ def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
     return folder
 
 
-def run_folder_of(checkpoint_path, experiment):
-    """The run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to.
-
-    UserError if it lies elsewhere, or if the folder's name says another experiment."""
+def run_folder_of(checkpoint_path):
+    """The run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to. UserError if it lies elsewhere."""
     folder = Path(checkpoint_path).resolve().parent.parent
     if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
         raise UserError(f'--resume {checkpoint_path}: not in the model folder of a run of this project (no args.json '
                         f'in {folder}); to start a new run from these weights give them to --pretrain')
-    if what_is_done(folder.name) != what_is_done(experiment[:LONGEST_NAME]):
-        raise UserError(f'--resume {checkpoint_path}: these flags make a run {experiment}, and it is of another one; '
-                        'give the flags of its args.json, or start a new run from its weights with --pretrain')
     return folder
-
-
-def what_is_done(name):
-    """The name of a run folder without what a resumed run may have otherwise: learning rate, what it started from."""
-    return re.sub(r'_lr[^_]+|_pt=.*|-\d+$', '', name)
 
 
 def save_arguments(folder, args):
@@ -79,15 +69,20 @@ FREE_ON_RESUMPTION = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_wor
                       'start_epoch'}
 
 
+# Flags that the folder's name tells and that make another run.
+FIXED_ON_RESUMPTION = {'net', 'model', 'dataset', 'split', 'img_dim', 'num_seq', 'seq_len', 'pred_step', 'ds',
+                       'train_what', 'prediction', 'feature_map', 'batch_size', 'wd', 'dropout'}
+
+
 def changed_flags(folder, args):
-    """The flags, as a list of str, that were others when the run in `folder` began."""
+    """{flag: '--flag value (was value)'} of the flags that were others when the run in `folder` began."""
     try:
         first = json.loads((folder / 'args.json').read_text())
     except (OSError, ValueError):
-        raise UserError(f'{folder}/args.json: missing or damaged, so nothing tells whether this is the same run; put it '
-                        'back, or start a new run (another --prefix) from a checkpoint with --pretrain') from None
-    return [f'--{name} {value} (was {first[name]})' for name, value in vars(args).items()
-            if name in first and name not in FREE_ON_RESUMPTION and first[name] != value]
+        raise UserError(f'{folder}/args.json: missing or damaged, so nothing tells whether this is the same run; put '
+                        'it back, or start a new run (another --prefix) from a checkpoint with --pretrain') from None
+    return {name: f'--{name} {value} (was {first[name]})' for name, value in vars(args).items()
+            if name in first and name not in FREE_ON_RESUMPTION and first[name] != value}
 
 
 def git_revision():

@@ -7,33 +7,23 @@ from utils import distributed
 from utils.arguments import default_workers
 from utils.checkpoint import read_checkpoint
 from utils.dataset import ClipDataset
-from utils.device import Precision, choose_device, obstacle_to_compilation
+from utils.device import Precision, choose_device, obstacle_to_compilation, uses_cuda
 from utils.errors import UserError
 from utils.loader import clip_loader
 from utils.logs import open_log, say
 from utils.metrics import Averages
 from utils.optimisation import make_optimizer, make_schedule
 from utils.prefetcher import DevicePrefetcher
-from utils.run_folder import changed_flags, create_run_folder, run_folder_of, save_arguments
+from utils.run_folder import FIXED_ON_RESUMPTION, changed_flags, create_run_folder, run_folder_of, save_arguments
 from utils.saving import Saver, newest_checkpoint
 from utils.splits import train_and_validation, usable
 from utils.training import TrainingRun
 
 
 def prepare(args):
-    """The device of this process, set up; weights will be drawn alike in every process. UserError: flags that ask for
-    what isn't there, or don't go together."""
-    device = choose_device(args.gpu, distributed.local_rank())
-    if (args.start_epoch or 0) >= args.epochs:
-        raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    if args.compile and args.grad_checkpoint:
-        raise UserError('--compile does nothing for checkpointed blocks: leave out --grad_checkpoint, and save memory '
-                        'with --accum_steps')
-    obstacle = obstacle_to_compilation(device) if args.compile else None
-    if obstacle:
-        raise UserError(f'--compile: {obstacle}; mend that or leave it out')
+    """The device of this process, set up; weights will be drawn alike in every process."""
     torch.manual_seed(args.seed)
-    return device
+    return choose_device(args.gpu, distributed.local_rank())
 
 
 def put_on(model, device):
@@ -44,24 +34,43 @@ def put_on(model, device):
 
 
 def open_run_folder(args, experiment):
-    """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder."""
+    """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder.
+
+    UserError: flags that don't go together, with each other or with the run that is to go on."""
+    check_training_flags(args)
     if args.resume == 'auto':
         folder, path = None, None
         if distributed.is_main():
             folder = create_run_folder(args.log_dir, args.prefix, experiment, exist_ok=True)
             path, _ = newest_checkpoint(folder)
         folder, path = distributed.from_main((folder, path))
-        if path and changed_flags(folder, args):
-            changed = ', '.join(changed_flags(folder, args))
-            raise UserError(f'--resume auto: the run in {folder} began with other flags: {changed}. Give this one '
-                            f'another --prefix, or go on from there with --resume {path}')
+        changed = changed_flags(folder, args) if path else {}
+        if changed:
+            raise UserError(f'--resume auto: the run in {folder} began with other flags: '
+                            f'{", ".join(changed.values())}. Give this one another --prefix, or go on from there with '
+                            f'--resume {path}')
     elif args.resume:
-        folder, path = run_folder_of(args.resume, experiment), Path(args.resume)
+        folder, path = run_folder_of(args.resume), Path(args.resume)
+        other = [text for name, text in changed_flags(folder, args).items() if name in FIXED_ON_RESUMPTION]
+        if other:
+            raise UserError(f'--resume {path}: this run began with other flags: {", ".join(other)}. Give those, or '
+                            'start a new run from its weights with --pretrain')
     else:
         path = None
         folder = create_run_folder(args.log_dir, args.prefix, experiment) if distributed.is_main() else None
         folder = distributed.from_main(folder)
     return folder, path
+
+
+def check_training_flags(args):
+    if (args.start_epoch or 0) >= args.epochs:
+        raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
+    if args.compile and args.grad_checkpoint:
+        raise UserError('--compile does nothing for checkpointed blocks: leave out --grad_checkpoint, and save memory '
+                        'with --accum_steps')
+    obstacle = obstacle_to_compilation(uses_cuda(args.gpu)) if args.compile else None
+    if obstacle:
+        raise UserError(f'--compile: {obstacle}; mend that or leave it out')
 
 
 def clip_datasets(args, split, train_augmentation, labels_of=None):
@@ -104,8 +113,9 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
                       open_log(folder), Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen,
                       args.clip_grad, args.skip_nonfinite)
     if resumed:
-        if changed_flags(folder, args):
-            say('warning: this run began with other flags: ' + ', '.join(changed_flags(folder, args)))
+        changed = changed_flags(folder, args)
+        if changed:
+            say(f'warning: this run began with other flags: {", ".join(changed.values())}')
         run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
     else:
         run.log.begin()

@@ -2,6 +2,7 @@
 
     python -m utils.status LOG_DIR
 """
+import argparse
 import contextlib
 import json
 import os
@@ -10,14 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-from utils.arguments import Parser
-
 SILENT_SECONDS = 600  # a run on another machine that logged nothing for so long is taken for dead
 COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'clips/s', 'ETA', 'last sign', 'state')
 
 
 def parse_args(argv=None):
-    parser = Parser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
     return parser.parse_args(argv)
 

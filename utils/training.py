@@ -161,6 +161,7 @@ class TrainingRun:
             self.skip_or_stop(dataset)
 
     def skip_or_stop(self, dataset):
+        self.log_step()
         self.skipped += 1
         restart_nonfinite_statistics(self.model)
         place, index = self.finite.bad_step or ('', [])
