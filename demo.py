@@ -109,6 +109,7 @@ def draw_curves(path, logs):
         axes[0, column].set(title=task, ylabel='loss')
         axes[1, column].axhline(CHANCE[task], color='grey', linewidth=1, linestyle=':', label='chance')
         axes[1, column].set(xlabel='epoch', ylabel='top-1', ylim=(0, None))
+        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
         axes[1, column].legend(fontsize=8)
         for row in range(2):
             axes[row, column].grid(alpha=0.3)
