@@ -165,6 +165,12 @@ def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
     (tmp_path / 'frames/a/itself').symlink_to('itself')
     (tmp_path / 'frames/c').symlink_to('b')
     assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
+    # and by way of another link: the frame root lies in `disk` by its real path only
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'frames').rename(tmp_path / 'disk/frames')
+    (tmp_path / 'frames').symlink_to('disk/frames')
+    (tmp_path / 'frames/b/disk').symlink_to(tmp_path / 'disk')
+    assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
 
 
 def test_a_link_that_cannot_be_followed_is_one_line(tmp_path, monkeypatch):
