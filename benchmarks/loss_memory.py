@@ -7,7 +7,6 @@ Forward and backward pass on features [B, P=3, S=16, D=256], as R18 gives at 128
 its own. What was expected and found is in benchmarks/NOTES.md.
 """
 import multiprocessing
-import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from benchmarks.flags import make_parser, parse, write_json
 from benchmarks.train_step import synchronize
 from dpc.loss import dense_info_nce
+from utils.memory import peak_gb
 
 P, S, D = 3, 16, 256
 
@@ -26,23 +26,17 @@ def plain_loss(prediction, target):
     return F.cross_entropy(score, torch.arange(len(score), device=score.device))
 
 
-def peak(device):
-    """Bytes at the highest so far."""
-    if device == 'cuda':
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def measure(way, clips, chunk, device):
     """-> (rise of the peak in bytes, seconds) of one forward and backward pass."""
+    device = torch.device(device)
     prediction, target = (torch.randn(clips, P, S, D, device=device, requires_grad=True) for _ in range(2))
     small_prediction, small_target = (torch.randn(1, P, S, D, device=device, requires_grad=True) for _ in range(2))
     losses = {'plain': plain_loss, 'at once': lambda *pair: dense_info_nce(*pair)[0],
               'chunks': lambda *pair: dense_info_nce(*pair, chunk)[0]}
     losses[way](small_prediction, small_target).backward()  # what libraries allocate once
-    before = peak(device)
+    before = peak_gb(device)
     losses[way](prediction, target).backward()
-    rise = peak(device) - before
+    rise = round((peak_gb(device) - before) * 1e9)
     synchronize(device)
     start = time.perf_counter()
     losses[way](prediction, target).backward()  # once more: the first time kernels are loaded

@@ -40,7 +40,7 @@ def flop_per_clip(network, img_dim):
 
 
 def synchronize(device):
-    if torch.device(device).type == 'cuda':
+    if device.type == 'cuda':
         torch.cuda.synchronize(device)
 
 

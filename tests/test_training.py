@@ -37,7 +37,7 @@ def delayed(request, monkeypatch):
     """Whether runs look at the numbers of a step when the next one has been queued."""
     def start(run, *args, **kwargs):
         first(run, *args, **kwargs)
-        run.delayed, run.finite = request.param, FiniteCheck(request.param)
+        run.finite = FiniteCheck(delayed=request.param)
 
     first = TrainingRun.__init__
     monkeypatch.setattr(TrainingRun, '__init__', start)

@@ -51,10 +51,13 @@ def open_run_folder(args, experiment):
                             f'--resume {path}')
     elif args.resume:
         folder, path = run_folder_of(args.resume), Path(args.resume)
-        other = [text for name, text in changed_flags(folder, args).items() if name in FIXED_ON_RESUMPTION]
-        if other:
-            raise UserError(f'--resume {path}: this run began with other flags: {", ".join(other)}. Give those, or '
+        changed = changed_flags(folder, args)
+        fixed = [text for name, text in changed.items() if name in FIXED_ON_RESUMPTION]
+        if fixed:
+            raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give those, or '
                             'start a new run from its weights with --pretrain')
+        if changed:
+            say(f'warning: this run began with other flags: {", ".join(changed.values())}')
     else:
         path = None
         folder = create_run_folder(args.log_dir, args.prefix, experiment) if distributed.is_main() else None
@@ -113,9 +116,6 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
                       open_log(folder), Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen,
                       args.clip_grad, args.skip_nonfinite)
     if resumed:
-        changed = changed_flags(folder, args)
-        if changed:
-            say(f'warning: this run began with other flags: {", ".join(changed.values())}')
         run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
     else:
         run.log.begin()

@@ -1,6 +1,5 @@
 """One training run: what is trained, how far it is, and how its epochs go. Pretraining and classification share it."""
 import contextlib
-import functools
 import signal
 
 import numpy as np
@@ -46,9 +45,8 @@ class TrainingRun:
         self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
         # On CUDA the numbers of a step are looked at when the next one has been queued: nothing waits for them.
-        self.delayed = device.type == 'cuda'
-        self.finite = FiniteCheck(self.delayed)
-        self.unlogged = None  # logs the last step whose line is due
+        self.finite = FiniteCheck(delayed=device.type == 'cuda')
+        self.unlogged = None  # the step whose line is due: (iteration, what reads its averages, statistics, place)
         self.signals = StopSignals()
 
     # ---- epochs
@@ -88,11 +86,11 @@ class TrainingRun:
                 speed.add(len(batch.block), batch.wait_seconds)
             self.log_step()
             if self.step % self.print_freq == 0:
-                self.unlogged = functools.partial(
-                    self.write_step, self.iteration, window.start_reading(), {**window_speed.read(), **self.gauges()},
-                    epoch=self.epoch + 1, epochs=epochs, step=self.step, steps=len(batches))
+                place = {'epoch': self.epoch + 1, 'epochs': epochs, 'step': self.step, 'steps': len(batches)}
+                stats = {**window_speed.read(), **self.gauges()}
+                self.unlogged = self.iteration, window.start_reading(), stats, place
                 window = Averages()
-                if not self.delayed:
+                if not self.finite.delayed:
                     self.log_step()
             self.after_step(batches.loader.dataset)
             distributed.doing('waiting for data')
@@ -103,13 +101,12 @@ class TrainingRun:
                                                  'replaced': distributed.total(self.replaced), 'skipped': self.skipped},
                        epoch=self.epoch + 1, epochs=epochs)
 
-    def write_step(self, iteration, averages, stats, **place):
-        self.log.write('step', iteration, {**averages(), **stats}, **place)
-
     def log_step(self):
+        """Writes the line that is due, if one is."""
         if self.unlogged is not None:
-            self.unlogged()
-        self.unlogged = None
+            iteration, averages, stats, place = self.unlogged
+            self.log.write('step', iteration, {**averages(), **stats}, **place)
+            self.unlogged = None
 
     def train_step(self, batch):
         """One optimiser step; returns {name: mean over the batch}, still on the device."""
