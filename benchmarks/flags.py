@@ -6,7 +6,7 @@ import os
 import torch
 
 from backbone import NETWORKS
-from utils.arguments import Parser, positive_int
+from utils.cli import Parser, positive_int
 
 
 def make_parser(description):

@@ -24,14 +24,14 @@ import torchvision.transforms.functional as F
 from PIL import Image
 
 from benchmarks.flags import make_parser, parse, write_json
-from utils.arguments import positive_int, whole_number
-from utils.augmentation import draw_box
-from utils.colour import PRETRAINING, to_block
-from utils.dataset import ClipDataset
-from utils.frames import frame_name
-from utils.loader import clip_loader
-from utils.prefetcher import DevicePrefetcher
-from utils.video_list import VideoList
+from utils.cli import positive_int, whole_number
+from utils.data.augmentation import draw_box
+from utils.data.colour import PRETRAINING, to_block
+from utils.data.clips import ClipDataset
+from utils.data.frames import frame_name
+from utils.data.batches import clip_loader
+from utils.data.prefetcher import DevicePrefetcher
+from utils.data.lists import VideoList
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5
 HEIGHT, WIDTH = 150, 266  # px

@@ -13,7 +13,7 @@ import torch
 from benchmarks.flags import add_step_flags, make_parser, parse, write_json
 from benchmarks.train_step import NUM_SEQ, PRED_STEP, SEQ_LEN, our_step
 from dpc.model import DPC
-from utils.device import choose_device
+from utils.parallel.device import choose_device
 
 # name: (grad_checkpoint, accum_steps)
 SETTINGS = {'neither': (False, 1), '--grad_checkpoint': (True, 1), '--accum_steps 4': (False, 4),

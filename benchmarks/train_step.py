@@ -8,7 +8,7 @@
 A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. What
 training does besides (statistics, the norm of the gradient, the search for non-finite values) is in end_to_end.py. The
 plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults but for cuDNN's benchmark mode. Each way has a
-process of its own, ours set up as training sets up its own (utils.device.choose_device), and waits while another's turn
+process of its own, ours set up as training sets up its own (utils.parallel.device.choose_device), and waits while another's turn
 is timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the
 method is, whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the
 process's peak on the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
@@ -24,9 +24,9 @@ from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
-from utils.device import choose_device
-from utils.memory import give_back_freed_memory, peak_gb
-from utils.setup import put_on
+from utils.parallel.device import choose_device
+from utils.parallel.memory import give_back_freed_memory, peak_gb
+from utils.run.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
 WARM_UP = 2  # steps at the start of a turn that are not timed: memory was given back after the last

@@ -7,16 +7,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backbone import NETWORKS
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
-from utils import distributed
-from utils.arguments import (Parser, add_data_arguments, add_device_arguments, add_model_arguments,
-                             add_optimisation_arguments, add_run_arguments, default_ds, fraction, positive_int)
-from utils.augmentation import pretraining_crop
+from utils.parallel import distributed
+from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
+                             add_optimisation_arguments, add_run_arguments, default_ds)
+from utils.data.augmentation import pretraining_crop
 from utils.checkpoint import load_weights
-from utils.colour import PRETRAINING
-from utils.launch import launch
+from utils.cli import Parser, fraction, positive_int
+from utils.data.colour import PRETRAINING
+from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
-from utils.run_folder import network_name, pretrained_suffix
-from utils.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run
+from utils.run.folder import network_name, pretrained_suffix
+from utils.run.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run
 
 
 def parse_args(argv=None):

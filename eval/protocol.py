@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from utils.colour import to_block
-from utils.distributed import any_process, sum_over_processes, world
-from utils.interruption import Stopped, StopSignals
-from utils.logs import progress_bar
+from utils.data.colour import to_block
+from utils.parallel.distributed import any_process, sum_over_processes, world
+from utils.parallel.signals import Stopped, StopSignals
+from utils.run.log import progress_bar
 
 
 @dataclass

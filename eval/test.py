@@ -12,21 +12,21 @@ from backbone import NETWORKS
 from eval.model import ActionClassifier
 from eval.protocol import score_videos, summarise
 from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
-from utils import distributed
-from utils.arguments import (Parser, add_data_arguments, add_device_arguments, add_model_arguments,
-                             add_optimisation_arguments, add_run_arguments, default_ds, fraction, positive_int)
+from utils.parallel import distributed
+from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
+                             add_optimisation_arguments, add_run_arguments, default_ds)
 from utils.checkpoint import load_weights
-from utils.colour import FINETUNING
-from utils.dataset import VideoDataset
-from utils.device import Precision
-from utils.errors import UserError
-from utils.launch import launch
-from utils.loader import video_loader
+from utils.cli import Parser, UserError, fraction, positive_int
+from utils.data.colour import FINETUNING
+from utils.data.clips import VideoDataset
+from utils.parallel.device import Precision
+from utils.parallel.launch import launch
+from utils.data.batches import video_loader
 from utils.recipes import parse_with_recipe
-from utils.run_folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run, workers_of
-from utils.splits import read_split, usable
-from utils.video_list import csv_file, fits, labels_of, read_class_list
+from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
+from utils.run.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run, workers_of
+from utils.data.splits import read_split, usable
+from utils.data.lists import csv_file, fits, labels_of, read_class_list
 
 BN_BATCHES = 200  # batches from which missing running statistics are estimated
 

@@ -4,8 +4,8 @@ import os
 import cv2
 import numpy as np
 
-from utils.frames import frame_name
-from utils.video_list import VideoList
+from utils.data.frames import frame_name
+from utils.data.lists import VideoList
 
 
 def write_video(path, n_frames, height=24, width=32):

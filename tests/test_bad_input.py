@@ -197,7 +197,7 @@ def test_a_folder_that_may_not_be_written_to(csv_root, tmp_path, capsys, monkeyp
     def forbidden(folder, args):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / 'args.json'))
 
-    monkeypatch.setattr('utils.setup.save_arguments', forbidden)
+    monkeypatch.setattr('utils.run.setup.save_arguments', forbidden)
     error = error_of('dpc/main.py', csv_root, tmp_path, capsys)
     assert 'args.json: Permission denied' in error and 'another place' in error
 

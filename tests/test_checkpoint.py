@@ -12,7 +12,7 @@ from eval.model import ActionClassifier
 from tests.test_golden import published_state
 from tests.tiny import checkpoint, equal
 from utils.checkpoint import load_weights, read_checkpoint, write_checkpoint
-from utils.errors import UserError
+from utils.cli import UserError
 
 
 def published_file(path, state, legacy=True, net='resnet18', best_acc=np.float64(0.536)):

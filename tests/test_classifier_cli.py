@@ -14,7 +14,7 @@ from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, checkpoint, classify, equal, read_log, run, ucf101_classes
 from utils.checkpoint import load_weights
-from utils.colour import IMAGENET_MEAN, IMAGENET_STD
+from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = ('backbone.', 'agg.')
 

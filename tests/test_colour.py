@@ -4,8 +4,8 @@ import pytest
 import torch
 import torchvision.transforms.functional as F
 
-from utils import colour
-from utils.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, apply_colour, draw_colour, to_block
+from utils.data import colour
+from utils.data.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, apply_colour, draw_colour, to_block
 
 ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
 

@@ -13,12 +13,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
 from eval.model import ActionClassifier
-from utils.colour import to_block
-from utils.device import Precision
-from utils.metrics import Averages
-from utils.optimisation import load_optimizer, make_optimizer
-from utils.prefetcher import put_together
-from utils.setup import put_on
+from utils.data.colour import to_block
+from utils.parallel.device import Precision
+from utils.run.metrics import Averages
+from utils.run.optimisation import load_optimizer, make_optimizer
+from utils.data.prefetcher import put_together
+from utils.run.setup import put_on
 
 CUDA = torch.device('cuda', 0)
 B, N, T, PX = 4, 8, 5, 64

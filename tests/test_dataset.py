@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
-from utils.augmentation import Box
-from utils.colour import FINETUNING, PRETRAINING
-from utils.dataset import ClipDataset, VideoDataset, clip_starts, read_frames
-from utils.frames import FrameError, frame_name
-from utils.video_list import VideoList
+from utils.data.augmentation import Box
+from utils.data.colour import FINETUNING, PRETRAINING
+from utils.data.clips import ClipDataset, VideoDataset, clip_starts, read_frames
+from utils.data.frames import FrameError, frame_name
+from utils.data.lists import VideoList
 
 
 def clips_of(videos, crop='resized', **options):

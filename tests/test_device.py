@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = '''
 import resource
 import torch
-from utils.device import choose_device
-from utils.memory import give_back_freed_memory
+from utils.parallel.device import choose_device
+from utils.parallel.memory import give_back_freed_memory
 
 def faults_of_one():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

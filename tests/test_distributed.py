@@ -12,9 +12,9 @@ import torch.multiprocessing as multiprocessing
 from dpc.loss import dense_info_nce, top_k
 from dpc.model import DPC
 from tests.tiny import PRETRAINING, ROOT, checkpoint, pretrain
-from utils import distributed
-from utils.distributed import sync_batch_norm
-from utils.metrics import Averages
+from utils.parallel import distributed
+from utils.parallel.distributed import sync_batch_norm
+from utils.run.metrics import Averages
 
 CLIPS, STEPS = 4, 5
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.numbered import numbers, write_video
-from utils.frames import FrameError, decode, frame_name, has_frame, read_jpegs
+from utils.data.frames import FrameError, decode, frame_name, has_frame, read_jpegs
 
 
 @pytest.fixture

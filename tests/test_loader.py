@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from tests.numbered import write_videos
-from utils.colour import PRETRAINING, to_block
-from utils.dataset import ClipDataset, VideoDataset
-from utils.errors import UserError
-from utils.frames import frame_name
-from utils.loader import EpochSampler, Loader, clip_loader, video_loader, worker_errors
-from utils.prefetcher import DevicePrefetcher, pin, put_together
+from utils.data.colour import PRETRAINING, to_block
+from utils.data.clips import ClipDataset, VideoDataset
+from utils.cli import UserError
+from utils.data.frames import frame_name
+from utils.data.batches import EpochSampler, Loader, clip_loader, video_loader, worker_errors
+from utils.data.prefetcher import DevicePrefetcher, pin, put_together
 
 
 @pytest.fixture(scope='module')
@@ -103,7 +103,7 @@ def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
 @pytest.mark.parametrize('drop_last, num_workers', [(True, 0), (True, 2), (False, 2)])
 def test_a_batch_in_pieces_is_that_of_the_plain_loop(clips, monkeypatch, drop_last, num_workers):
     """Batches of at most 5 in pieces of 2: workers fill every slot of the ring many times."""
-    monkeypatch.setattr('utils.loader.PIECE', 2)
+    monkeypatch.setattr('utils.data.batches.PIECE', 2)
     clips = ClipDataset(clips.videos.select(np.arange(42) % 10), 2, 3, 2, 'resized', 16, colour=PRETRAINING)
     loader = clip_loader(clips, 5, num_workers, seed=0, drop_last=drop_last)
     for epoch in range(2):
@@ -158,7 +158,7 @@ def test_pinned_memory_is_never_freed(monkeypatch):
     """CUDA would take what comes to lie there later for pinned, and copy from where the ring was."""
     runtime = SimpleNamespace(cudaHostRegister=lambda address, size, flags: 0)
     monkeypatch.setattr(torch.cuda, 'cudart', lambda: runtime)
-    monkeypatch.setattr('utils.prefetcher._pinned', [])
+    monkeypatch.setattr('utils.data.prefetcher._pinned', [])
     ring = torch.zeros(100, dtype=torch.uint8)
     alive = weakref.ref(ring)
     pin(ring)
@@ -246,7 +246,7 @@ def test_workers_leave_signals_to_the_main_process():
 SCRIPT = '''
 import sys
 from tests.test_loader import Endless
-from utils.loader import Loader
+from utils.data.batches import Loader
 batches = iter(Loader(Endless(), range(10 ** 6), num_workers=2))
 print(next(batches)['pid'], next(batches)['pid'], flush=True)
 raise RuntimeError('something else')

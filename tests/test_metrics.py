@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.metrics import Averages, Throughput
+from utils.run.metrics import Averages, Throughput
 
 
 def test_averages_are_weighted_by_samples():

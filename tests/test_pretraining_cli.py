@@ -16,10 +16,10 @@ from dpc import main as pretraining
 from dpc.model import DPC
 from tests.tiny import PRETRAINING, ROOT, checkpoint, equal, pretrain, read_log, run, write_rows
 from utils.checkpoint import load_weights
-from utils.colour import to_block
-from utils.dataset import ClipDataset
-from utils.splits import train_and_validation
-from utils.training import TrainingRun
+from utils.data.colour import to_block
+from utils.data.clips import ClipDataset
+from utils.data.splits import train_and_validation
+from utils.run.loop import TrainingRun
 
 NOT_REPEATABLE = {'time', 'clips_per_s', 'data_wait', 'memory_gb'}  # how fast and with how much memory a machine did it
 

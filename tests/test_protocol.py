@@ -8,8 +8,8 @@ import torch
 from eval.protocol import VideoScores, score_videos, summarise
 from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
 from tests.test_classifier_cli import obvious_numbers, table_of
-from utils.colour import to_block
-from utils.device import Precision
+from utils.data.colour import to_block
+from utils.parallel.device import Precision
 
 
 def random_scores(videos=40, classes=7, seed=0):

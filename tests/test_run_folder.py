@@ -7,8 +7,8 @@ import pytest
 from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import PRETRAINING, ROOT, pretrain, run
-from utils.errors import UserError
-from utils.run_folder import create_run_folder, pretrained_suffix, run_folder_of, save_arguments
+from utils.cli import UserError
+from utils.run.folder import create_run_folder, pretrained_suffix, run_folder_of, save_arguments
 
 
 def test_published_names():

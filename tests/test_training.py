@@ -14,14 +14,14 @@ from dpc import main as pretraining
 from eval import test as classifier_script
 from tests import tiny
 from tests.tiny import PRETRAINING, ROOT, read_log
-from utils import status
+from utils.run import status
 from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.device import choose_device
-from utils.errors import UserError
-from utils.finite import FiniteCheck
-from utils.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
-from utils.saving import Saver, newest_checkpoint
-from utils.training import TrainingRun
+from utils.parallel.device import choose_device
+from utils.cli import UserError
+from utils.run.finite import FiniteCheck
+from utils.run.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
+from utils.run.saving import Saver, newest_checkpoint
+from utils.run.loop import TrainingRun
 
 
 # ---- non-finite losses

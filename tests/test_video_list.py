@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.numbered import write_videos
-from utils.errors import UserError
-from utils.video_list import VideoList, check_on_disk, csv_file, fits, hold_out, labels_of, read_class_list
+from utils.cli import UserError
+from utils.data.lists import VideoList, check_on_disk, csv_file, fits, hold_out, labels_of, read_class_list
 
 
 def write_csv(path, rows):

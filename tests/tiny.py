@@ -10,7 +10,7 @@ import torch
 
 from dpc import main as pretraining
 from eval import test as classifier
-from utils.launch import launch
+from utils.parallel.launch import launch
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ('ApplyEyeMakeup', 'Archery', 'YoYo')

@@ -1,39 +1,10 @@
 """Flags that pretraining and classification share, in groups. Defaults that differ between them are arguments."""
 import argparse
-import math
 
 from utils import ROOT
-from utils.device import cpu_cores
-from utils.distributed import local_world
-from utils.optimisation import OPTIMIZERS, SCHEDULES
-
-
-class Parser(argparse.ArgumentParser):
-    """Ends with one line for a wrong flag, not with the whole usage before it."""
-
-    def error(self, message):
-        self.exit(2, f'error: {message} (--help explains every flag)\n')
-
-
-def number(kind, fits, description):
-    """A type for argparse: numbers of a `kind` (int, float) that `fits` accepts; errors ask for `description`."""
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not fits(value):
-            raise argparse.ArgumentTypeError(f'{text!r}: give {description}')
-        return value
-
-    return parse
-
-
-positive_int = number(int, lambda value: value > 0, 'a whole number above 0')
-whole_number = number(int, lambda value: value >= 0, 'a whole number, 0 or more')
-positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')
-not_negative = number(float, lambda value: 0 <= value < math.inf, 'a number, 0 or more')
-fraction = number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')
+from utils.cli import cpu_cores, fraction, not_negative, positive, positive_int, whole_number
+from utils.parallel.distributed import local_world
+from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
 
 def learning_rate_milestones(text):

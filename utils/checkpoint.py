@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.errors import UserError
+from utils.cli import UserError
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
 SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,

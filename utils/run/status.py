@@ -1,6 +1,6 @@
 """Prints a table of the runs under a folder: how far each is, how well it does, and whether it still lives.
 
-    python -m utils.status LOG_DIR
+    python -m utils.run.status LOG_DIR
 """
 import argparse
 import contextlib

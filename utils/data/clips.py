@@ -5,9 +5,9 @@ All data sets (UCF101, HMDB51, Kinetics, a folder of your own) go through the sa
 import numpy as np
 import torch
 
-from utils.augmentation import Box, cut, draw_box, reduction
-from utils.colour import draw_colour
-from utils.frames import FrameError, decode, frame_name, read_jpegs
+from utils.data.augmentation import Box, cut, draw_box, reduction
+from utils.data.colour import draw_colour
+from utils.data.frames import FrameError, decode, frame_name, read_jpegs
 
 TRIES = 10  # videos tried for one sample before the data set is taken for broken
 
@@ -16,10 +16,10 @@ class ClipDataset(torch.utils.data.Dataset):
     """One clip of N·T frames out of each video of a list (N = `num_seq` blocks of T = `seq_len` frames).
 
     ds:      every ds-th frame is taken, so a clip spans N·T·ds frames of its video
-    crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip), see utils.augmentation
+    crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip), see utils.data.augmentation
     img_dim: px, side of the frames that come out
     flip:    probability of mirroring a clip left to right
-    colour:  arguments of draw_colour, e.g. utils.colour.PRETRAINING, or None to leave colours alone
+    colour:  arguments of draw_colour, e.g. utils.data.colour.PRETRAINING, or None to leave colours alone
     labels:  int64 [R], or None
     seed:    every random choice comes from (seed, epoch, index) alone, so a clip is the same in every process
 
@@ -29,7 +29,7 @@ class ClipDataset(torch.utils.data.Dataset):
         label   int64 [], -1 where there are no labels
         index   int64 [], the video that the clip is from
         broken  list of str, a line for each broken video that was drawn before; usually empty
-    A video shorter than a clip repeats its last frame; `fits` in utils.video_list finds them, to leave them out.
+    A video shorter than a clip repeats its last frame; `fits` in utils.data.lists finds them, to leave them out.
     FrameError: a broken frame in each of ten videos."""
 
     def __init__(self, videos, num_seq, seq_len, ds, crop, img_dim, flip=0.5, colour=None, labels=None, seed=0):

@@ -3,21 +3,21 @@ from pathlib import Path
 
 import torch
 
-from utils import distributed
+from utils.parallel import distributed
 from utils.arguments import default_workers
 from utils.checkpoint import read_checkpoint
-from utils.dataset import ClipDataset
-from utils.device import Precision, choose_device, obstacle_to_compilation, uses_cuda
-from utils.errors import UserError
-from utils.loader import clip_loader
-from utils.logs import open_log, say
-from utils.metrics import Averages
-from utils.optimisation import make_optimizer, make_schedule
-from utils.prefetcher import DevicePrefetcher
-from utils.run_folder import FIXED_ON_RESUMPTION, changed_flags, create_run_folder, run_folder_of, save_arguments
-from utils.saving import Saver, newest_checkpoint
-from utils.splits import train_and_validation, usable
-from utils.training import TrainingRun
+from utils.data.clips import ClipDataset
+from utils.parallel.device import Precision, choose_device, obstacle_to_compilation, uses_cuda
+from utils.cli import UserError
+from utils.data.batches import clip_loader
+from utils.run.log import open_log, say
+from utils.run.metrics import Averages
+from utils.run.optimisation import make_optimizer, make_schedule
+from utils.data.prefetcher import DevicePrefetcher
+from utils.run.folder import FIXED_ON_RESUMPTION, changed_flags, create_run_folder, run_folder_of, save_arguments
+from utils.run.saving import Saver, newest_checkpoint
+from utils.data.splits import train_and_validation, usable
+from utils.run.loop import TrainingRun
 
 
 def prepare(args):

@@ -1,4 +1,4 @@
-"""Where a clip is cut out of its video: one box and one flip for all its frames (colour is in utils/colour.py)."""
+"""Where a clip is cut out of its video: one box and one flip for all its frames (colour is in utils/data/colour.py)."""
 from typing import NamedTuple
 
 import cv2

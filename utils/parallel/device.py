@@ -8,15 +8,10 @@ from pathlib import Path
 
 import torch
 
-from utils.errors import UserError
-from utils.memory import keep_freed_memory
+from utils.cli import UserError
+from utils.parallel.memory import keep_freed_memory
 
 TRITON_CAPABILITY = 7, 0  # Volta: what torch.compile generates code for
-
-
-def cpu_cores():
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def uses_cuda(gpu):

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from utils import ROOT
-from utils.errors import UserError
+from utils.cli import UserError
 
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 

@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from utils.device import copy_to_host
-from utils.distributed import sum_over_processes, world
+from utils.parallel.device import copy_to_host
+from utils.parallel.distributed import sum_over_processes, world
 
 
 class Averages:

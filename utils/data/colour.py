@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from utils.device import obstacle_to_compilation
+from utils.parallel.device import obstacle_to_compilation
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # columns of `factors`, values in `order`
 UNCHANGED = (1, 1, 1, 0)  # the factors that change nothing

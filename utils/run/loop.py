@@ -5,15 +5,15 @@ import signal
 import numpy as np
 import torch
 
-from utils import distributed
+from utils.parallel import distributed
 from utils.checkpoint import load_weights
-from utils.errors import UserError
-from utils.finite import FiniteCheck
-from utils.interruption import Stopped, StopSignals
-from utils.logs import progress_bar, say, warn
-from utils.memory import peak_gb
-from utils.metrics import Averages, Throughput
-from utils.optimisation import load_optimizer, set_learning_rate, step_schedule
+from utils.cli import UserError
+from utils.run.finite import FiniteCheck
+from utils.parallel.signals import Stopped, StopSignals
+from utils.run.log import progress_bar, say, warn
+from utils.parallel.memory import peak_gb
+from utils.run.metrics import Averages, Throughput
+from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule
 
 SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named in an epoch; all are counted
 

@@ -11,9 +11,9 @@ import cv2
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from utils.colour import IMAGENET_MEAN, IMAGENET_STD
-from utils.distributed import is_main
-from utils.errors import UserError
+from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
+from utils.parallel.distributed import is_main
+from utils.cli import UserError
 
 # Bars are drawn by one process: tqdm's own lock for several would be reported as leaked when a run ends at once.
 tqdm.set_lock(threading.RLock())

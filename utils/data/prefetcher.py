@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import torch
 
-from utils.colour import to_block
+from utils.data.colour import to_block
 
 
 class DevicePrefetcher:
     """Iterates a ClipLoader's batches on the training device, the next one on its way there during the current.
 
     Yields namespaces of
-        block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.colour.to_block)
+        block         [B, N, C, T, H, W] of `dtype`, coloured and normalised (utils.data.colour.to_block)
         label, index  int64 [B], on the device
         broken        list of str, a line for each broken video that was replaced
         wait_seconds  time that the device has stood still for data: this batch's, on CUDA that of batches before

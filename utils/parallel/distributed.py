@@ -1,7 +1,7 @@
 """Rank, world size and everything that processes say to each other. A single process needs none of it.
 
 The group is joined from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), which torchrun sets
-and utils/launch.py sets in the processes it starts.
+and utils/parallel/launch.py sets in the processes it starts.
 """
 import contextlib
 import datetime
@@ -16,8 +16,8 @@ import warnings
 import torch
 import torch.distributed as dist
 
-from utils.errors import UserError
-from utils.interruption import Stopped
+from utils.cli import UserError
+from utils.parallel.signals import Stopped
 
 JOIN_SECONDS = 600  # machines of a cluster may start minutes apart
 BEAT_SECONDS = 2

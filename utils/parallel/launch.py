@@ -11,11 +11,11 @@ from multiprocessing import resource_tracker
 import torch
 import torch.multiprocessing as multiprocessing
 
-from utils import distributed
-from utils.device import count_processes, cpu_cores, uses_cuda
-from utils.errors import UserError
-from utils.interruption import SIGNALS, Stopped
-from utils.loader import worker_errors
+from utils.parallel import distributed
+from utils.cli import UserError, cpu_cores
+from utils.parallel.device import count_processes, uses_cuda
+from utils.parallel.signals import SIGNALS, Stopped
+from utils.data.batches import worker_errors
 
 GRACE_SECONDS = 10  # for the others to end after one process has failed
 FULL, FORBIDDEN = 'make room and go on with --resume auto', 'change its permissions or name another place'

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.frames import has_frame
+from utils.cli import UserError
+from utils.data.frames import has_frame
 
 # File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}

@@ -1,7 +1,7 @@
 """Notices non-finite losses without making the training loop wait for the step that the device is at."""
 import torch
 
-from utils.device import copy_to_host
+from utils.parallel.device import copy_to_host
 
 
 class FiniteCheck:

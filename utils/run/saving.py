@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.distributed import is_main, wait_for_main
-from utils.errors import UserError
-from utils.logs import say
+from utils.parallel.distributed import is_main, wait_for_main
+from utils.cli import UserError
+from utils.run.log import say
 
 LAST = 'last.pth.tar'  # in the middle of an epoch
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from utils.errors import UserError
-from utils.memory import give_back_freed_memory
+from utils.cli import UserError
+from utils.parallel.memory import give_back_freed_memory
 
 PIECE = 32  # clips (2 or more) that a worker reads for a batch, at most: workers share it, and little is under way
 AHEAD = 2   # pieces, or videos, that each worker has to do

@@ -9,7 +9,7 @@ import zipfile
 import cv2
 import numpy as np
 
-from utils.errors import UserError
+from utils.cli import UserError
 
 JPEG_END = b'\xff\xd9'
 # OpenCV's flags that decode at 1/1, 1/2 and 1/4 of the size and give RGB; libjpeg then skips most of the inverse DCT.

@@ -1,8 +1,8 @@
 """Which videos a run trains on, validates on and tests on."""
 import numpy as np
 
-from utils.errors import UserError
-from utils.video_list import VideoList, check_on_disk, csv_file, fits, hold_out
+from utils.cli import UserError
+from utils.data.lists import VideoList, check_on_disk, csv_file, fits, hold_out
 
 
 def read_split(csv_root, dataset, split, subset, img_dim, frame_root=None):
