@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop: it finishes its step, saves and says how to go on."""
+"""Signals that ask a run to stop: it finishes its step, saves, and says how to resume."""
 import signal
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
 class Stopped(Exception):
@@ -13,12 +13,13 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Remembers the first SIGTERM, SIGUSR1 or Ctrl-C in `received` (0: none); a second Ctrl-C quits at once."""
+    """Remembers the first stop signal in `received` (0: none); a second Ctrl-C quits at once."""
 
     def __init__(self):
         self.received = 0
-        for signum in SIGNALS:
-            signal.signal(signum, self._receive)
+        for signum in STOP_SIGNALS:
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(signum, self._receive)
 
     def _receive(self, signum, frame):
         if self.received and signum == signal.SIGINT:
