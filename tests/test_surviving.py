@@ -86,9 +86,10 @@ def kill_and_go_on(csv_root, log_dir, processes, moments, undisturbed):
         process = start(csv_root, log_dir, *flags)
         wait_for_steps(log_dir, steps)
         time.sleep(delay)
+        processes_of_run = [process.pid, *children_of(process.pid)]
         process.kill()
         process.communicate()
-        time.sleep(1)  # the other processes notice that the first is gone
+        wait_until_gone(processes_of_run)  # the others notice that the first is gone
     status, _, err = finish(start(csv_root, log_dir, *flags))
     assert status == 0, err
     assert_same_run(log_dir, undisturbed)
@@ -111,14 +112,22 @@ def children_of(pid):
         return [int(child) for child in file.read().split()]
 
 
-@pytest.mark.parametrize('signum', [signal.SIGUSR1, signal.SIGINT])
+def wait_until_gone(pids, seconds=30):
+    deadline = time.monotonic() + seconds
+    while any(os.path.exists(f'/proc/{pid}') for pid in pids):
+        assert time.monotonic() < deadline, f'{pids} are still there after {seconds} s'
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_signal_saves_and_ends(csv_root, tmp_path, signum):
     process = start(csv_root, tmp_path, '--save_minutes', 0, '--epochs', 100)
     wait_for_steps(tmp_path, 2)
     process.send_signal(signum)
     status, _, err = finish(process)
     assert status == 128 + signum
-    assert f'stopped by {signum.name}' in err and '--resume auto' in err and 'Traceback' not in err
+    saved = folder_of(tmp_path) / 'model' / 'last.pth.tar'
+    assert f'stopped by {signum.name}' in err and f'--resume {saved}\n' in err and 'Traceback' not in err
     saved = checkpoints(tmp_path)
     newest = max(saved.values(), key=lambda checkpoint: checkpoint['iteration'])
     assert newest['iteration'] >= 2

@@ -27,7 +27,11 @@ SILENT_SECONDS = 3 * BEAT_SECONDS
 
 
 class LostContact(UserError):
-    """Another process of the group is gone or silent."""
+    """Another process of the group is gone or silent. `saved`: path of the last checkpoint, or None."""
+
+    def __init__(self, message, saved):
+        super().__init__(message)
+        self.saved = saved
 
 
 def is_joined():
@@ -77,6 +81,7 @@ class Heartbeat:
 
     def __init__(self, store, number, count):
         self.store, self.number, self.count = store, number, count
+        self.saved = None
         self.now('starting')
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -124,6 +129,12 @@ def doing(what):
         _heartbeat.now(what)
 
 
+def saved(path):
+    """Notes the last checkpoint, for the same message."""
+    if _heartbeat is not None:
+        _heartbeat.saved = path
+
+
 @contextlib.contextmanager
 def group(timeout, nccl=False):
     """Joins the group that the environment names, if any, for the duration of the context.
@@ -161,7 +172,7 @@ def group(timeout, nccl=False):
         if said is None:
             raise
         raise LostContact(f'process {number} of {count} lost contact with the others '
-                          f'({str(error).splitlines()[0][:200]}). {said}') from error
+                          f'({str(error).splitlines()[0][:200]}). {said}', _heartbeat.saved) from error
     finally:
         _heartbeat.leave()
         _heartbeat = None

@@ -1,6 +1,7 @@
 """Starts a run: in this process, in the group that torchrun made, or in one process per GPU asked for."""
 import contextlib
 import errno
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from utils.parallel import distributed
 from utils.parallel.device import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped
 
-GRACE_SECONDS, SAVING_SECONDS = 5, 300  # for the other processes to end after one has failed; after a stop signal
+GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
 FULL, FORBIDDEN = 'make room and resume', 'change its permissions or name another place'
 REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL,
             errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, errno.EROFS: FORBIDDEN}
@@ -27,7 +28,7 @@ def launch(main, args):
 
     A UserError is printed as `error: …`, status 2. A run stopped by a signal exits with status 128 + its number.
     """
-    lost_contact = False
+    lost_contact = None
     with surviving_output():
         try:
             count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
@@ -54,33 +55,37 @@ def leave(status, lost_contact):
 def run(main, args):
     """Runs `main(args)` in this process, in its group if it has one.
 
-    Returns (exit status, message, whether it failed only because another process of the group is gone).
+    Returns (exit status, message, and if it failed only because another process of the group is gone, how to resume).
     """
     try:
         with distributed.group(args.timeout, uses_cuda(args.gpu)):
             main(args)
     except Stopped as stopped:
-        return 128 + stopped.signum, str(stopped), False
+        return 128 + stopped.signum, str(stopped), None
+    except distributed.LostContact as error:
+        advice = (f'Resume with the same command and --resume {error.saved}' if error.saved else
+                  'Nothing was saved yet')
+        return 2, f'error: {error}. {advice}', advice
     except UserError as error:
-        return 2, f'error: {error}', isinstance(error, distributed.LostContact)
+        return 2, f'error: {error}', None
     except OSError as error:
         remedy = REMEDIES.get(error.errno)
         if remedy is None or (remedy is FORBIDDEN and not error.filename):
             raise
-        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', False
+        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', None
     except torch.OutOfMemoryError as error:
         return 2, (f'error: {str(error).splitlines()[0]} Lower --batch_size, or encode it in parts with --encode_chunks'
-                   ), False
+                   ), None
     except RuntimeError as error:
         if 'DataLoader worker' not in str(error):  # raised wherever the main process happens to be
             raise
         return 2, (f'error: {str(error).splitlines()[0]} If it was killed, memory may have run out: try fewer '
-                   '--num_workers or a smaller --batch_size'), False
+                   '--num_workers or a smaller --batch_size'), None
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT, 'interrupted', False
+        return 128 + signal.SIGINT, 'interrupted', None
     finally:
         end_data_workers()
-    return 0, '', False
+    return 0, '', None
 
 
 def end_data_workers():
@@ -100,6 +105,7 @@ def run_group(main, args, count):
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # its store prints stack traces when a process is gone
+    logging.getLogger('torch.multiprocessing.spawn').setLevel(logging.ERROR)  # it announces each process that it ends
     outcomes = multiprocessing.get_context('spawn').SimpleQueue()
     asked = []
     # A terminal sends Ctrl-C to every process: block it until each child has left the terminal's group, see `child`.
@@ -129,12 +135,13 @@ def run_group(main, args, count):
         said.append(outcomes.get())
     if failed and failed.signal_name and not asked:
         why = ' (the system does that when memory runs out)' if failed.signal_name == 'SIGKILL' else ''
+        advice = next((lost for _, _, lost in said if lost), '')
         return 128 - failed.exit_code, (f'error: process {failed.error_index} of {count} was killed by '
-                                        f'{failed.signal_name}{why}; the others were ended')
+                                        f'{failed.signal_name}{why}; the others were ended. {advice}')
     if asked and not said:
         return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved'
     # A process that only lost contact knows least: the one that failed first says why.
-    return min(said, key=lambda outcome: outcome[2], default=(0, '', False))[:2]
+    return min(said, key=lambda outcome: bool(outcome[2]), default=(0, '', None))[:2]
 
 
 def child(number, main, args, count, port, outcomes):
@@ -148,10 +155,10 @@ def child(number, main, args, count, port, outcomes):
         with surviving_output():
             outcome = run(main, args)
     except KeyboardInterrupt:
-        outcome = 128 + signal.SIGINT, 'interrupted', False
+        outcome = 128 + signal.SIGINT, 'interrupted', None
     if outcome[0]:
         outcomes.put(outcome)
-    leave(outcome[0], lost_contact=outcome[2])
+    leave(*outcome[::2])
 
 
 class SurvivingStream:

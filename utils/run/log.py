@@ -60,6 +60,7 @@ class RunLog:
         """Starts logging after the first `size` bytes of log.jsonl and after `iteration`: a resumed run drops what was
         logged after its checkpoint, as it will be logged again."""
         self.file.truncate(size)
+        (self.folder / 'img').mkdir(exist_ok=True)
         self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
         self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
 

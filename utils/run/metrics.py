@@ -16,10 +16,10 @@ class Averages:
 
     def add(self, weight, values):
         """Adds `values` {name: number}, each a mean over `weight` samples. Leaves out a batch that isn't finite."""
-        if all(map(math.isfinite, values.values())):
-            for name, value in values.items():
-                self.sums[name] = self.sums.get(name, 0.) + value * weight
-            self.weight += weight
+        finite = all(map(math.isfinite, values.values()))
+        for name, value in values.items():  # every name, so that all processes exchange the same ones
+            self.sums[name] = self.sums.get(name, 0.) + (value * weight if finite else 0.)
+        self.weight += weight if finite else 0
 
     def read(self):
         """{name: average} over all processes; NaN without samples."""

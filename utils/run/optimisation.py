@@ -4,6 +4,8 @@ import warnings
 
 import torch
 
+from utils.checkpoint_fields import check_optimizer_state
+
 OPTIMIZERS = ('adam', 'adamw', 'sgd')
 SCHEDULES = ('constant', 'step', 'cosine')
 SGD_MOMENTUM = 0.9
@@ -28,6 +30,7 @@ def load_optimizer(optimizer, state):
     Weights have another memory layout on GPUs than on the CPU, and fused optimisers walk weights and moments side by
     side: with moments in another layout they fail, or silently pair the wrong elements.
     """
+    check_optimizer_state(optimizer, state)
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():

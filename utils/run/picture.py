@@ -3,7 +3,7 @@ import numpy as np
 
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
-CLIPS, MOST_FRAME_PX = 4, 96
+CLIPS, MOST_FRAME_PX = 4, 64
 INCHES_PER_PX = 1 / 100
 
 

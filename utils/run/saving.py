@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.cli import UserError
-from utils.parallel.distributed import is_main, wait_for_main
+from utils.parallel.distributed import is_main, saved, wait_for_main
 from utils.run.log import warn
 
 LAST = 'last.pth.tar'  # in the middle of an epoch
@@ -23,6 +23,7 @@ class Saver:
         self.keep, self.seconds = keep, minutes * 60
         self.saved_at = time.monotonic()
         if is_main():
+            self.folder.mkdir(exist_ok=True)
             for left_behind in self.folder.glob('*.tmp'):  # by a run that was killed while it saved
                 left_behind.unlink()
 
@@ -33,15 +34,18 @@ class Saver:
         """Saves the place in the middle of an epoch; returns the path."""
         if is_main():
             write_checkpoint(checkpoint, self.folder / LAST)
-        wait_for_main()
-        self.saved_at = time.monotonic()
+        self._saved(self.folder / LAST)
         return self.folder / LAST
 
     def save_epoch(self, checkpoint, epoch, best):
         """Saves after `epoch` epochs, and as the best model so far if it is; removes what is no longer kept."""
         if is_main():
             self._write_epoch(checkpoint, epoch, best)
+        self._saved(self.folder / f'epoch{epoch}.pth.tar')
+
+    def _saved(self, path):
         wait_for_main()
+        saved(path)
         self.saved_at = time.monotonic()
 
     def _write_epoch(self, checkpoint, epoch, best):
