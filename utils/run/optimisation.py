@@ -4,6 +4,8 @@ import warnings
 
 import torch
 
+from utils.checkpoint_fields import check_optimizer_state
+
 OPTIMIZERS = ('adam', 'adamw', 'sgd')
 SCHEDULES = ('constant', 'step', 'cosine', 'plateau')
 SGD_MOMENTUM = 0.9
@@ -25,9 +27,10 @@ def make_optimizer(name, groups, lr, wd):
 def load_optimizer(optimizer, state):
     """Loads a state_dict that was saved on any device. ValueError if it is of other parameters.
 
-    Weights lie in memory otherwise on GPUs than on the CPU, and fused optimisers go through weights and moments side by
-    side: with moments in another layout they fail, or silently take the wrong ones.
+    Weights have another memory layout on GPUs than on the CPU, and fused optimisers walk through weights and moments
+    side by side: moments in another layout fail, or silently go to the wrong weights.
     """
+    check_optimizer_state(optimizer, state)
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
