@@ -16,6 +16,7 @@ from utils.run.optimisation import make_optimizer, make_schedule
 from utils.data.prefetcher import DevicePrefetcher
 from utils.run.folder import FIXED_ON_RESUMPTION, changed_flags, create_run_folder, run_folder_of, save_arguments
 from utils.run.saving import Saver, newest_checkpoint
+from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.run.loop import TrainingRun
 
@@ -78,8 +79,8 @@ def check_training_flags(args):
 
 def clip_datasets(args, split, train_augmentation, labels_of=None):
     """(training, validation) ClipDatasets of the flags. labels_of: VideoList -> labels, None for unlabelled clips."""
-    videos = train_and_validation(args.csv_root, args.dataset, split, args.img_dim, args.frame_root, args.val_on,
-                                  args.val_fraction, args.seed)
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    videos = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed)
     datasets = []
     for part, purpose, augmentation in zip(videos, ('training', 'validation'),
                                            (train_augmentation, {'crop': 'centre', 'flip': 0})):
