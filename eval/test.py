@@ -26,7 +26,7 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
 from utils.run.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run, workers_of
 from utils.data.splits import read_split, usable
-from utils.data.lists import csv_file, fits, labels_of, read_class_list
+from utils.data.lists import fits, labels_of, list_folder, read_class_list
 
 BN_BATCHES = 200  # batches from which missing running statistics are estimated
 
@@ -98,7 +98,7 @@ def load_pretrained(model, pretrain):
 
 def main(args):
     device = prepare(args)
-    class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
+    class_names = read_class_list(list_folder(args.csv_root, args.dataset, args.img_dim))
     if args.num_class not in (None, len(class_names)):
         raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '
                         'classes; leave the flag out')
@@ -149,8 +149,9 @@ def test(args, model, class_names, device):
     if report and not report.has_bn_statistics:
         train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
         estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))
-    videos = usable(read_split(args.csv_root, args.dataset, args.split, 'test', args.img_dim, args.frame_root),
-                    clip_frames=0, short_videos='pad', purpose='test')
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    videos = usable(read_split(folder, args.split, 'test', args.frame_root), clip_frames=0, short_videos='pad',
+                    purpose='test')
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names))
     if distributed.is_main():  # before the work: a folder that can't be made should fail at once
         folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))

@@ -70,7 +70,8 @@ def test_an_empty_csv(script, own_root, tmp_path, capsys):
 
 
 @both
-@pytest.mark.parametrize('row', ['/x/A/v,', '/x/A/v', '/x/A/v,many', '/x/A/v,12,3', '/x/A/v,-4'])
+@pytest.mark.parametrize('row', ['/x/A/v,', '/x/A/v', '/x/A/v,many', '/x/A/v,12,3', '/x/A/v,-4', '/x/A/v\0,12',
+                                 '/x/A/v,2147483647', '/,12', 'x' * 200_000])
 def test_a_row_that_does_not_parse(script, row, own_root, tmp_path, capsys):
     csv = own_root / 'ucf101' / 'train_split01.csv'
     lines = csv.read_text().splitlines()
@@ -129,7 +130,10 @@ def test_fewer_videos_than_a_batch(script, own_root, tmp_path, capsys):
     (lambda path: path.unlink(), ['classInd.txt', 'write_csv.py']),
     (lambda path: path.write_text(''), ['classInd.txt', 'write_csv.py']),
     (lambda path: path.write_text('1 Archery\nYoYo\n'), ['classInd.txt:2', "'YoYo'"]),
-    (lambda path: path.write_text('1 Archery\n2 YoYo\n'), ['ApplyEyeMakeup', 'classInd.txt', 'write_csv.py'])])
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n'), ['ApplyEyeMakeup', 'classInd.txt', 'write_csv.py']),
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n2 ApplyEyeMakeup\n'), ['classInd.txt:3', "'2'", 'line 2']),
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n3 YoYo\n'), ['classInd.txt:3', "'YoYo'", 'line 2']),
+    (lambda path: path.write_bytes('1 Café\n'.encode('latin-1')), ['classInd.txt', 'UTF-8'])])
 def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
     damage(own_root / 'ucf101' / 'classInd.txt')
     error = error_of('eval/test.py', own_root, tmp_path, capsys)

@@ -348,7 +348,7 @@ def test_weights_of_another_precision(dtype):
 
 
 def test_every_flipped_byte_of_the_data_is_noticed(tmp_path):
-    """One bit or all of a byte, at every place of the tensors' data and at many others; what is accepted is the same."""
+    """One bit or all of a byte, at every place of every record and at many others; what is accepted is the same."""
     path, broken = tmp_path / 'epoch1.pth.tar', tmp_path / 'broken.pth.tar'
     torch.save(whole_checkpoint(), path)
     whole, wanted = path.read_bytes(), read_checkpoint(path)

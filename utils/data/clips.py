@@ -7,7 +7,7 @@ import torch
 
 from utils.data.augmentation import Box, cut, draw_box, reduction
 from utils.data.colour import draw_colour
-from utils.data.frames import FrameError, decode, frame_name, read_jpegs
+from utils.data.frames import MAX_PIXELS, FrameError, decode, frame_name, read_jpegs
 
 TRIES = 10  # videos tried for one sample before the data set is taken for broken
 
@@ -149,5 +149,5 @@ def read_frames(path, numbers, box_of, flip, out):
 def _decode(jpeg, path, number, factor=1):
     frame = decode(jpeg, factor)
     if frame is None:
-        raise FrameError(f'{path}/{frame_name(number)}: not a whole JPEG')
+        raise FrameError(f'{path}/{frame_name(number)}: not a whole JPEG of at most {MAX_PIXELS} pixels')
     return frame
