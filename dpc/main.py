@@ -5,7 +5,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbone import NETWORKS
-from dpc.loss import dense_info_nce, top_k
+from dpc.loss import dense_info_nce
+from dpc.metrics import top_k
 from dpc.model import DPC
 from utils.parallel import distributed
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,

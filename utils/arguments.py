@@ -52,9 +52,9 @@ def add_data_arguments(parser, short_videos):
 def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
     group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, all processes (default 4)')
-    group.add_argument('--accum_steps', default=1, type=positive_int,
-                       help='parts in which the backbone encodes a batch, each anew in the backward pass, to save '
-                            'memory; BN statistics are then of the part (default 1)')
+    group.add_argument('--encode_chunks', default=1, type=positive_int, metavar='K',
+                       help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk; BN '
+                            'statistics are per chunk (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
     group.add_argument('--lr', default=1e-3, type=not_negative, help='learning rate (default 0.001)')
     group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
@@ -88,9 +88,7 @@ def add_device_arguments(parser):
                        help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
                             'hardware has it)')
     group.add_argument('--compile', action='store_true',
-                       help='compile the backbone: a slow start, then faster on GPUs; not with --grad_checkpoint')
-    group.add_argument('--grad_checkpoint', action='store_true',
-                       help='recompute activations in the backward pass: much less memory, about a third more time')
+                       help='compile the backbone: a slow start, then faster on GPUs')
     return group
 
 

@@ -94,7 +94,7 @@ def load_weights(model, source, strict=False, origin=None):
     used = [name for name in own if name in weights and weights[name].shape == own[name].shape]
     report = LoadReport(used=used, missing=[name for name in own if name not in used],
                         left_over=[name for name in weights if name not in used],
-                        has_bn_statistics='backbone.bn1.running_mean' in used)
+                        has_bn_statistics=has_all_statistics(own, used))
     refuse_another_net(origin, checkpoint, report, own, weights)
     lacking = parameters_among(report.missing)
     if strict and lacking:
@@ -103,6 +103,11 @@ def load_weights(model, source, strict=False, origin=None):
     model.load_state_dict({name: weights[name] for name in used}, strict=False)
     print(f'weights from {origin}: {report}')
     return report
+
+
+def has_all_statistics(own, used):
+    """Whether all running statistics of the backbone's BN layers, whatever their names, are among the names `used`."""
+    return all(name in used for name in own if name.startswith('backbone.') and name.endswith('running_mean'))
 
 
 def parameters_among(names):

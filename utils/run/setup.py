@@ -10,6 +10,7 @@ from utils.data.clips import ClipDataset
 from utils.parallel.device import Precision, choose_device, obstacle_to_compilation, uses_cuda
 from utils.cli import UserError
 from utils.data.batches import clip_loader
+from utils.run.contract import check_backbone, check_precision
 from utils.run.log import open_log, say
 from utils.run.metrics import Averages
 from utils.run.optimisation import make_optimizer, make_schedule
@@ -68,9 +69,6 @@ def open_run_folder(args, experiment):
 def check_training_flags(args):
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    if args.compile and args.grad_checkpoint:
-        raise UserError('--compile does nothing for checkpointed blocks: leave out --grad_checkpoint, and save memory '
-                        'with --accum_steps')
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu)) if args.compile else None
     if obstacle:
         raise UserError(f'--compile: {obstacle}; mend that or leave it out')
@@ -105,10 +103,11 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     """The TrainingRun of the flags, at its beginning or where the checkpoint `resumed` was saved."""
     if args.sync_bn:
         distributed.synchronise_batch_norm(model)
-    model.backbone.grad_checkpoint = args.grad_checkpoint
-    model.backbone.accum_steps = args.accum_steps
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, device, Precision(args.amp, device).dtype)
+    model.encode_chunks = args.encode_chunks
     if args.compile:
-        model.backbone.compile()
+        model.backbone.compile(dynamic=False)  # the backward pass must recompute with the forward pass's graph
     optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd)
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma,
                              args.warmup_epochs)
