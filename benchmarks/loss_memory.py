@@ -1,12 +1,13 @@
-"""Memory of the loss by batch size: the plain whole score matrix, ours at once, and ours in chunks of rows.
+"""Memory and time of the loss by batch size: cross-entropy alone, with ranks, and in recomputed chunks of rows.
 
     python -m benchmarks.loss_memory                    on the CPU: rise of the process's peak memory
     python -m benchmarks.loss_memory --device cuda      on a GPU: rise of the allocator's peak, up to 1,024 clips
 
-Forward and backward pass on features [B, P=3, S=16, D=256], as R18 gives at 128 px; every measurement has a process of
-its own. What was expected and found is in benchmarks/NOTES.md.
+Forward and backward pass on features [B, P=3, S=16, D=256], as R18 gives at 128 px; each measurement runs in a process
+of its own. Expectations and findings are in benchmarks/NOTES.md.
 """
 import multiprocessing
+import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -27,21 +28,24 @@ def plain_loss(prediction, target):
 
 
 def measure(way, clips, chunk, device):
-    """-> (rise of the peak in bytes, seconds) of one forward and backward pass."""
+    """-> (rise of the peak in bytes, median of the seconds) of a forward and backward pass."""
     device = torch.device(device)
     prediction, target = (torch.randn(clips, P, S, D, device=device, requires_grad=True) for _ in range(2))
     small_prediction, small_target = (torch.randn(1, P, S, D, device=device, requires_grad=True) for _ in range(2))
     losses = {'plain': plain_loss, 'at once': lambda *pair: dense_info_nce(*pair)[0],
               'chunks': lambda *pair: dense_info_nce(*pair, chunk)[0]}
-    losses[way](small_prediction, small_target).backward()  # what libraries allocate once
+    losses[way](small_prediction, small_target).backward()  # libraries allocate their buffers
     before = peak_gb(device)
     losses[way](prediction, target).backward()
     rise = round((peak_gb(device) - before) * 1e9)
-    synchronize(device)
-    start = time.perf_counter()
-    losses[way](prediction, target).backward()  # once more: the first time kernels are loaded
-    synchronize(device)
-    return rise, time.perf_counter() - start
+    seconds = []
+    for _ in range(5):
+        synchronize(device)
+        start = time.perf_counter()
+        losses[way](prediction, target).backward()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return rise, statistics.median(seconds)
 
 
 def parse_args(argv=None):

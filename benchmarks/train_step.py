@@ -74,13 +74,12 @@ def plain_step(device, network, batch_size, img_dim):
     return step
 
 
-def our_step(device, network, batch_size, img_dim, dtype, compiled=False, grad_checkpoint=False, accum_steps=1,
-             chunk=None):
+def our_step(device, network, batch_size, img_dim, dtype, compiled=False, encode_chunks=1, chunk=None):
     """The project's training step as a function without arguments, on blocks in the layout the loader gives."""
     model = put_on(DPC(network, PRED_STEP), device)
-    model.backbone.grad_checkpoint, model.backbone.accum_steps = grad_checkpoint, accum_steps
+    model.encode_chunks = encode_chunks
     if compiled:
-        model.backbone.compile()
+        model.backbone.compile(dynamic=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
     frames = torch.randn(batch_size, NUM_SEQ, SEQ_LEN, img_dim, img_dim, 3, device=device, dtype=dtype)
     block = frames.permute(0, 1, 5, 2, 3, 4)

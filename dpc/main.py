@@ -5,7 +5,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbone import NETWORKS
-from dpc.loss import dense_info_nce, spread, top_k
+from dpc.loss import dense_info_nce
+from dpc.metrics import spread, top_k
 from dpc.model import DPC
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
@@ -82,12 +83,12 @@ def main(args):
     # loss
     def compute_loss(network, block, label):
         prediction, target = network(block)
-        spread_of_target, first = spread(target), 0
+        first = 0
         if args.negatives == 'all':
             target, first = distributed.gather(target)
         rows = prediction.shape[1] * prediction.shape[2]
         loss, rank = dense_info_nce(prediction, target, args.loss_chunk, first_positive=first * rows)
-        return loss, {**{f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}, 'spread': spread_of_target}
+        return loss, {**{f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}, 'spread': spread(target)}
 
     # optimiser and schedule
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]

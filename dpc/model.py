@@ -3,10 +3,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from backbone import select_backbone
+from backbone import AGGREGATORS, select_backbone
 from backbone.blocks import encode_blocks, full_precision
-from backbone.convgru import ConvGRU, Pointwise
-from backbone.resnet_2d3d import BatchNorm
+from backbone.convgru import Pointwise
 
 
 def make_predictor(size):
@@ -17,25 +16,27 @@ def make_predictor(size):
 class DPC(nn.Module):
     """Encoder f, aggregator g and predictor φ.
 
-    network: one of backbone.NETWORKS. pred_step: P, the blocks to predict. dropout: on the aggregator's states.
+    network, aggregator: names in the tables of backbone/__init__.py. pred_step: P, the blocks to predict. dropout: on
+    the aggregator's states.
     prediction: 'sequential' feeds each prediction back to the aggregator; 'parallel' predicts the P blocks from one
     state by P predictors (the ablation "no Seq."). feature_map: 'dense' keeps the S places, 'pooled' averages them
     (the ablation "no Map").
+    `encode_chunks` may be set to encode the batch in so many chunks, which saves memory: see `encode_blocks`.
 
-    BN normalises by the batch in training and in eval mode, as published, and records running statistics in training.
+    BN normalises by the batch in training and in eval mode, as published; running statistics are recorded in training
+    only, for a frozen probe to use.
     """
 
-    def __init__(self, network='resnet18', pred_step=3, dropout=0.1, prediction='sequential', feature_map='dense'):
+    def __init__(self, network='resnet18', pred_step=3, dropout=0.1, prediction='sequential', feature_map='dense',
+                 aggregator='convgru'):
         super().__init__()
         self.pred_step = pred_step
         self.parallel = prediction == 'parallel'
         self.pooled = feature_map == 'pooled'
-        self.backbone = select_backbone(network, track_running_stats=True)
-        for module in self.backbone.modules():
-            if isinstance(module, BatchNorm):
-                module.batch_stats_in_eval = True
+        self.encode_chunks = 1
+        self.backbone = select_backbone(network)
         size = self.backbone.feature_size
-        self.agg = ConvGRU(size, dropout)
+        self.agg = AGGREGATORS[aggregator](size, dropout)
         if self.parallel:
             self.network_pred = nn.ModuleList(make_predictor(size) for _ in range(pred_step))
         else:
@@ -43,17 +44,17 @@ class DPC(nn.Module):
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets signed."""
-        feature = encode_blocks(self.backbone, block)  # [B, N, S, D]
+        feature = encode_blocks(self.backbone, block, chunks=self.encode_chunks, by_batch=True)  # [B, N, S, D]
         if self.pooled:
             feature = feature.mean(dim=2, keepdim=True)
-        seen = feature.shape[1] - self.pred_step
+        seen, target = feature[:, :-self.pred_step], feature[:, -self.pred_step:]
         with full_precision(feature):
-            _, state = self.agg(F.relu(feature[:, :seen]))
+            _, state = self.agg(F.relu(seen))
             prediction = self.predict_parallel(state) if self.parallel else self.predict_sequential(state)
-        return prediction, feature[:, seen:]
+        return prediction, target
 
     def predict_sequential(self, state):
-        """State [B, S, D] -> predictions [B, P, S, D], each aggregated before the next is made."""
+        """State [B, S, D] -> predictions [B, P, S, D]; each is aggregated before the next is made."""
         predictions = [self.network_pred(state)]
         while len(predictions) < self.pred_step:
             _, state = self.agg(F.relu(predictions[-1]).unsqueeze(1), state)

@@ -177,11 +177,9 @@ def test_a_run_is_not_gone_on_with_as_another_one(csv_root, pretrained, tmp_path
     assert run(pretraining, flags) == 0, 'the same run under another name'
 
 
-@pytest.mark.parametrize('flags, said', [
-    (['--start-epoch', '1'], '--epochs 1'), (['--compile', '--grad_checkpoint'], '--accum_steps')])
 @both
-def test_flags_that_do_not_go_together(script, flags, said, csv_root, tmp_path, capsys):
-    assert said in error_of(script, csv_root, tmp_path, capsys, *flags)
+def test_flags_that_do_not_go_together(script, csv_root, tmp_path, capsys):
+    assert '--epochs 1' in error_of(script, csv_root, tmp_path, capsys, '--start-epoch', '1')
     assert not list(tmp_path.iterdir())
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 
-from dpc.loss import dense_info_nce, top_k
+from dpc.loss import dense_info_nce
+from dpc.metrics import top_k
 from dpc.model import DPC
 from tests.tiny import PRETRAINING, ROOT, checkpoint, pretrain
 from utils.parallel import distributed

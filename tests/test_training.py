@@ -180,9 +180,9 @@ def test_newest_checkpoint_passes_over_broken_ones(tmp_path, capsys):
 # ---- steps, schedules, recipes
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(csv_root, tmp_path, classifier):
-    """--accum_steps encodes in parts; on a frozen network, whose BN doesn't mix clips, trained weights are the same."""
+    """--encode_chunks encodes in parts; on a frozen network, whose BN doesn't mix clips, trained weights are the same."""
     flags = ['--train_what', 'last', '--pretrain', classifier / 'model' / 'epoch1.pth.tar', '--dropout', 0]
-    folders = [tiny.classify(csv_root, tmp_path / str(steps), *flags, '--accum_steps', steps) for steps in (1, 2)]
+    folders = [tiny.classify(csv_root, tmp_path / str(steps), *flags, '--encode_chunks', steps) for steps in (1, 2)]
     weights = [tiny.checkpoint(folder)['state_dict'] for folder in folders]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-5)

@@ -9,6 +9,7 @@ from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.device import Precision, available_memory, choose_device, obstacle_to_compilation, uses_cuda
+from utils.run.contract import check_backbone, check_precision
 from utils.run.folder import create_run_folder, find_run, run_of_checkpoint
 from utils.run.log import say, warn
 
@@ -62,7 +63,9 @@ def workers_of(args):
 
 
 def prepare_model(args, model, precision):
-    """The model on its device, as the flags want it to compute."""
+    """The model on its device, as the flags want it to compute. UserError: its backbone can't."""
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
     model.encode_chunks = args.encode_chunks
     if precision.device.type == 'cuda':
         for weight in model.backbone.parameters():  # in the layout that GPUs convolve fastest in
