@@ -23,9 +23,9 @@ def pretrained_suffix(pretrain):
     return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
 
 
-def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
+def create_run_folder(log_dir, prefix, experiment, exist_ok=False, parts=('img', 'model')):
     """Makes and returns a new run folder; when the name is taken by an earlier run, `-2`, `-3` … is added, unless
-    `exist_ok`: that run was stopped before it saved anything."""
+    `exist_ok`: that run was stopped before it saved anything. parts: its subfolders."""
     parent = Path(log_dir) / f'log_{prefix}'
     name, number = experiment[:LONGEST_NAME], 1
     while True:
@@ -38,8 +38,8 @@ def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
         except OSError as error:
             raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another '
                             '--log_dir') from error
-    (folder / 'img').mkdir(exist_ok=True)
-    (folder / 'model').mkdir(exist_ok=True)
+    for part in parts:
+        (folder / part).mkdir(exist_ok=True)
     return folder
 
 
