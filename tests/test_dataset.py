@@ -1,5 +1,7 @@
-"""Clips and whole videos: which frames they hold, that chance comes from the seed alone, and what broken frames do."""
+"""Clips and whole videos: their frames, random choices that depend on the seed only, and broken frames."""
 import os
+import resource
+import shutil
 import zipfile
 
 import numpy as np
@@ -56,7 +58,7 @@ def test_centre_is_the_middle_and_never_changes(videos):
     dataset = clips_of(videos, crop='centre', flip=1)
     first, second = dataset[0, 3]['frames'], dataset[7, 3]['frames']
     assert torch.equal(first, second)
-    assert numbers(first).tolist() == (19 + 4 * np.arange(6)).tolist()  # 18 frames before it, 18 after its last window
+    assert numbers(first).tolist() == (19 + 4 * np.arange(6)).tolist()  # 18 frames before the window, 18 after
     assert not is_flipped(first).any()
 
 
@@ -67,7 +69,7 @@ def test_one_flip_for_all_frames(videos, flip):
     assert abs(np.mean(flipped) - flip) <= (0.12 if flip == 0.5 else 0)
 
 
-def test_chance_comes_from_seed_epoch_and_index_alone(videos):
+def test_random_choices_depend_on_seed_epoch_and_index_only(videos):
     def drawn(seed, keys):
         dataset = clips_of(videos, colour=PRETRAINING, seed=seed)
         samples = {key: dataset[key] for key in keys}
@@ -113,7 +115,7 @@ def test_a_broken_video_is_replaced_and_named(tmp_path):
     with open(broken, 'wb') as file:
         file.write(b'\xff\xd8 not a JPEG')
     dataset = clips_of(videos.select(np.array([0, 1])), crop='centre', labels=np.array([7, 8]))
-    # The middle window of 30 frames starts at frame 4: the broken frame isn't among the clip's.
+    # The middle window of 30 frames starts at frame 4: the broken frame is not in the clip.
     assert dataset[0, 1]['broken'] == []
     os.remove(f'{videos.path(1)}/{frame_name(8)}')
     sample = dataset[0, 1]
@@ -126,7 +128,7 @@ def test_a_broken_video_is_replaced_and_named(tmp_path):
 
 def test_nothing_but_broken_videos_is_an_error(tmp_path):
     videos = VideoList.from_rows([str(tmp_path / 'a' / 'gone')], [40])
-    with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos.*check_frames\.py'):
+    with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos in a row.*check_frames\.py'):
         clips_of(videos)[0, 0]
 
 
@@ -135,7 +137,7 @@ def test_frames_of_another_size_are_broken(tmp_path):
     write_videos(tmp_path / 'small', [3], height=20)
     path = str(tmp_path / 'a' / 'video00')
     os.replace(f'{tmp_path}/small/a/video00/{frame_name(2)}', f'{path}/{frame_name(2)}')
-    with pytest.raises(FrameError, match=f'{frame_name(2)}: not of the size'):
+    with pytest.raises(FrameError, match=f'{frame_name(2)}: its size differs'):
         read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8))
 
 
@@ -170,7 +172,41 @@ def test_whole_videos(tmp_path, n_frames):
     stride = num_seq // 2
     assert all(0 < later - first <= stride for first, later in zip(firsts, firsts[1:]))
     assert {first + i for first in firsts for i in range(num_seq)} == set(range(len(blocks)))  # every block is used
+    assert item['start'].tolist() == firsts and item['n_frames'] == n_frames
     assert item['label'] == 4 and item['index'] == 0
+
+
+def test_whole_videos_with_chosen_clips(tmp_path):
+    videos = write_videos(tmp_path, [24, 12])
+    dataset = VideoDataset(videos, 2, 3, 2, img_dim=16, starts_of=lambda n: np.array([0, 2] if n == 24 else [0]))
+    assert [dataset[i]['start'].tolist() for i in range(2)] == [[0, 2], [0]]
+    assert numbers(dataset[0]['frames']).tolist() == [[1, 3, 5, 7, 9, 11], [13, 15, 17, 19, 21, 23]]
+    assert numbers(dataset[1]['frames']).tolist() == [[1, 3, 5, 7, 9, 11]]
+
+
+def test_a_broken_whole_video_says_why(tmp_path):
+    """Truncated, missing frame, no such folder, and frames listed that do not exist; the others stay readable."""
+    videos = write_videos(tmp_path, [20] * 5)
+    with open(f'{videos.path(0)}/{frame_name(5)}', 'r+b') as file:
+        file.truncate(200)
+    os.remove(f'{videos.path(1)}/{frame_name(7)}')
+    shutil.rmtree(videos.path(2))
+    videos = VideoList.from_rows(videos.paths(), [20, 20, 20, 2 ** 31 - 1, 20])
+    dataset = VideoDataset(videos, 2, 3, 2, 16)
+    broken = [dataset[i].get('broken', '') for i in range(5)]
+    assert broken[0] == f'{videos.path(0)}/{frame_name(5)}: not a whole JPEG'
+    assert broken[1] == f'{videos.path(1)}/{frame_name(7)}: No such file or directory'
+    assert videos.path(2) in broken[2]
+    assert broken[3].startswith(videos.path(3)) and '2147483647' in broken[3]
+    assert broken[4] == '' and dataset[3]['index'] == 3
+
+
+def test_a_count_that_is_far_too_large_allocates_nothing(tmp_path):
+    """2^31 − 1 frames of 16×16 px would be 800 GB."""
+    videos = VideoList.from_rows(write_videos(tmp_path, [20]).paths(), [2 ** 31 - 1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 'broken' in VideoDataset(videos, 2, 3, 2, 16)[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
 def test_clip_starts():

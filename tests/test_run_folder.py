@@ -20,6 +20,7 @@ def test_published_names():
                                                  '_pt=model_best_epoch9')
     args = classifier.parse_args('--dataset hmdb51 --split 2 --dropout 0.9 --train_what ft '
                                  '--pretrain x/epoch300.pth.tar'.split())
+    classifier.settle(args, {})
     assert classifier.experiment_name(args) == ('hmdb51-128-sp2_r18_lc_bs4_lr0.001_wd0.001_ds3_seq8_len5_dp0.9_train-ft'
                                                 '_pt=epoch300')
 

@@ -81,7 +81,8 @@ class ClipBatches:
         self.dataset, self.device, self.dtype = dataset, precision.device, precision.dtype
         self.compiled = compiled
         self.sampler = EpochSampler(len(dataset), batch_size, seed, drop_last, rank, world)
-        self.loader = make_loader(dataset, self.sampler, num_workers, timeout, pin_memory=self.device.type == 'cuda')
+        self.loader = make_loader(dataset, num_workers, timeout, batch_sampler=self.sampler,
+                                  pin_memory=self.device.type == 'cuda')
         self.copies = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
 
     def __len__(self):
@@ -139,16 +140,18 @@ class ClipBatches:
         return SimpleNamespace(block=block, **batch)
 
 
-def make_loader(dataset, batch_sampler, num_workers, timeout=0, pin_memory=False):
-    """A torch DataLoader for datasets with `__getitems__(keys)` and `progress`, see utils.data.clips."""
+def make_loader(dataset, num_workers, timeout, **options):
+    """A torch DataLoader for a dataset of utils.data.clips, in worker processes; read it with `next_item`.
+
+    timeout: see ClipBatches. options: a `batch_sampler`, or batch_size=None and a `sampler` of single keys.
+    """
     workers = {}
     if num_workers:
         workers = {'persistent_workers': True, 'prefetch_factor': AHEAD, 'timeout': timeout,
                    'worker_init_fn': start_worker,
                    # Forked workers share the list of videos.
                    'multiprocessing_context': 'fork' if sys.platform == 'linux' else None}
-    return torch.utils.data.DataLoader(dataset, batch_sampler=batch_sampler, num_workers=num_workers,
-                                       collate_fn=as_is, pin_memory=pin_memory, **workers)
+    return torch.utils.data.DataLoader(dataset, num_workers=num_workers, collate_fn=as_is, **workers, **options)
 
 
 def as_is(item):

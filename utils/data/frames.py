@@ -39,16 +39,18 @@ def frame_name(number):
 
 
 def read_jpegs(path, numbers):
-    """The bytes of some frames of the video `path` (its frame folder): from the folder, or else from `path + '.zip'`.
+    """Yields the bytes of some frames of the video `path` (its frame folder), from the folder or from `path + '.zip'`.
 
-    numbers: frame numbers from 1, ascending. -> list of bytes. FrameError: a frame or the whole video is missing, the
-    archive is broken or encrypted, or a frame has over MAX_BYTES."""
+    numbers: frame numbers from 1. FrameError: a frame or the whole video is missing, the archive is broken or
+    encrypted, or a frame has over MAX_BYTES."""
+    if not os.path.isdir(path) and os.path.isfile(path + '.zip'):
+        yield from _read_packed(path + '.zip', numbers)
+        return
     try:
-        return [_read_file(f'{path}/{frame_name(number)}') for number in numbers]
+        for number in numbers:
+            yield _read_file(f'{path}/{frame_name(number)}')
     except OSError as error:
-        if os.path.isdir(path) or not os.path.isfile(path + '.zip'):
-            raise FrameError(f'{error.filename or path}: {error.strerror}') from None
-    return _read_packed(path + '.zip', numbers)
+        raise FrameError(f'{error.filename or path}: {error.strerror}') from None
 
 
 def _read_file(file):
@@ -61,7 +63,8 @@ def _read_file(file):
 def _read_packed(file, numbers):
     try:
         with zipfile.ZipFile(file) as archive:
-            return [_read_entry(archive, frame_name(number)) for number in numbers]
+            for number in numbers:
+                yield _read_entry(archive, frame_name(number))
     except KeyError as error:
         raise FrameError(f'{file}: {error.args[0]}') from None
     except ZIP_ERRORS as error:
