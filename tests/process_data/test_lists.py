@@ -1,20 +1,24 @@
 """From frames to csv lists for each kind of data set, checking them, packing the frames."""
 import csv
 import errno
+import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from process_data import check_frames, layout, write_csv
-from process_data.errors import UserError, run_cli
-from process_data.write_csv import random_split
+from process_data import check_frames, layout, splits, write_csv
+from process_data.splits import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
+from utils.cli import UserError, run_cli
+from utils.data.lists import VideoList, check_on_disk, csv_file, hold_out
 
 
 def rows_of(path):
@@ -85,6 +89,9 @@ def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
     (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), 'classInd.txt:2: this id or name'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n2 Archery\n'), 'classInd.txt:2: this id or name'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1' * 5000 + ' Archery\n'), 'classInd.txt:1: not a line'),
     (lambda r: shutil.rmtree(r / 'splits'), 'no such folder'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'such as trainlist01.txt, testlist01.txt, …;'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('test*.txt')], 'testlist01.txt: missing'),
@@ -135,7 +142,7 @@ def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
     (ucf / 'splits/classInd.txt').unlink()
     (ucf / 'splits/classInd.txt').mkdir()
     with pytest.raises(UserError, match='classInd.txt: cannot be read'):
-        write_csv.ucf101_splits(str(ucf / 'splits'))
+        splits.ucf101_splits(str(ucf / 'splits'))
 
 
 @pytest.mark.parametrize('folder', ['frames/Surfing', 'frames/Surfing/v_Surfing_g02_c01', 'splits'])
@@ -153,7 +160,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, fo
                                  str(ucf / 'splits'), '--csv_root', str(ucf / 'csv')])
     with pytest.raises(SystemExit) as end:
         run_cli(write_csv.main, args)
-    error = f'error: {ucf / folder}: cannot be listed (Permission denied); mend that and run again\n'
+    error = f'error: {ucf / folder}: cannot be listed (Permission denied); fix that and run again\n'
     assert end.value.code == 2 and capsys.readouterr().err.endswith(error)
 
 
@@ -273,7 +280,7 @@ def test_torn_settings_are_one_line(tmp_path):
 
 def test_kinetics_videos_outside_class_folders_are_named(tmp_path, capsys):
     (tmp_path / 'train.csv').write_text(HEADER + 'yoga,aaaaaaaaaaa,3,13,train\nyoga,bbbbbbbbbbb,3,13,train\n')
-    write_csv.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
+    splits.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
     assert 'found train/aaaaaaaaaaa, but not in a class folder yoga' in capsys.readouterr().err
 
 
@@ -284,16 +291,16 @@ def test_flags_that_make_no_sense(tmp_path, capsys, flags):
         write_csv.parse_args(['--dataset', 'folder', '--frame_root', str(tmp_path), *flags])
     said = capsys.readouterr().err
     assert end.value.code == 2 and flags[0] in said
-    assert said.startswith('error: ') and said.endswith('; --help explains the flags\n') and said.count('\n') == 1
+    assert said.startswith('error: ') and said.endswith(' (--help explains every flag)\n') and said.count('\n') == 1
 
 
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'val.csv').unlink(), 'val.csv: cannot be read'),
     (lambda r: (r / 'val.csv').write_text('id,label\n'), 'val.csv: its first line'),
-    (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: no csv file'),
+    (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: not a csv file'),
     *((lambda r, time=time: (r / 'train.csv').write_text(HEADER + f'abseiling,a,{time},13,train\n'),
        'train.csv:2: time_start and time_end are not numbers') for time in ('x', 'inf', 'nan')),
-    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'rename them alike')])
+    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'give them the same name')])
 def test_kinetics_mistakes_are_one_line(k400, break_it, message):
     break_it(k400)
     assert message in one_error_line_after_warning(write_k400(k400))[0]
@@ -339,16 +346,63 @@ def test_folder_from_videos_to_checked_lists(tmp_path):
     assert run('check_frames', '--jobs', 1, '--csv', *lists, '--decode', 'all').returncode == 0
 
 
-def test_a_folder_without_classes_is_one_line(tmp_path):
-    make_frames(tmp_path / 'frames', {'video': 3})
-    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
-    assert 'class/video' in one_error_line_after_warning(done)[0]
+def write_folder(root, *flags):
+    return run('write_csv', '--dataset', 'folder', '--frame_root', root / 'frames', '--csv_root', root / 'csv', '--name',
+               'mine', *flags)
 
 
-def test_a_folder_of_one_video_has_nothing_to_test_on(tmp_path):
-    make_frames(tmp_path / 'frames', {'class/video': 3})
-    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
-    assert 'test_split01: no video belongs to it' in one_error_line_after_warning(done)[0]
+def test_unlabelled_videos_from_a_flat_folder_to_pretraining_lists(tmp_path):
+    for i in range(8):
+        write_video(tmp_path / f'videos/clip {i}.avi', n_frames=3 + i, seed=i)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    (tmp_path / 'csv/mine').mkdir(parents=True)
+    (tmp_path / 'csv/mine/classInd.txt').write_text('1 from an earlier run\n')
+    for flags, root in ((), None), (('--relative',), str(tmp_path / 'frames')):
+        done = write_folder(tmp_path, *flags)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        assert done.stdout.endswith('no class list: the videos are unlabelled, for pretraining only\n')
+        assert sorted(os.listdir(tmp_path / 'csv/mine')) == ['test_split01.csv', 'train_split01.csv']
+        lists = [VideoList.read_csv(csv_file(str(tmp_path / 'csv'), 'mine', 1, subset, 64), root)
+                 for subset in ('train', 'test')]
+        assert [len(videos) for videos in lists] == [6, 2]
+        found = dict(zip(sum((videos.paths() for videos in lists), []),
+                         np.concatenate([videos.n_frames for videos in lists]).tolist()))
+        assert found == {str(tmp_path / f'frames/clip {i}'): 3 + i for i in range(8)}
+        for videos in lists:
+            check_on_disk(videos)
+        kept, held = hold_out(lists[0], 0.2, seed=0)
+        assert len(kept) == 5 and len(held) == 1
+    flags = ['--jobs', 1, '--dataset', 'mine', '--csv_root', tmp_path / 'csv', '--frame_root', tmp_path / 'frames']
+    assert run('check_frames', *flags).returncode == 0
+
+
+def test_videos_above_the_class_folders_are_left_out_and_named(tmp_path):
+    make_frames(tmp_path / 'frames', {'run/a': 3, 'run/b': 3, 'stray': 3, 'above': 3})
+    done = write_folder(tmp_path)
+    assert done.returncode == 0
+    assert ('warning: above is in no class folder (2 such videos): left out of the lists; move it into the folder of '
+            'its class\n') in done.stderr
+    rows = rows_of(tmp_path / 'csv/mine/train_split01.csv') + rows_of(tmp_path / 'csv/mine/test_split01.csv')
+    assert sorted(rows) == [('run/a', 3), ('run/b', 3)]
+    assert (tmp_path / 'csv/mine/classInd.txt').read_text() == '1 run\n'
+
+
+@pytest.mark.parametrize('videos, flags, warned, remedy', [
+    (['c/0'], [], 'class c has one video only', 'some class must have two videos, one for'),
+    (['c/0'], ['--group_regex', 'x'], 'class c has one video only',
+     'some class must have two videos in different groups of --group_regex, one for'),
+    ([f'c/v_g01_{i}' for i in range(6)], ['--group_regex', 'g..'], 'class c has 6 videos in one group only',
+     'some class must have two videos in different groups of --group_regex, one for'),
+    (['0'], [], None, 'there must be two videos, one for'),
+    ([f'v_g01_{i}' for i in range(6)], ['--group_regex', 'g..'], None,
+     'there must be two videos in different groups of --group_regex, one for')])
+def test_nothing_left_to_test_on(tmp_path, videos, flags, warned, remedy):
+    make_frames(tmp_path / 'frames', {folder: 1 for folder in videos})
+    done = write_folder(tmp_path, *flags)
+    assert f'error: test_split01: no video belongs to it; {remedy}' in one_error_line_after_warning(done)[0]
+    warnings = [line for line in done.stderr.replace('\r', '\n').split('\n') if line.startswith('warning')]
+    assert warnings == ([f'warning: {warned}: used for training, not for testing'] if warned else [])
+    assert not (tmp_path / 'csv').exists()
 
 
 # ---- Checking
@@ -411,9 +465,9 @@ def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
 @pytest.mark.parametrize('rows, flags, message', [
     ('class/a,6\n', (), 'train_split01.csv:1: class/a is relative; say where it starts from with --frame_root'),
     ('\n', (), 'train_split01.csv: empty'),
-    ('/nowhere/a,6\n', (), 'train_split01.csv: no row of it can be kept'),
+    ('/nowhere/a,6\n', (), 'train_split01.csv: none of its rows can be kept'),
     ('class/a,6\n', ('--frame_root', '/nowhere'), '/nowhere: no such folder'),
-    ('class/a,²\n', (), 'train_split01.csv: not a csv list, for no row'),
+    ('class/a,²\n', (), 'train_split01.csv: not a csv list, none of its rows'),
     ('x' * 200_000, (), 'train_split01.csv: not a csv list')])
 def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     (tmp_path / 'train_split01.csv').write_text(rows)
@@ -423,17 +477,39 @@ def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     assert os.listdir(tmp_path) == ['train_split01.csv']
 
 
+def test_frames_that_no_decoder_should_try(tmp_path):
+    """A JPEG whose header announces 65500 x 65500 px, and zips that are encrypted or of an unknown method."""
+    write_video(tmp_path / 'videos/c/a.avi', n_frames=2)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    frames = tmp_path / 'frames/c/a'
+    jpeg = bytearray((frames / 'image_00002.jpg').read_bytes())
+    size = jpeg.index(b'\xff\xc0') + 5
+    jpeg[size:size + 4] = struct.pack('>HH', 65500, 65500)
+    (frames / 'image_00002.jpg').write_bytes(jpeg)
+    assert check_frames.inspect_frames(str(frames), 'ends') == (2, ['image_00002.jpg'], None)
+
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, 'w') as packed:
+        packed.write(frames / 'image_00001.jpg', 'image_00001.jpg')
+    for offsets, value in ((6, 8), 1), ((8, 10), 99):           # flags, compression method: in the entry, in the index
+        data = bytearray(whole.getvalue())
+        for offset, start in zip(offsets, (data.index(b'PK\3\4'), data.index(b'PK\1\2'))):
+            data[start + offset] = value
+        (tmp_path / 'frames/c/bad.zip').write_bytes(data)
+        assert check_frames.inspect_frames(str(tmp_path / 'frames/c/bad'), 'ends') == (1, ['image_00001.jpg'], None)
+
+
 def test_check_of_a_zip_that_cannot_be_read(tmp_path):
     (tmp_path / 'video.zip').mkdir()
     with pytest.raises(UserError, match='video.zip: cannot be read'):
-        check_frames.look_at(str(tmp_path / 'video'), 'none')
+        check_frames.inspect_frames(str(tmp_path / 'video'), 'none')
 
 
 def test_check_of_a_list_that_is_not_there(tmp_path):
     (tmp_path / 'k400_150').mkdir()
     (tmp_path / 'k400_150/train_split.csv').touch()
     message = one_error_line(run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path))
-    assert 'no csv list' in message and 'there: k400_150' in message
+    assert 'no csv list' in message and 'existing data set: k400_150' in message
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
 
 
@@ -524,7 +600,7 @@ def test_lists_that_lead_nowhere_after_packing_are_told(tmp_path, extracted, fla
     shutil.copytree(extracted, tmp_path / 'frames')
     done = run('pack_frames', '--frame_root', 'frames', '--jobs', 1, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert ('write_csv.py --frame_root packed\n' in done.stdout) == ('lead nowhere' in done.stdout) == told
+    assert ('write_csv.py --frame_root packed\n' in done.stdout) == ('are now invalid' in done.stdout) == told
 
 
 def test_nothing_to_pack(tmp_path):
