@@ -6,6 +6,7 @@ Exit status 0 if all is well, 1 if something was found.
 """
 import argparse
 import csv
+import errno
 import glob
 import hashlib
 import os
@@ -107,7 +108,7 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = len(fields) == 2 and fields[0] and fields[1].strip().isdecimal()
+    good = len(fields) == 2 and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
                 details={}, n_frames=int(fields[1]) if good else 0)
 
@@ -122,11 +123,11 @@ def inspect_frames(path, which):
     cv2.setNumThreads(1)
     try:
         present = set(layout.frame_names(path))
-    except FileNotFoundError:
-        return None, [], None
     except layout.BAD_ZIP:
         return 0, [os.path.basename(path) + '.zip'], None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None, [], None
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); fix that and run again') from error
     n_frames = 0
     while frame_name(n_frames + 1) in present:

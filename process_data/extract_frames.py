@@ -119,9 +119,9 @@ def report_unlabelled(videos, video_root, dataset):
     """Says which videos have no class folder: none may be needed (--dataset folder), or a few were misplaced."""
     unlabelled = [name for name in videos if '/' not in name]
     if len(unlabelled) < len(videos):
-        for name in unlabelled[:1]:
-            warn(f'{os.path.join(video_root, name)} is in no class folder ({len(unlabelled)} such videos): extracted, '
-                 'but write_csv.py leaves it out of the lists; move it into the folder of its class')
+        if unlabelled:
+            warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); they '
+                 'are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
     elif dataset == 'folder':
         print('no class folders: the videos are unlabelled, for pretraining only')
     else:

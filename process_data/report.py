@@ -40,11 +40,13 @@ def read_report(path):
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
             # A killed run may leave an incomplete last row.
             return {row['video']: row for row in csv.DictReader(file)
-                    if row.get('status') in STATUSES and row['reason'] is not None}
+                    if row.get('status') in STATUSES and row['reason'] is not None and row['frames'].isdecimal()}
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); fix or remove it and run again') from error
+    except csv.Error as error:
+        raise UserError(f'{path}: not a report ({error}); remove it and run again') from error
 
 
 def write_report(path, rows):

@@ -122,8 +122,9 @@ def random_split(frames, test_share, group_regex, seed):
     rng = np.random.default_rng(seed)
     labelled = [folder for folder in sorted(frames) if class_of(folder)]
     if labelled and len(labelled) < len(frames):
-        warn(f'{min(set(frames) - set(labelled))} is in no class folder ({len(frames) - len(labelled)} such videos): '
-             'left out of the lists; move it into the folder of its class')
+        unlabelled = sorted(set(frames) - set(labelled))
+        warn(f'videos in no class folder: {len(unlabelled)} (first {unlabelled[0]}); left out of the lists: move them '
+             'into class folders')
     by_class = {}
     for folder in labelled or sorted(frames):
         group = group_of(os.path.basename(folder), group_regex)

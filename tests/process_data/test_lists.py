@@ -1,4 +1,4 @@
-"""From frames to csv lists for each kind of data set, checking them, packing the frames."""
+"""Writing csv lists for each kind of data set, checking them, packing frames."""
 import csv
 import errno
 import io
@@ -116,13 +116,22 @@ def one_error_line_after_warning(done):
 def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
     (ucf / 'frames/extract_report.csv').write_text(
         'video,frames,announced,width,height,fps,seconds,status,reason\n'
-        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # a torn last row
+        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # an incomplete last row
     assert write_ucf(ucf).returncode == 0
     assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 77)
     assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
 
 
-def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
+def test_reports_that_were_edited(ucf):
+    header = 'video,frames,announced,width,height,fps,seconds,status,reason\n'
+    (ucf / 'frames/extract_report.csv').write_text(header + 'Archery/v_Archery_g01_c01.avi,x,77,8,8,25,1,ok,\n')
+    assert write_ucf(ucf).returncode == 0
+    assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 4)
+    (ucf / 'frames/extract_report.csv').write_text(header + 'x' * 200_000)
+    assert 'extract_report.csv: not a report' in one_error_line_after_warning(write_ucf(ucf))[0]
+
+
+def test_other_zips_and_names_that_are_not_utf8(ucf):
     (ucf / 'frames/notes.zip').write_bytes(b'no zip')
     with zipfile.ZipFile(ucf / 'frames/Archery/empty.zip', 'w'):
         pass
@@ -147,7 +156,7 @@ def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
 
 @pytest.mark.parametrize('folder', ['frames/Surfing', 'frames/Surfing/v_Surfing_g02_c01', 'splits'])
 def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, folder):
-    """As without the right to: root, who runs many a test, has every right."""
+    """As without permission. It is simulated, since root, who often runs tests, has every permission."""
     scandir = os.scandir
 
     def refuse(path):
@@ -164,7 +173,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, fo
     assert end.value.code == 2 and capsys.readouterr().err.endswith(error)
 
 
-def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
+def test_links_to_a_folder_above_are_not_followed(tmp_path):
     make_frames(tmp_path / 'frames', {'a/one': 3, 'a/two': 3, 'b/three': 3})
     (tmp_path / 'frames/a/up').symlink_to(tmp_path / 'frames')
     (tmp_path / 'frames/a/above').symlink_to(tmp_path)
@@ -172,7 +181,7 @@ def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
     (tmp_path / 'frames/a/itself').symlink_to('itself')
     (tmp_path / 'frames/c').symlink_to('b')
     assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
-    # and by way of another link: the frame root lies in `disk` by its real path only
+    # and through another link: only the real path of the frame root is inside `disk`
     (tmp_path / 'disk').mkdir()
     (tmp_path / 'frames').rename(tmp_path / 'disk/frames')
     (tmp_path / 'frames').symlink_to('disk/frames')
@@ -271,7 +280,7 @@ def test_kinetics_lists_are_named_by_what_was_extracted(tmp_path, capsys, extrac
     assert (f'--short_side {extracted}' in capsys.readouterr().err) == warned
 
 
-def test_torn_settings_are_one_line(tmp_path):
+def test_incomplete_settings_are_one_line(tmp_path):
     (tmp_path / 'extract_settings.json').write_text('{"short_si')
     args = write_csv.parse_args(['--dataset', 'k400', '--frame_root', str(tmp_path), '--annotations', 'a.csv'])
     with pytest.raises(UserError, match='extract_settings.json: not readable; remove it'):
@@ -300,13 +309,14 @@ def test_flags_that_make_no_sense(tmp_path, capsys, flags):
     (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: not a csv file'),
     *((lambda r, time=time: (r / 'train.csv').write_text(HEADER + f'abseiling,a,{time},13,train\n'),
        'train.csv:2: time_start and time_end are not numbers') for time in ('x', 'inf', 'nan')),
-    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'give them the same name')])
+    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'),
+     'give them the same name')])
 def test_kinetics_mistakes_are_one_line(k400, break_it, message):
     break_it(k400)
     assert message in one_error_line_after_warning(write_k400(k400))[0]
 
 
-# ---- A folder of one's own
+# ---- A folder of your own
 
 def test_random_split_is_stratified_seeded_and_keeps_groups_together():
     frames = {f'{c}/v_g{i // 4:02d}_c{i % 4}': 9 for c in 'abc' for i in range(40)}
@@ -325,7 +335,7 @@ def test_random_split_is_stratified_seeded_and_keeps_groups_together():
 
 
 @pytest.mark.parametrize('n_videos, n_test', [(1, 0), (2, 1), (3, 1), (8, 2)])
-def test_small_classes_train_first_then_test(n_videos, n_test):
+def test_small_classes_are_for_training_first(n_videos, n_test):
     lists, _ = random_split({f'c/{i}': 5 for i in range(n_videos)}, 0.25, None, seed=0)
     assert len(lists['test_split01']) == n_test and len(lists['train_split01']) == n_videos - n_test
 
@@ -347,8 +357,8 @@ def test_folder_from_videos_to_checked_lists(tmp_path):
 
 
 def write_folder(root, *flags):
-    return run('write_csv', '--dataset', 'folder', '--frame_root', root / 'frames', '--csv_root', root / 'csv', '--name',
-               'mine', *flags)
+    return run('write_csv', '--dataset', 'folder', '--frame_root', root / 'frames', '--csv_root', root / 'csv',
+               '--name', 'mine', *flags)
 
 
 def test_unlabelled_videos_from_a_flat_folder_to_pretraining_lists(tmp_path):
@@ -380,8 +390,8 @@ def test_videos_above_the_class_folders_are_left_out_and_named(tmp_path):
     make_frames(tmp_path / 'frames', {'run/a': 3, 'run/b': 3, 'stray': 3, 'above': 3})
     done = write_folder(tmp_path)
     assert done.returncode == 0
-    assert ('warning: above is in no class folder (2 such videos): left out of the lists; move it into the folder of '
-            'its class\n') in done.stderr
+    assert ('warning: videos in no class folder: 2 (first above); left out of the lists: move them into class folders\n'
+            ) in done.stderr
     rows = rows_of(tmp_path / 'csv/mine/train_split01.csv') + rows_of(tmp_path / 'csv/mine/test_split01.csv')
     assert sorted(rows) == [('run/a', 3), ('run/b', 3)]
     assert (tmp_path / 'csv/mine/classInd.txt').read_text() == '1 run\n'
@@ -449,7 +459,7 @@ def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
     shutil.copytree(frames / 'class/a', frames / 'class/copy')
     cut(frames / 'class/d/image_00006.jpg', 0.5)
     with open(frames / 'class/e/image_00006.jpg', 'ab') as file:
-        file.write(bytes(100))                                  # the loaders take it, too
+        file.write(bytes(100))                                  # training accepts it, too
     (tmp_path / 'train_split01.csv').write_text('class/copy,6\nclass/./b,6\nclass//c,6\nclass/c,6\nclass/d,6\n'
                                                 'class/e,6\n')
     (tmp_path / 'test_split01.csv').write_text('class/a,6\nclass/b,6\n')
@@ -475,6 +485,17 @@ def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     with pytest.raises(UserError, match=message):
         check_frames.main(check_frames.parse_args(args))
     assert os.listdir(tmp_path) == ['train_split01.csv']
+
+
+def test_rows_that_no_file_can_match(tmp_path, extracted):
+    rows = ['class/a,6', f'class/c,{"9" * 5000}', f'class/{"x" * 300},6', 'class/a/image_00001.jpg/d,6']
+    (tmp_path / 'list.csv').write_text('\n'.join(rows) + '\n')
+    done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'list.csv', '--frame_root', extracted)
+    assert done.returncode == 1 and 'error' not in done.stderr, done.stderr
+    for line, finding in ((2, 'bad row'), (3, 'missing folder'), (4, 'missing folder')):
+        assert f'list.csv:{line}: {finding}' in done.stdout
+    assert 'list.csv:1:' not in done.stdout
+    assert check_frames.parse_row(1, ['class/b\0', '6'])['path'] == ''     # csv of Python 3.10 refuses such a file
 
 
 def test_frames_that_no_decoder_should_try(tmp_path):
@@ -505,7 +526,7 @@ def test_check_of_a_zip_that_cannot_be_read(tmp_path):
         check_frames.inspect_frames(str(tmp_path / 'video'), 'none')
 
 
-def test_check_of_a_list_that_is_not_there(tmp_path):
+def test_check_of_a_missing_list(tmp_path):
     (tmp_path / 'k400_150').mkdir()
     (tmp_path / 'k400_150/train_split.csv').touch()
     message = one_error_line(run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path))
@@ -513,7 +534,7 @@ def test_check_of_a_list_that_is_not_there(tmp_path):
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
 
 
-def test_the_bar_of_the_check_ends_full(tmp_path, extracted):
+def test_the_progress_bar_of_the_check_reaches_the_end(tmp_path, extracted):
     (tmp_path / 'list.csv').write_text(''.join(f'class/{name},6\n' for name in 'abcdef'))
     done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'list.csv', '--frame_root', extracted)
     assert done.returncode == 0 and '6/6' in done.stderr.splitlines()[-1], done.stderr
@@ -541,11 +562,11 @@ def test_extraction_straight_into_zips_gives_the_zips_of_packing(tmp_path, extra
     assert '0 to do' in extract(extracted.parent / 'videos', tmp_path / 'straight', '--packed').stdout
 
 
-def test_packing_again_takes_up_a_killed_run_and_a_differing_zip_is_never_trusted(tmp_path, extracted):
+def test_packing_resumes_a_killed_run_and_never_trusts_a_differing_zip(tmp_path, extracted):
     frames = tmp_path / 'frames'
     shutil.copytree(extracted, frames)
     assert run('pack_frames', '--frame_root', frames).returncode == 0
-    os.remove(frames / 'class/a/image_00006.jpg')               # an earlier removal, cut short
+    os.remove(frames / 'class/a/image_00006.jpg')               # an earlier removal, killed
     cut(frames / 'class/b/image_00006.jpg', 0.9)
     (frames / 'class/c.zip').write_bytes(b'no zip')
     for name in 'bc':
@@ -596,7 +617,7 @@ def test_an_extraction_skips_what_is_packed(tmp_path, extracted):
 @pytest.mark.parametrize('flags, told', [
     (('--packed_root', 'packed', '--remove_loose'), True), (('--packed_root', 'packed'), False),
     (('--packed_root', 'frames/', '--remove_loose'), False), (('--remove_loose',), False)])
-def test_lists_that_lead_nowhere_after_packing_are_told(tmp_path, extracted, flags, told):
+def test_packing_tells_when_lists_become_invalid(tmp_path, extracted, flags, told):
     shutil.copytree(extracted, tmp_path / 'frames')
     done = run('pack_frames', '--frame_root', 'frames', '--jobs', 1, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
