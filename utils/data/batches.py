@@ -1,6 +1,6 @@
 """Batches of clips on the training device: their order, the worker processes that read them, the copy to the device."""
+import atexit
 import contextlib
-import signal
 import sys
 import time
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ import torch
 
 from utils.cli import UserError
 from utils.data.colour import to_block
-from utils.parallel.signals import STOP_SIGNALS
+from utils.parallel.signals import kill_workers, leave_signals_to_parent
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight
 AHEAD = 2   # tasks in flight per worker
@@ -147,6 +147,7 @@ def make_loader(dataset, num_workers, timeout, **options):
     """
     workers = {}
     if num_workers:
+        atexit.register(kill_workers)  # before multiprocessing's own handler, which asks by SIGTERM and waits
         workers = {'persistent_workers': True, 'prefetch_factor': AHEAD, 'timeout': timeout,
                    'worker_init_fn': start_worker,
                    # Forked workers share the list of videos.
@@ -161,10 +162,7 @@ def as_is(item):
 def start_worker(_):
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # A scheduler may signal every process of a job. The main process still needs the workers to finish its step, and
-    # ends them itself.
-    for signum in STOP_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
+    leave_signals_to_parent()
 
 
 def next_item(items, loader):

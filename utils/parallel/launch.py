@@ -15,7 +15,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from utils.cli import UserError, cpu_cores
 from utils.parallel import distributed
 from utils.parallel.device import count_processes, uses_cuda
-from utils.parallel.signals import STOP_SIGNALS, Stopped
+from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
 GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
 FULL, FORBIDDEN = 'make room and resume', 'change its permissions or name another place'
@@ -84,19 +84,8 @@ def run(main, args):
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, 'interrupted', None
     finally:
-        end_data_workers()
+        kill_workers()
     return 0, '', None
-
-
-def end_data_workers():
-    """Kills this process's data workers: one that is stuck or stopped would hold up the exit."""
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises an error when a worker dies
-    workers = multiprocessing.active_children()
-    for worker in workers:
-        worker.kill()
-    for worker in workers:
-        worker.join()
-    signal.signal(signal.SIGCHLD, handler)
 
 
 def run_group(main, args, count):

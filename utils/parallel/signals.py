@@ -1,4 +1,5 @@
-"""Signals that ask a run to stop: it finishes its step, saves, and says how to resume."""
+"""Signals that ask a run to stop: it finishes its step, saves, and says how to resume. Its workers leave them to it."""
+import multiprocessing
 import signal
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
@@ -26,3 +27,21 @@ class StopSignals:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.received = self.received or signum
+
+
+def leave_signals_to_parent():
+    """For a worker process. A scheduler may signal every process of a job, and the parent still needs its workers to
+    finish the step."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def kill_workers():
+    """Kills this process's workers: one that is stuck or stopped would hold up the exit."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises an error when a data worker dies
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    signal.signal(signal.SIGCHLD, handler)
