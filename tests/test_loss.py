@@ -36,9 +36,11 @@ def obvious_loss(prediction, target, first_positive=0, score_of=dot_product):
     return sum(losses) / len(losses), ranks
 
 
-def with_gradients(function, prediction, target, *args, **kwargs):
+def with_gradients(function, prediction, target, *args, autocast=False):
+    """As a training step: the backward pass runs outside autocast."""
     prediction, target = prediction.clone().requires_grad_(), target.clone().requires_grad_()
-    loss, rank = function(prediction, target, *args, **kwargs)
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        loss, rank = function(prediction, target, *args)
     return loss.item(), list(rank), *torch.autograd.grad(3 * loss, (prediction, target))
 
 
@@ -82,9 +84,7 @@ def test_float32_under_autocast(chunk):
     """Of bfloat16 features and under autocast, forward and backward: as of the same values in float32."""
     prediction, target = vectors().bfloat16(), vectors(seed=1).bfloat16()
     expected, _, *expected_gradients = with_gradients(dense_info_nce, prediction.float(), target.float(), chunk)
-    with torch.autocast('cpu', torch.bfloat16):
-        loss, _, *gradients = with_gradients(dense_info_nce, prediction, target, chunk)
-        assert dense_info_nce(prediction, target, chunk)[0].dtype == torch.float32
+    loss, _, *gradients = with_gradients(dense_info_nce, prediction, target, chunk, autocast=True)
     assert loss == expected
     for actual, value in zip(gradients, expected_gradients):
         assert torch.equal(actual, value.bfloat16())
@@ -108,8 +108,8 @@ def test_another_similarity_is_one_line(monkeypatch, chunk, first_positive, auto
     prediction, target = vectors(), vectors(B + 2, seed=1)
     if autocast:  # bfloat16 features, as from a backbone under autocast
         prediction, target = prediction.bfloat16(), target.bfloat16()
-    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
-        loss, rank, *gradients = with_gradients(dense_info_nce, prediction, target, chunk, first_positive)
+    loss, rank, *gradients = with_gradients(dense_info_nce, prediction, target, chunk, first_positive,
+                                            autocast=autocast)
     expected_loss, expected_rank, *expected = with_gradients(obvious_loss, prediction.float(), target.float(),
                                                              first_positive, obvious_cosine)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
