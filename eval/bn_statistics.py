@@ -13,7 +13,8 @@ MAX_CLIPS = 32  # in a batch: bounds the memory of a process whatever --batch_si
 def layers_without_statistics(model, missing):
     """BatchNorm layers of the model whose running statistics are among the tensor names `missing` of a LoadReport."""
     missing = set(missing)
-    return [layer for name, layer in model.named_modules() if f'{name}.running_mean' in missing]
+    return [layer for name, layer in model.named_modules()
+            if missing & {f'{name}.running_mean', f'{name}.running_var'}]
 
 
 def choose_batches(length, batch_size, seed):
@@ -30,7 +31,7 @@ def training_blocks(dataset, batches, precision, num_workers, timeout):
     Batches are shared out whole, because BN normalises by a batch: the same ones for any number of processes."""
     keys = [[(0, int(index)) for index in batch] for batch in batches[rank()::world()]]
     loader = make_loader(dataset, num_workers, timeout, batch_sampler=keys)
-    clips = iter(loader)
+    clips = start_reading(loader)
     for _ in keys:
         batch = next_item(clips, loader)
         colour = batch['colour'] and {name: value.to(precision.device) for name, value in batch['colour'].items()}

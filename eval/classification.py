@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from utils.cli import UserError
-from utils.data.batches import next_item
+from utils.data.batches import next_item, start_reading
 from utils.data.clips import clip_starts, count_blocks
 from utils.data.colour import to_block
 from utils.parallel.distributed import any_process, lists_of_all, sum_over_processes, world
@@ -106,7 +106,7 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
     loss = torch.zeros(len(protocols), count)
     scored = torch.zeros(len(protocols), count, dtype=torch.long)
     broken = []
-    videos = iter(loader)
+    videos = start_reading(loader)
     for step in progress_bar(range(-(-count // world())), 'test'):
         signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
         if signum:

@@ -185,7 +185,7 @@ def test_flags_that_do_not_go_together(script, csv_root, tmp_path, capsys):
 
 def test_compilation_without_a_compiler(csv_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
-    assert 'g++' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile')
+    assert 'g++' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile', 'all')
 
 
 def test_a_single_place_has_no_negatives(capsys):
@@ -196,10 +196,10 @@ def test_a_single_place_has_no_negatives(capsys):
 
 
 def test_a_folder_that_may_not_be_written_to(csv_root, tmp_path, capsys, monkeypatch):
-    def forbidden(folder, args):
+    def forbidden(folder, flags):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / 'args.json'))
 
-    monkeypatch.setattr('utils.run.setup.save_arguments', forbidden)
+    monkeypatch.setattr('dpc.main.save_arguments', forbidden)
     error = error_of('dpc/main.py', csv_root, tmp_path, capsys)
     assert 'args.json: Permission denied' in error and 'another place' in error
 
@@ -247,7 +247,7 @@ def test_unreadable_videos_do_not_end_a_test(flags, own_root, tmp_path, capfd):
     frame = Path(rows[3][0]) / 'image_00007.jpg'
     frame.write_bytes(frame.read_bytes()[:150])
     shutil.rmtree(rows[5][0])
-    rows[8][1] = 2 ** 31 - 1
+    rows[8][1] = 9_999_999
     write_rows(listed, rows)
     argv = [*CLASSIFIER, '--csv_root', own_root, '--log_dir', tmp_path, '--test', 'random', *flags]
     assert run(classifier, argv) == 0

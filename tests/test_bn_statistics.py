@@ -118,10 +118,10 @@ def test_blocks_are_the_training_clips_of_the_own_batches(tmp_path, monkeypatch,
     for rank in range(world):
         monkeypatch.setattr('eval.bn_statistics.rank', lambda: rank)
         read = []
-        monkeypatch.setattr(ClipDataset, '__getitem__',
-                            lambda self, key, original=ClipDataset.__getitem__: (read.append(key[1]),
-                                                                                 original(self, key))[1])
-        blocks = list(training_blocks(dataset, batches, 2, CPU, torch.float32, num_workers=0, timeout=0))
+        monkeypatch.setattr(ClipDataset, '__getitems__',
+                            lambda self, keys, original=ClipDataset.__getitems__: (
+                                read.extend(index for _, index in keys), original(self, keys))[1])
+        blocks = list(training_blocks(dataset, batches, Precision('off', CPU), num_workers=0, timeout=0))
         monkeypatch.undo()
         monkeypatch.setattr('eval.bn_statistics.world', lambda: world)
         own = batches[rank::world]

@@ -3,6 +3,7 @@ import os
 import resource
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tests.numbered import is_flipped, numbers, write_videos
 from utils.data.augmentation import Box
 from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.clips import ClipDataset, VideoDataset, clip_starts, read_frames
-from utils.data.frames import FrameError, frame_name
+from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 
 
@@ -87,11 +88,11 @@ def test_random_choices_depend_on_seed_epoch_and_index_only(videos):
 def test_a_batch_is_its_samples(videos):
     dataset = clips_of(videos, colour=FINETUNING, labels=np.arange(6))
     keys = [(2, 4), (2, 0), (2, 3)]
-    frames = torch.empty(3, *dataset[keys[0]]['frames'].shape, dtype=torch.uint8)
-    batch = dataset.read_clips(keys, frames)
+    batch = dataset.__getitems__(keys)
+    assert dataset.progress.value > 0
     for i, key in enumerate(keys):
         sample = dataset[key]
-        assert torch.equal(frames[i], sample['frames'])
+        assert torch.equal(batch['frames'][i], sample['frames'])
         assert all(torch.equal(batch['colour'][name][i], value) for name, value in sample['colour'].items())
         assert batch['label'][i] == sample['label'] and batch['index'][i] == sample['index']
 
@@ -122,7 +123,7 @@ def test_a_broken_video_is_replaced_and_named(tmp_path):
     assert set(sample['broken']) == {f'{videos.path(1)}/{frame_name(8)}: No such file or directory'}
     assert sample['index'] == 0 and sample['label'] == 7
     assert torch.equal(sample['frames'], dataset[0, 0]['frames'])
-    batch = dataset.read_clips([(0, 0), (0, 1)], torch.empty(2, *sample['frames'].shape, dtype=torch.uint8))
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
     assert batch['index'].tolist() == [0, 0] and len(batch['broken']) >= 1
 
 
@@ -130,6 +131,7 @@ def test_nothing_but_broken_videos_is_an_error(tmp_path):
     videos = VideoList.from_rows([str(tmp_path / 'a' / 'gone')], [40])
     with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos in a row.*check_frames\.py'):
         clips_of(videos)[0, 0]
+    assert clips_of(videos).__getitems__([(0, 0)]).keys() == {'error'}
 
 
 def test_frames_of_another_size_are_broken(tmp_path):
@@ -138,7 +140,8 @@ def test_frames_of_another_size_are_broken(tmp_path):
     path = str(tmp_path / 'a' / 'video00')
     os.replace(f'{tmp_path}/small/a/video00/{frame_name(2)}', f'{path}/{frame_name(2)}')
     with pytest.raises(FrameError, match=f'{frame_name(2)}: its size differs'):
-        read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8))
+        read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8),
+                    SimpleNamespace(value=0))
 
 
 def test_reduced_decoding_shows_the_same_picture(tmp_path):
@@ -146,7 +149,9 @@ def test_reduced_decoding_shows_the_same_picture(tmp_path):
     boxes = {'whole': Box(0, 0, 64, 96), 'right': Box(0, 48, 64, 48)}
     for box in boxes.values():
         out = np.empty((2, 16, 16, 3), np.uint8)
-        read_frames(path, np.array([1, 2]), lambda h, w, box=box: box, False, out)
+        progress = SimpleNamespace(value=0)
+        read_frames(path, np.array([1, 2]), lambda h, w, box=box: box, False, out, progress)
+        assert progress.value == 2
         assert numbers(out).tolist() == [1, 2]
         ramp = np.linspace(40, 200, 96)[box.left:box.left + box.width].reshape(16, -1).mean(1)
         assert np.abs(out[..., 1].mean((0, 1)) - ramp).max() < 4
@@ -194,7 +199,7 @@ def test_a_broken_whole_video_says_why(tmp_path):
     videos = VideoList.from_rows(videos.paths(), [20, 20, 20, 2 ** 31 - 1, 20])
     dataset = VideoDataset(videos, 2, 3, 2, 16)
     broken = [dataset[i].get('broken', '') for i in range(5)]
-    assert broken[0] == f'{videos.path(0)}/{frame_name(5)}: not a whole JPEG'
+    assert broken[0] == f'{videos.path(0)}/{frame_name(5)}: not a whole JPEG of at most {MAX_PIXELS} pixels'
     assert broken[1] == f'{videos.path(1)}/{frame_name(7)}: No such file or directory'
     assert videos.path(2) in broken[2]
     assert broken[3].startswith(videos.path(3)) and '2147483647' in broken[3]

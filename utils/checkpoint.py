@@ -89,7 +89,6 @@ class LoadReport:
     used: list
     missing: list     # in the model, not in the file: they keep their initial values
     left_over: list   # in the file, not in the model
-    has_bn_statistics: bool  # the file has the running statistics of every BN layer of the backbone
 
     def __str__(self):
         lines = [f'{len(self.used)} tensors loaded']
@@ -131,8 +130,7 @@ def load_weights(model, source, strict=False, origin=None):
     own = model.state_dict()
     used = [name for name in own if name in weights and weights[name].shape == own[name].shape]
     report = LoadReport(used=used, missing=[name for name in own if name not in used],
-                        left_over=[name for name in weights if name not in used],
-                        has_bn_statistics=running_statistics(model.backbone) <= set(used))
+                        left_over=[name for name in weights if name not in used])
     refuse_another_net(origin, checkpoint, report, own, weights)
     lacking = parameters_among(report.missing)
     if strict and lacking:
@@ -153,13 +151,6 @@ def usable_tensor(name, tensor, own, origin):
         raise UserError(f'{origin}: {name} holds NaN or infinity; the training it is from had diverged, or the file is '
                         'damaged: give an earlier checkpoint')
     return tensor
-
-
-def running_statistics(backbone):
-    """Names in the whole model of the running statistics of all BN layers of the backbone."""
-    return {f'backbone.{layer}.{statistic}' for layer, module in backbone.named_modules()
-            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-            for statistic in ('running_mean', 'running_var')}
 
 
 def parameters_among(names):

@@ -1,5 +1,4 @@
 """What a checkpoint holds: one table of its fields, and whether the state in it fits an optimiser and a schedule."""
-import math
 import numbers
 import sys
 
@@ -51,7 +50,6 @@ def is_schedule(value):
 
 
 def is_scaler(value):
-    """Empty unless training in fp16."""
     return isinstance(value, dict) and all(map(is_name, value)) and all(map(is_number, value.values()))
 
 
@@ -103,8 +101,9 @@ def check_fields(checkpoint, origin, resumable):
         if name in checkpoint and (resumable or name in FOR_WEIGHTS) and not check(checkpoint[name]):
             raise UserError(f'{origin}: its {name} is not {wanted} (it holds {brief(checkpoint[name])}); the file is '
                             'damaged or was written by another program: take another one')
+    in_fp16 = resumable and checkpoint['scaler'].get('scale', 1.) != 1.  # skips steps while it searches for its scale
     if resumable and checkpoint['iteration'] > checkpoint['skipped'] and not (
-            checkpoint['optimizer']['state'] or checkpoint['scaler']):  # fp16 skips steps while it looks for its scale
+            checkpoint['optimizer']['state'] or in_fp16):
         raise UserError(f'{origin}: it has no state of the optimiser after {checkpoint["iteration"]} steps; give it to '
                         '--pretrain to start from its weights')
 
@@ -130,6 +129,8 @@ def check_optimizer_state(optimizer, state):
     keys = [key for group in saved_groups for key in group['params']]
     if len(set(keys)) < len(keys):
         raise ValueError('it lists a parameter twice')
+    if state['state'].keys() - set(keys):
+        raise ValueError('it holds the state of parameters that it does not list')
     for group, saved in zip(groups, saved_groups):
         fitting_state({key: value for key, value in group.items() if key != 'params'}, saved, 'param_groups')
     names = OPTIMIZER_TENSORS[type(optimizer).__name__]
@@ -174,7 +175,7 @@ def check_like(own, saved, name):
         fits = saved is None or isinstance(saved, bool)
     elif isinstance(own, str):
         fits = isinstance(saved, str)
-    else:  # a plateau schedule starts at infinity
-        fits = is_number(saved) or isinstance(saved, float) and not math.isnan(saved)
+    else:
+        fits = is_number(saved)
     if not fits:
         raise ValueError(f'its {name} is {brief(saved)}')

@@ -48,8 +48,9 @@ def number(kind, fits, description):
     return parse
 
 
-positive_int = number(int, lambda value: value > 0, 'a whole number above 0')
-whole_number = number(int, lambda value: value >= 0, 'a whole number, 0 or more')
+LARGEST = 2 ** 31 - 1  # what NumPy, PyTorch and files take without a second thought
+positive_int = number(int, lambda value: 0 < value <= LARGEST, 'a whole number above 0, below 2^31')
+whole_number = number(int, lambda value: 0 <= value <= LARGEST, 'a whole number, 0 or more, below 2^31')
 positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')
 not_negative = number(float, lambda value: 0 <= value < math.inf, 'a number, 0 or more')
 fraction = number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')

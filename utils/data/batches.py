@@ -98,7 +98,7 @@ class ClipBatches:
         wait_seconds  time spent waiting for the data workers
         """
         self.sampler.start(epoch, first_step)
-        items = iter(self.loader)
+        items = start_reading(self.loader)
         steps = len(self) - first_step
         coming = self._fetch(items) if steps > 0 else None
         for step in range(1, steps + 1):
@@ -162,7 +162,17 @@ def as_is(item):
 def start_worker(_):
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    # By default a batch is received with the worker's help: a stopped worker would block the main process for ever.
+    torch.multiprocessing.set_sharing_strategy('file_system')
     leave_signals_to_parent()
+
+
+def start_reading(loader):
+    """iter(loader). UserError: the workers hang."""
+    try:
+        return iter(loader)
+    except RuntimeError as error:
+        raise as_user_error(error, loader) from None
 
 
 def next_item(items, loader):
@@ -175,12 +185,18 @@ def next_item(items, loader):
         try:
             item = next(items)
         except RuntimeError as error:
-            if 'timed out' not in str(error):
-                raise
-            if loader.dataset.progress.value == frames_read:
-                raise UserError(f'the data workers have not read a frame for {loader.timeout:g} s: look at the disk, '
-                                'or allow more with --timeout') from None
+            error = as_user_error(error, loader)
+            if not isinstance(error, UserError) or loader.dataset.progress.value == frames_read:
+                raise error from None
         else:
             if item.get('error'):
                 raise UserError(item['error'])
             return item
+
+
+def as_user_error(error, loader):
+    """A DataLoader's timeout as a line for the user; any other error as it is."""
+    if 'timed out' not in str(error):
+        return error
+    return UserError(f'the data workers have not read a frame for {loader.timeout:g} s: look at the disk, or allow more '
+                     'with --timeout')

@@ -48,6 +48,8 @@ class ClipDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, key):
         batch = self.__getitems__([key])
+        if 'error' in batch:
+            raise FrameError(batch['error'])
         colour = batch.get('colour') and {name: value[0] for name, value in batch['colour'].items()}
         return {**{name: batch[name][0] for name in ('frames', 'label', 'index')}, 'colour': colour,
                 'broken': batch['broken']}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from utils.checkpoint import load_weights, read_checkpoint
+from utils.checkpoint_fields import fitting_state
 from utils.cli import UserError
 from utils.parallel import distributed
 from utils.parallel.device import peak_gb
@@ -234,11 +235,11 @@ class TrainingRun:
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {resume}')
         try:
             load_optimizer(self.optimizer, checkpoint['optimizer'])
+            for part, name in ((self.schedule, 'schedule'), (self.precision.scaler, 'scaler')):
+                part.load_state_dict(fitting_state(part.state_dict(), checkpoint[name], name))
         except ValueError as error:
-            raise UserError(f'--resume {resume}: its optimiser does not fit ({error}): resume with the flags of the '
-                            'first run, which args.json beside it lists') from error
-        self.schedule.load_state_dict(checkpoint['schedule'])
-        self.precision.scaler.load_state_dict(checkpoint['scaler'])
+            raise UserError(f'--resume {resume}: its optimiser or schedule does not fit ({error}): resume with the '
+                            'flags of the first run, which args.json beside it lists') from error
         self.averages.load_state_dict(checkpoint['averages'])
         for name in ('epoch', 'step', 'iteration', 'best_acc', 'skipped'):
             setattr(self, name, checkpoint[name])
