@@ -118,7 +118,8 @@ class ClipBatches:
         wait_seconds = time.perf_counter() - start
 
         def join(tensors):
-            return torch.cat([tensor.to(self.device, non_blocking=True) for tensor in tensors])
+            parts = [tensor.to(self.device, non_blocking=True) for tensor in tensors]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
 
         with torch.cuda.stream(self.copies) if self.copies else contextlib.nullcontext():
             colours = [piece['colour'] for piece in pieces]
