@@ -57,7 +57,7 @@ def main(args):
     states = in_processes(tasks, n_jobs=args.jobs, return_as='generator')
     on_disk = dict(zip(folders, list(progress_bar(states, total=len(folders)))))
     for path, rows in lists.items():
-        judge(rows, on_disk, tested_with(path, lists, on_disk))
+        judge(rows, on_disk, test_videos_of(path, lists, on_disk))
     print_table(lists)
     if args.repair:
         for path, rows in lists.items():
@@ -157,7 +157,7 @@ def is_readable(jpeg):
         return False
 
 
-def tested_with(path, lists, on_disk):
+def test_videos_of(path, lists, on_disk):
     """Videos of the test or validation list of the same split as the train list `path`.
 
     -> {normalised path of a video, or digest of its content: its path}

@@ -64,7 +64,7 @@ def move_into_place(work, target, packed):
         try:
             os.rename(work, target)
         except OSError as error:
-            # Another run may have finished it meanwhile, with the same bytes.
+            # Another run may just have finished it, with the same bytes.
             if not target_exists(target):
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise video.VideoError('its frame folder exists and has other files in it: remove it') from error

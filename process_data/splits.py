@@ -16,9 +16,9 @@ def ucf101_splits(split_root):
     for path, split in numbered_files(split_root, r'(?:train|test)list(\d+)\.txt', 'trainlist01.txt, testlist01.txt'):
         name = os.path.basename(path)
         subset, other = ('train', 'test') if name.startswith('train') else ('test', 'train')
-        beside = os.path.join(split_root, name.replace(subset, other, 1))
-        if not os.path.exists(beside):
-            raise UserError(f'{beside}: missing, but {name} exists; a split needs both: add this one or remove the '
+        partner = os.path.join(split_root, name.replace(subset, other, 1))
+        if not os.path.exists(partner):
+            raise UserError(f'{partner}: missing, but {name} exists; a split needs both: add this one or remove the '
                             'other')
         folders = []
         for number, line in numbered_lines(path):
@@ -117,8 +117,11 @@ def read_annotations(path):
 
 
 def random_split(frames, test_share, group_regex, seed):
-    """Puts about `test_share` of the videos of each class into the test list, in whole groups. The order of `frames`
-    doesn't matter. Videos without class folders count as one unnamed class; beside class folders they are left out."""
+    """Puts about `test_share` of the videos of each class into the test list, in whole groups.
+
+    The order of `frames` doesn't matter. If no video has a class folder, all form one unnamed class; if only some have
+    one, the others are left out.
+    """
     rng = np.random.default_rng(seed)
     labelled = [folder for folder in sorted(frames) if class_of(folder)]
     if labelled and len(labelled) < len(frames):

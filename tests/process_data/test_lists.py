@@ -116,7 +116,7 @@ def one_error_line_after_warning(done):
 def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
     (ucf / 'frames/extract_report.csv').write_text(
         'video,frames,announced,width,height,fps,seconds,status,reason\n'
-        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # an incomplete last row
+        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')    # an incomplete last row
     assert write_ucf(ucf).returncode == 0
     assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 77)
     assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
