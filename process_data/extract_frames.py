@@ -120,8 +120,8 @@ def report_unlabelled(videos, video_root, dataset):
     unlabelled = [name for name in videos if '/' not in name]
     if len(unlabelled) < len(videos):
         if unlabelled:
-            warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); they '
-                 'are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
+            warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); '
+                 'they are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
     elif dataset == 'folder':
         print('no class folders: the videos are unlabelled, for pretraining only')
     else:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import struct
 import zipfile
 import zlib
 
@@ -23,7 +24,8 @@ DEMO_VIDEOS, DEMO_SPLITS, DEMO_FRAMES = (os.path.join(DATA_ROOT, f'demo_{name}')
 DATASETS = ('ucf101', 'hmdb51', 'k400', 'demo', 'folder')
 VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
                              '.m2ts .ogv .ogg .asf .divx'.split())
-BAD_ZIP = (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)   # RuntimeError: encrypted, or an unknown method
+# Raised by zipfile for broken archives; RuntimeError for encrypted ones.
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)    # of all entries, so that the same frames always give the same bytes
 
 

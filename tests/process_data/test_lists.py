@@ -18,7 +18,7 @@ from process_data import check_frames, layout, splits, write_csv
 from process_data.splits import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 from utils.cli import UserError, run_cli
-from utils.data.lists import VideoList, check_on_disk, csv_file, hold_out
+from utils.data.lists import VideoList, check_on_disk, hold_out
 
 
 def rows_of(path):
@@ -116,7 +116,7 @@ def one_error_line_after_warning(done):
 def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
     (ucf / 'frames/extract_report.csv').write_text(
         'video,frames,announced,width,height,fps,seconds,status,reason\n'
-        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # an incomplete last row
+        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')    # an incomplete last row
     assert write_ucf(ucf).returncode == 0
     assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 77)
     assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
@@ -372,7 +372,7 @@ def test_unlabelled_videos_from_a_flat_folder_to_pretraining_lists(tmp_path):
         assert done.returncode == 0 and not done.stderr, done.stderr
         assert done.stdout.endswith('no class list: the videos are unlabelled, for pretraining only\n')
         assert sorted(os.listdir(tmp_path / 'csv/mine')) == ['test_split01.csv', 'train_split01.csv']
-        lists = [VideoList.read_csv(csv_file(str(tmp_path / 'csv'), 'mine', 1, subset, 64), root)
+        lists = [VideoList.read_csv(str(tmp_path / f'csv/mine/{subset}_split01.csv'), root)
                  for subset in ('train', 'test')]
         assert [len(videos) for videos in lists] == [6, 2]
         found = dict(zip(sum((videos.paths() for videos in lists), []),
