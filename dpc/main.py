@@ -18,7 +18,7 @@ from utils.data.colour import PRETRAINING
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run.folder import network_name, pretrained_suffix
-from utils.run.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run
+from utils.run.setup import batches_of, check_network, clip_datasets, open_run_folder, prepare, put_on, start_run
 
 
 def parse_args(argv=None):
@@ -67,6 +67,7 @@ def main(args):
     frozen = [model.backbone] if args.train_what == 'last' else []
     for part in frozen:
         part.requires_grad_(False)
+    check_network(args, model, device)
     put_on(model, device)
 
     # data

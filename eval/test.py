@@ -24,7 +24,8 @@ from utils.parallel.launch import launch
 from utils.data.batches import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.run.setup import batches_of, clip_datasets, open_run_folder, prepare, put_on, start_run, workers_of
+from utils.run.setup import (batches_of, check_network, clip_datasets, open_run_folder, prepare, put_on, start_run,
+                             workers_of)
 from utils.data.splits import read_split, usable
 from utils.data.lists import csv_file, fits, labels_of, read_class_list
 
@@ -112,6 +113,7 @@ def main(args):
 def train(args, model, class_names, device):
     pretrained, has_bn_statistics = load_pretrained(model, args.pretrain)
     groups, frozen = parameter_groups(model, args.train_what, pretrained, args.lr)
+    check_network(args, model, device)
     put_on(model, device)
 
     # data

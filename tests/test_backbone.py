@@ -1,14 +1,17 @@
-"""The backbone: every convolution it asks for, in the shapes it asks for it; its options change no number."""
+"""The backbone's layers: every convolution in the shapes it is used with, BN in the memory layouts it meets."""
+import itertools
+
 import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from backbone import select_backbone
+from backbone.resnet_2d3d import BatchNorm, VolumeConv
 
 
 def convolutions_of(network, side, frames):
-    """[(convolution, shape of its input)] on blocks [1, 3, `frames`, `side`, `side`], each combination once."""
+    """[(convolution, shape of its input)] for blocks [1, 3, `frames`, `side`, `side`], each combination once."""
     found = {}
 
     def record(conv, inputs):
@@ -25,7 +28,7 @@ def convolutions_of(network, side, frames):
 
 
 def plain_conv3d(conv, x, weight):
-    """What the convolution stands for, on images or volumes."""
+    """The convolution as PyTorch computes it, on images or volumes."""
     volume = x.unsqueeze(2) if x.dim() == 4 else x
     output = F.conv3d(volume, weight, None, conv.stride, conv.padding)
     return output.squeeze(2) if x.dim() == 4 else output
@@ -48,10 +51,10 @@ def relative_error(actual, expected):
 
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.bfloat16, 0.01)])
-@pytest.mark.parametrize('network, side, frames', [('resnet18', 64, 5), ('resnet18', 128, 5), ('resnet18', 224, 5),
-                                                   ('resnet50', 64, 5), ('resnet18', 64, 3), ('resnet18', 64, 8)])
+@pytest.mark.parametrize('network, side, frames', [('resnet18', 128, 5), ('resnet18', 224, 5), ('resnet50', 64, 5),
+                                                   ('resnet18', 32, 5), *(('resnet18', 64, T) for T in range(1, 9))])
 def test_every_convolution_against_plain_conv3d(network, side, frames, dtype, tolerance, channels_last):
-    """Guards the folding of time, and against kernels wrong for one type and shape only, as one of oneDNN's is."""
+    """Also finds kernels of PyTorch that are wrong for one type and shape, as oneDNN's for two time steps."""
     torch.manual_seed(0)
     for conv, shape in convolutions_of(network, side, frames):
         x = torch.randn(4, *shape[1:]).to(dtype)
@@ -63,3 +66,46 @@ def test_every_convolution_against_plain_conv3d(network, side, frames, dtype, to
         expected = output_and_gradients(plain_conv3d, conv, x.float(), weight.float(), output_gradient)
         for what, actual, value in zip(('output', 'input gradient', 'weight gradient'), ours, expected):
             assert relative_error(actual, value) < tolerance, f'{what} of {conv} on {tuple(x.shape)}'
+
+
+def test_the_convolution_of_two_time_steps_keeps_the_layout():
+    """So that no layer after it has to copy."""
+    conv = VolumeConv(4, 6, 3, padding=1, bias=False)
+    for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+        volume = torch.randn(2, 4, 2, 5, 5).contiguous(memory_format=memory_format)
+        assert conv(volume).is_contiguous(memory_format=memory_format)
+
+
+def layouts(x):
+    """The same values in every memory layout that a volume [B, C, T, 1, 1] can come in."""
+    B, C, T = x.shape[:3]
+    of_images = x.transpose(1, 2).reshape(B * T, C, 1, 1).clone().unflatten(0, (B, T)).transpose(1, 2)
+    return x.contiguous(), x.contiguous(memory_format=torch.channels_last_3d), of_images
+
+
+def test_batch_norm_of_single_pixels_in_every_layout():
+    """PyTorch's own gives wrong gradients on the CPU where the layouts of input and gradient differ."""
+    torch.manual_seed(0)
+    norm = BatchNorm(8)
+    x, output_gradient = torch.randn(2, 4, 8, 3, 1, 1)
+    reference = x.double().requires_grad_()
+    expected, = torch.autograd.grad(nn.BatchNorm3d(8).double()(reference), reference, output_gradient.double())
+    for volume, gradient in itertools.product(layouts(x), layouts(output_gradient)):
+        volume = volume.detach().requires_grad_()
+        actual, = torch.autograd.grad(norm(volume), volume, gradient)
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('convert', [lambda norm: norm, nn.SyncBatchNorm.convert_sync_batchnorm], ids=['own', 'sync'])
+@pytest.mark.parametrize('shape', [(6, 8), (6, 8, 4, 4), (6, 8, 3, 4, 4), (6, 8, 3, 1, 1)])
+def test_batch_norm_takes_vectors_images_and_volumes(shape, convert):
+    """By batch in training, by running statistics in eval mode; also as converted for several GPUs."""
+    torch.manual_seed(0)
+    norm, expected = convert(BatchNorm(8)), nn.BatchNorm1d(8)
+    x = torch.randn(shape) + 1
+    for training in (True, False):
+        actual = norm.train(training)(x)
+        vectors = x if x.dim() == 2 else x.flatten(2)
+        torch.testing.assert_close(actual, expected.train(training)(vectors).view(shape), rtol=1e-4, atol=1e-5)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(norm.state_dict()[name], value)

@@ -1,4 +1,5 @@
-"""Every option for speed or memory leaves the numbers as they are: losses, gradients, running statistics."""
+"""Options for speed or memory change no number: losses, gradients, running statistics, with any backbone."""
+import contextlib
 import copy
 from unittest import mock
 
@@ -6,11 +7,14 @@ import pytest
 import torch
 from torch._dynamo.backends.debugging import aot_eager_decomp_partition
 
+import backbone as networks
 from benchmarks.plain_net import PlainDPC
 from benchmarks.step_memory import kept_bytes
 from benchmarks.train_step import flop_per_clip
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
+from eval.model import ActionClassifier
+from tests.foreign import R2Plus1D
 
 
 def loss_and_gradients(model, block, chunk=None):
@@ -57,84 +61,114 @@ def test_the_plain_net_of_the_benchmarks_is_the_same_function(network, side):
     assert_close(running_statistics(model), running_statistics(plain), 1e-9)
 
 
-def run_with(model, block, grad_checkpoint=False, accum_steps=1, chunk=None, compiler=None):
+def run_with(model, block, encode_chunks=1, chunk=None, compiler=None):
     model = copy.deepcopy(model)
     if compiler:
-        model.backbone.compile(backend=compiler)
-    model.backbone.grad_checkpoint, model.backbone.accum_steps = grad_checkpoint, accum_steps
+        model.backbone.compile(backend=compiler, dynamic=False)
+    model.encode_chunks = encode_chunks
     return *loss_and_gradients(model, block, chunk), running_statistics(model)
 
 
-def test_grad_checkpoint_changes_nothing():
+@pytest.fixture(params=['resnet18', 'foreign'])
+def model(request, monkeypatch):
+    monkeypatch.setitem(networks.BACKBONES, 'foreign', R2Plus1D)
     torch.manual_seed(0)
-    model, block = DPC('resnet18', dropout=0), clips()
-    loss, gradients, statistics = run_with(model, block)
-    actual_loss, actual_gradients, actual_statistics = run_with(model, block, grad_checkpoint=True)
-    assert actual_loss == loss
-    assert_close(actual_gradients, gradients, 1e-6)
-    assert_close(actual_statistics, statistics, 0)  # of one batch, seen once
+    return DPC(request.param, dropout=0)
 
 
-@pytest.mark.parametrize('accum_steps, graphs', [(1, 1), (2, 1), (3, 2)], ids=['whole', 'even parts', 'uneven parts'])
-def test_compilation_changes_nothing(accum_steps, graphs):
-    """With the compiler's passes, but PyTorch's operations in place of generated code, which takes a minute to make.
+@pytest.mark.parametrize('encode_chunks', [1, 2, 3], ids=['whole', 'even chunks', 'uneven chunks'])
+def test_compilation_changes_nothing(model, encode_chunks):
+    """With the compiler's passes, but PyTorch's operations in place of generated code, which takes a minute to build.
 
-    In float64, as the passes round otherwise; the parts are of 8 and 8, or of 6, 6 and 4 blocks.
+    In float64, as the passes round differently; the chunks are of 8 and 8, or of 6, 6 and 4 blocks.
     """
-    torch.manual_seed(0)
-    model, block = DPC('resnet18', dropout=0).double(), clips().double()
-    loss, gradients, statistics = run_with(model, block, accum_steps=accum_steps)
-    convolutions = []  # of each graph
+    model, block = model.double(), clips().double()
+    loss, gradients, statistics = run_with(model, block, encode_chunks)
+    compiled = []  # graphs
 
     def compiler(graph, inputs):
-        convolutions.append(sum(node.op == 'call_function' and 'conv' in str(node.target)
-                                for node in graph.graph.nodes))
+        compiled.append(graph)
         return aot_eager_decomp_partition(graph, inputs)
 
-    actual_loss, actual_gradients, actual_statistics = run_with(model, block, accum_steps=accum_steps,
-                                                                compiler=compiler)
-    assert convolutions == [20] * graphs
+    actual_loss, actual_gradients, actual_statistics = run_with(model, block, encode_chunks, compiler=compiler)
+    assert len(compiled) == {1: 1, 2: 1, 3: 2}[encode_chunks], 'one whole graph for each size of chunk'
     assert actual_loss == pytest.approx(loss, rel=1e-6)
     assert_close(actual_gradients, gradients, 1e-5)
     assert_close(actual_statistics, statistics, 1e-6)
 
 
-@pytest.mark.parametrize('grad_checkpoint', [False, True])
-def test_accum_steps_keeps_every_negative(grad_checkpoint):
-    """Against the features of the parts put together by hand: BN sees a part at a time, the loss the whole batch."""
-    torch.manual_seed(0)
-    model, block = DPC('resnet18', dropout=0), clips()
-    by_hand = copy.deepcopy(model)
+def test_a_compiled_backbone_is_validated_as_it_is_trained(model):
+    """Trained, validated, trained again: by the batch each time, recorded in training only."""
+    compiled, block = copy.deepcopy(model), clips()
+    compiled.backbone.compile(backend='aot_eager', dynamic=False)
+    for training in (True, False, True, False):
+        with torch.set_grad_enabled(training):
+            expected, _ = model.train(training)(block)
+            actual, _ = compiled.train(training)(block)
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+        assert_close(running_statistics(compiled), running_statistics(model), 1e-5)
+
+
+def test_encode_chunks_keep_every_negative(model):
+    """Compared with features concatenated by hand: BN sees a chunk at a time, the loss the whole batch."""
+    block, by_hand = clips(), copy.deepcopy(model)
     encode = by_hand.backbone.forward
     with mock.patch.object(by_hand.backbone, 'forward',
                            lambda blocks: torch.cat([encode(blocks[:8]), encode(blocks[8:])])):
         loss, gradients = loss_and_gradients(by_hand, block)
-    actual_loss, actual_gradients, actual_statistics = run_with(model, block, grad_checkpoint, accum_steps=2)
+    actual_loss, actual_gradients, actual_statistics = run_with(model, block, encode_chunks=2)
     assert actual_loss == pytest.approx(loss, rel=1e-6)
     assert_close(actual_gradients, gradients, 1e-5)
     assert_close(actual_statistics, running_statistics(by_hand), 1e-6)
+
+
+def test_chunks_recompute_the_same_dropout(monkeypatch):
+    """A backbone may draw random numbers: the backward pass draws the same ones."""
+    def with_dropout():
+        backbone = R2Plus1D()
+        backbone.stem.append(torch.nn.Dropout(0.5))
+        return backbone
+
+    monkeypatch.setitem(networks.BACKBONES, 'foreign', with_dropout)
+    model, block = DPC('foreign', dropout=0), clips()
+    gradients = []
+    for stored in (True, False):
+        model.zero_grad()
+        torch.manual_seed(0)
+        model.encode_chunks = 2
+        with mock.patch('backbone.blocks.recomputed', lambda module, function, x: function(x)) if stored \
+                else contextlib.nullcontext():
+            loss_and_gradients(model, block)
+        gradients.append({name: gradient.clone() for name, gradient in gradients_of(model).items()})
+    assert_close(gradients[1], gradients[0], 1e-6)
 
 
 def activation_bytes(model, block):
     return kept_bytes(lambda: model(block), (block, *model.parameters(), *model.buffers()))
 
 
-def test_less_is_kept_for_the_backward_pass():
-    model, block = DPC('resnet18'), clips()
+def test_less_is_stored_for_the_backward_pass(model):
+    block = clips()
     whole = activation_bytes(model, block)
-    model.backbone.grad_checkpoint = True
-    assert activation_bytes(model, block) < whole / 3
-    model.backbone.grad_checkpoint, model.backbone.accum_steps = False, 2
+    model.encode_chunks = 2
     assert activation_bytes(model, block) < whole / 5
 
 
-@pytest.mark.parametrize('grad_checkpoint', [False, True])
-def test_bfloat16_stays_near_float32(grad_checkpoint):
+def test_the_classifier_encodes_in_chunks():
+    torch.manual_seed(0)
+    model, block = ActionClassifier('resnet18', num_class=7).eval(), clips()
+    whole, stored = model(block), activation_bytes(model, block)
+    model.encode_chunks = 3
+    torch.testing.assert_close(model(block), whole, rtol=1e-4, atol=1e-5)
+    assert activation_bytes(model, block) < stored / 5
+
+
+def test_bfloat16_stays_near_float32():
     torch.manual_seed(0)
     model, block = DPC('resnet18', dropout=0), clips()
     loss, gradients, _ = run_with(model, block)
     with torch.autocast('cpu', torch.bfloat16):
-        actual_loss, actual_gradients, _ = run_with(model, block, grad_checkpoint)
+        actual_loss, actual_gradients, _ = run_with(model, block)
     assert actual_loss == pytest.approx(loss, rel=0.02)
     for name, gradient in gradients.items():
         cosine = torch.cosine_similarity(actual_gradients[name].flatten(), gradient.flatten(), dim=0)

@@ -34,6 +34,12 @@ def put_on(model, device):
     return model.to(device)
 
 
+def check_network(args, model, device):
+    """UserError when the backbone breaks its contract, or can't be trained in the precision of the flags."""
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, device, Precision(args.amp, device).dtype)
+
+
 def open_run_folder(args, experiment):
     """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder.
 
@@ -103,8 +109,6 @@ def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed
     """The TrainingRun of the flags, at its beginning or where the checkpoint `resumed` was saved."""
     if args.sync_bn:
         distributed.synchronise_batch_norm(model)
-    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
-    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, device, Precision(args.amp, device).dtype)
     model.encode_chunks = args.encode_chunks
     if args.compile:
         model.backbone.compile(dynamic=False)  # the backward pass must recompute with the forward pass's graph

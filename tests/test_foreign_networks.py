@@ -1,0 +1,129 @@
+"""A network of one's own: a file and one line in a table; what it must keep to is checked before training."""
+import pytest
+import torch
+import torch.nn as nn
+
+import backbone as networks
+from backbone import NETWORKS, select_backbone
+from backbone.resnet_2d3d import VolumeConv
+from dpc import main as pretraining
+from eval import test as classifier
+from eval.model import ActionClassifier
+from tests.foreign import R2Plus1D, RunningMean
+from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, pretrain, read_log, run
+from utils.checkpoint import load_weights
+from utils.cli import UserError
+from utils.run.contract import check_backbone, check_precision
+
+CPU = torch.device('cpu')
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    monkeypatch.setitem(networks.BACKBONES, 'foreign', R2Plus1D)
+
+
+def test_a_foreign_backbone_through_the_command_lines(foreign, csv_root, tmp_path, capsys):
+    """Pretrained, loaded with its running statistics into a frozen probe, tested; in chunks as well."""
+    folder = pretrain(csv_root, tmp_path, '--net', 'foreign', '--encode_chunks', '2')
+    saved = checkpoint(folder)
+    assert saved['net'] == 'foreign' and all(parameter.abs().sum() > 0 for parameter in saved['state_dict'].values())
+    steps = read_log(folder, 'train')[-1]
+    assert saved['state_dict']['backbone.stem.1.num_batches_tracked'] == 2 * saved['iteration'] > 0
+    assert steps['loss'] > 0
+
+    path = folder / 'model' / 'epoch1.pth.tar'
+    report = load_weights(ActionClassifier('foreign', num_class=7), path)
+    assert report.has_bn_statistics
+    assert {name.split('.')[0] for name in report.missing} == {'final_bn', 'final_fc'}
+
+    capsys.readouterr()
+    probe = classify(csv_root, tmp_path, '--net', 'foreign', '--pretrain', path, '--train_what', 'last')
+    assert 'estimating' not in capsys.readouterr().out, 'its own statistics are there'
+    weights = checkpoint(probe)['state_dict']
+    for name, value in saved['state_dict'].items():
+        if name.startswith('backbone.'):
+            assert torch.equal(weights[name], value), f'{name} was frozen'
+    tested = classify(csv_root, tmp_path, '--net', 'foreign', '--test', probe / 'model' / 'epoch1.pth.tar')
+    assert (tested / 'predictions.csv').exists()
+
+
+def test_a_foreign_aggregator_through_the_command_lines(monkeypatch, csv_root, tmp_path):
+    monkeypatch.setitem(networks.AGGREGATORS, 'convgru', RunningMean)
+    folder = pretrain(csv_root, tmp_path)
+    assert 'agg.projection.weight' in checkpoint(folder)['state_dict']
+    probe = classify(csv_root, tmp_path, '--pretrain', folder / 'model' / 'epoch1.pth.tar')
+    assert torch.equal(checkpoint(probe)['state_dict']['agg.projection.weight'],
+                       checkpoint(folder)['state_dict']['agg.projection.weight'])
+
+
+def test_choices_follow_the_table(foreign, capsys):
+    assert 'foreign' in NETWORKS
+    with pytest.raises(SystemExit):
+        pretraining.parse_args(['--net', 'unknown'])
+    assert 'foreign' in capsys.readouterr().err
+
+
+def broken(**changes):
+    """R2Plus1D with attributes or methods replaced."""
+    return type('Broken', (R2Plus1D,), changes)()
+
+
+def with_size(value):
+    backbone = R2Plus1D()
+    backbone.feature_size = value
+    return backbone
+
+
+@pytest.mark.parametrize('backbone, said', [
+    (lambda: with_size(None), 'feature_size'),
+    (lambda: with_size(25), r'\[2, 24, 3, 4, 4\].*\[2, 25, '),
+    (lambda: broken(forward=lambda self, block: self.stem(block).mean(dim=(2, 3, 4))), r'gives \[2, 16\]'),
+    (lambda: broken(forward=lambda self, block: self.stem(block[:, :, 7:])), 'fails on blocks'),
+    (lambda: broken(forward=lambda self, block: self.time(block)), r'fails on blocks.*backbone/__init__.py'),
+], ids=['no size', 'another size', 'pooled', 'no time step left', 'wrong channels'])
+def test_the_contract_is_checked_in_one_line(backbone, said):
+    with pytest.raises(UserError, match=said) as error:
+        check_backbone(backbone(), 'mine', img_dim=32, seq_len=5)
+    assert '--net mine' in str(error.value) and '\n' not in str(error.value)
+
+
+def test_a_broken_contract_ends_the_command_in_one_line(monkeypatch, csv_root, tmp_path, capsys):
+    monkeypatch.setitem(networks.BACKBONES, 'foreign', lambda: with_size(25))
+    for script, flags in ((pretraining, PRETRAINING), (classifier, CLASSIFIER)):
+        assert run(script, [*flags, '--csv_root', csv_root, '--log_dir', tmp_path, '--net', 'foreign']) == 2
+        error = capsys.readouterr().err
+        assert error.startswith('error: --net foreign: ') and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('seq_len', range(1, 9))
+@pytest.mark.parametrize('network', ['resnet18', 'resnet50'])
+def test_checks_accept_our_networks_and_leave_them_as_they_are(network, seq_len):
+    backbone = select_backbone(network)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    check_backbone(backbone, network, 64, seq_len)
+    check_precision(backbone, network, 64, seq_len, CPU, torch.bfloat16)
+    assert backbone.training
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def two_convolutions(kind):
+    """Over two time steps when it gets blocks of 3 or 4 frames."""
+    backbone = nn.Sequential(nn.Conv3d(3, 8, 3, stride=(2, 8, 8), padding=1), kind(8, 8, 3, padding=1))
+    backbone.feature_size = 8
+    return backbone
+
+
+def test_bfloat16_on_the_cpu_is_refused_where_pytorch_computes_it_wrongly():
+    backbone = two_convolutions(nn.Conv3d)
+    for frames, refused in ((1, False), (2, False), (3, True), (4, True), (5, False), (8, False)):
+        if refused:
+            with pytest.raises(UserError, match='3×3×3 convolution gets only 2 time steps.*--amp off.*VolumeConv'):
+                check_precision(backbone, 'mine', 64, frames, CPU, torch.bfloat16)
+        else:
+            check_precision(backbone, 'mine', 64, frames, CPU, torch.bfloat16)
+    check_precision(backbone, 'mine', 64, 4, CPU, torch.float32)
+    check_precision(backbone, 'mine', 64, 4, torch.device('cuda'), torch.bfloat16)
+    check_precision(two_convolutions(VolumeConv), 'mine', 64, 4, CPU, torch.bfloat16)
+    check_precision(backbone.requires_grad_(False), 'mine', 64, 4, CPU, torch.bfloat16)
