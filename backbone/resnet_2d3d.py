@@ -45,14 +45,9 @@ class VolumeConv(nn.Conv3d):
         before, centre, after = self.weight.unbind(2)
         weight = torch.cat([torch.cat([centre, after], dim=1), torch.cat([before, centre], dim=1)])  # [2·out, 2·in, …]
         images = F.conv2d(volume.transpose(1, 2).flatten(1, 2), weight, None, self.stride[1:], self.padding[1:])
-        output = images.unflatten(1, (2, -1)).transpose(1, 2)
-        return output.contiguous(memory_format=layout(volume))
-
-
-def layout(volume):
-    """The memory format of a volume: channels-last, or plain."""
-    channels_last = volume.is_contiguous(memory_format=torch.channels_last_3d)
-    return torch.channels_last_3d if channels_last else torch.contiguous_format
+        channels_last = volume.is_contiguous(memory_format=torch.channels_last_3d)
+        layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+        return images.unflatten(1, (2, -1)).transpose(1, 2).contiguous(memory_format=layout)
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):

@@ -42,8 +42,9 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import extract_frames, layout  # noqa: E402
-from process_data.errors import ArgumentParser  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
+from utils.cli import Parser, cpu_cores, positive_int  # noqa: E402
+from utils.data.frames import frame_name  # noqa: E402
 
 # name: width, height, codec, extension, short side of the frames
 KINDS = {'ucf101': (320, 240, 'XVID', '.avi', 240), 'kinetics': (340, 256, 'mp4v', '.mp4', 150),
@@ -54,11 +55,11 @@ QUALITY = 80
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--videos', default=8, type=int, help='videos of each kind (default: %(default)s)')
     parser.add_argument('--frames', default=100, type=int, help='frames per video (default: %(default)s)')
     parser.add_argument('--repeats', default=5, type=int, help='runs of each way, in turns (default: %(default)s)')
-    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
+    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
                         help='processes for the scaling (default: the cores this process may use)')
     parser.add_argument('--folder', help='where to write, /dev/shm for example (default: the temporary folder of the '
                                          'system)')
@@ -142,7 +143,7 @@ def plain_way(path, target, short_side, interpolation):
         scale = short_side / min(frame.shape[:2])
         size = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
         frame = cv2.resize(frame, size, interpolation=interpolation)
-        cv2.imwrite(os.path.join(target, layout.frame_name(number)), frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        cv2.imwrite(os.path.join(target, frame_name(number)), frame, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
 def measure_scaling(folder, jobs, repeats):

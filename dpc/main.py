@@ -6,19 +6,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbone import NETWORKS
 from dpc.loss import dense_info_nce
-from dpc.metrics import top_k
+from dpc.metrics import spread, top_k
 from dpc.model import DPC
-from utils.parallel import distributed
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
-from utils.data.augmentation import pretraining_crop
 from utils.checkpoint import load_weights
 from utils.cli import Parser, fraction, positive_int
+from utils.data.augmentation import pretraining_crop
+from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
+from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
-from utils.run.folder import network_name, pretrained_suffix
-from utils.run.setup import batches_of, check_network, clip_datasets, open_run_folder, prepare, put_on, start_run
+from utils.run.folder import network_name, pretrained_suffix, save_arguments
+from utils.run.loop import TrainingRun
+from utils.run.optimisation import make_optimizer, make_schedule
+from utils.run.setup import clip_batches, clip_videos, loop_options, open_run, prepare_model, start
 
 
 def parse_args(argv=None):
@@ -52,29 +55,30 @@ def parse_args(argv=None):
 
 def experiment_name(args):
     ablation = ''.join(f'_{value}' for value in (args.prediction, args.feature_map) if value in ('parallel', 'pooled'))
-    return (f'{args.dataset}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}_lr{args.lr:g}'
-            f'_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}_train-{args.train_what}'
-            + ablation + pretrained_suffix(args.pretrain))
+    return (f'{Path(args.dataset).name}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
+            f'_lr{args.lr:g}_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}'
+            f'_train-{args.train_what}' + ablation + pretrained_suffix(args.pretrain))
 
 
 def main(args):
-    device = prepare(args)
+    precision = start(args)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)
     if args.pretrain not in (None, 'random'):
         load_weights(model, args.pretrain)
-    frozen = [model.backbone] if args.train_what == 'last' else []
-    for part in frozen:
-        part.requires_grad_(False)
-    check_network(args, model, device)
-    put_on(model, device)
+    if args.train_what == 'last':
+        model.backbone.requires_grad_(False)
+    model = prepare_model(args, model, precision)
 
     # data
-    train_set, val_set = clip_datasets(args, split=1, train_augmentation={
-        'crop': pretraining_crop(args.dataset), 'flip': args.flip, 'colour': PRETRAINING})
-    train_batches = batches_of(args, train_set, device, drop_last=True)
-    val_batches = batches_of(args, val_set, device, drop_last=False)
+    train_videos, val_videos = clip_videos(args, split=1)
+    clip = {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
+    train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(args.dataset), flip=args.flip,
+                            colour=PRETRAINING, seed=args.seed)
+    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0)
+    train_batches = clip_batches(args, train_set, precision, drop_last=True)
+    val_batches = clip_batches(args, val_set, precision, drop_last=False)
 
     # loss
     def compute_loss(network, block, label):
@@ -84,12 +88,20 @@ def main(args):
             target, first = distributed.gather(target)
         rows = prediction.shape[1] * prediction.shape[2]
         loss, rank = dense_info_nce(prediction, target, args.loss_chunk, first_positive=first * rows)
-        return loss, {f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}
+        return loss, {**{f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}, 'spread': spread(target)}
 
-    # optimiser, run folder, resumption
-    groups = [{'params': [parameter for parameter in model.parameters() if parameter.requires_grad]}]
-    folder, resumed = open_run_folder(args, experiment_name(args))
-    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
+    # optimiser and schedule
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = make_optimizer(args.optimizer, trainable, args.lr, args.wd)
+    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
+
+    # run
+    folder, resumed = open_run(args, experiment_name(args))
+    settings = {'model': args.model, 'net': args.net, **clip}
+    run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
+                      **loop_options(args))
+    run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
+    save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)
 
 

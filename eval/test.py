@@ -1,6 +1,5 @@
 """Action classification on DPC features: fine-tune, train a linear probe, or test."""
 import sys
-from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -9,27 +8,29 @@ import torch
 import torch.nn.functional as F
 
 from backbone import NETWORKS
+from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
+from eval.classification import clips_of_all, protocols_for, score_videos, summarise
 from eval.model import ActionClassifier
-from eval.protocol import score_videos, summarise
-from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
-from utils.parallel import distributed
+from eval.outputs import MAX_DRAWN, confusion_matrix, draw_confusion, printable, write_log, write_predictions
+from eval.settings import check_class_names, resolve_settings, trained_settings
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
-from utils.checkpoint import load_weights
+from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, UserError, fraction, positive_int
+from utils.data.batches import make_loader
+from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
-from utils.data.clips import VideoDataset
-from utils.parallel.device import Precision
+from utils.data.lists import labels_of, list_folder, read_class_list
+from utils.data.splits import read_split
+from utils.parallel import distributed
 from utils.parallel.launch import launch
-from utils.data.batches import video_loader
 from utils.recipes import parse_with_recipe
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
-from utils.run.setup import (batches_of, check_network, clip_datasets, open_run_folder, prepare, put_on, start_run,
-                             workers_of)
-from utils.data.splits import read_split, usable
-from utils.data.lists import csv_file, fits, labels_of, read_class_list
+from utils.run.loop import TrainingRun
+from utils.run.optimisation import make_optimizer, make_schedule
+from utils.run.setup import clip_batches, clip_videos, loop_options, open_run, prepare_model, start, workers_of
 
-BN_BATCHES = 200  # batches from which missing running statistics are estimated
+SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
 
 def parse_args(argv=None):
@@ -39,88 +40,102 @@ def parse_args(argv=None):
     model.add_argument('--dropout', default=0.5, type=fraction,
                        help='before the linear layer (default 0.5; 0.9 is reported to be much better; 0 for none)')
     model.add_argument('--train_what', default='last', choices=['last', 'ft', 'all'],
-                       help='last: a probe on frozen features; ft: everything, pretrained parts at a tenth of --lr; '
-                            'all: everything alike (default last)')
+                       help='last: a linear probe on frozen features; ft: everything, pretrained parts at a tenth of '
+                            '--lr; all: everything at the same rate (default last)')
     data = add_data_arguments(parser, short_videos='pad')
-    data.add_argument('--split', default=1, type=positive_int, help='which split of the data set (default 1)')
+    data.add_argument('--split', default=1, type=positive_int, help='split of the data set (default 1)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
     run = add_run_arguments(parser)
-    run.add_argument('--test', metavar='FILE', help='score this classifier on the test split; random: an untrained one')
-    args = parse_with_recipe(parser, 'classify', argv)
-    args.ds = args.ds or default_ds(args.dataset)
+    run.add_argument('--test', metavar='FILE',
+                     help='score this classifier on the test split (random: an untrained one); --net, --img_dim, '
+                          '--num_seq, --seq_len and --ds follow the file where they are left out')
+    run.add_argument('--allow_other_settings', action='store_true',
+                     help='with --test: let these flags and the spelling of class names differ from the training\'s')
+    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see settle
+    return parse_with_recipe(parser, 'classify', argv)
+
+
+def settle(args, checkpoint):
+    """Resolves what depends on other flags and on the checkpoint of --test or --pretrain ({} for none)."""
+    stored = trained_settings(checkpoint)
+    if not args.test:  # fine-tuning may use other clips than pretraining
+        stored = {name: stored[name] for name in stored if name == 'net'}
+    defaults = {'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': default_ds(args.dataset)}
+    resolve_settings(args, stored, defaults, args.test or args.pretrain)
     args.lr_milestones = args.lr_milestones or default_milestones(args.dataset, args.img_dim)
-    return args
 
 
 def default_milestones(dataset, img_dim):
-    """The published recipe's; data sets it doesn't name are treated like UCF101."""
+    """Those of the published recipe; data sets that it does not name are treated like UCF101."""
     if dataset == 'hmdb51':
         return [150, 250, 300]
     return [300, 400, 500] if img_dim > 140 else [60, 80, 100]
 
 
 def experiment_name(args):
-    tested = f'_test={Path(args.test).name.removesuffix(".pth.tar")}' if args.test else ''
-    return (f'{args.dataset}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
-            f'_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_dp{args.dropout:g}'
-            f'_train-{args.train_what}' + (tested or pretrained_suffix(args.pretrain or 'random')))
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
+            f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_dp{args.dropout:g}'
+            f'_train-{args.train_what}' + pretrained_suffix(args.pretrain or 'random'))
 
 
-def parameter_groups(model, train_what, pretrained, lr):
-    """Freezes what `train_what` leaves alone and groups the rest for the optimiser; returns (groups, frozen parts).
-
-    pretrained: the parts of the model (of backbone and agg) that came from a checkpoint. Every trainable parameter is
-    in exactly one group.
-    """
-    features, head = [model.backbone, model.agg], [model.final_bn, model.final_fc]
-    frozen = features if train_what == 'last' else []
-    for part in frozen:
-        part.requires_grad_(False)
-    slow = [part for part in features if train_what == 'ft' and part in pretrained]
-    fast = [part for part in features + head if part not in frozen and part not in slow]
-    groups = [{'params': [parameter for part in parts for parameter in part.parameters()], 'lr': rate}
-              for parts, rate in ((slow, lr / 10), (fast, lr)) if parts]
-    grouped = [id(parameter) for group in groups for parameter in group['params']]
-    trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
-    assert sorted(grouped) == sorted(trainable), 'the groups must cover every trainable parameter once'
-    return groups, frozen
-
-
-def load_pretrained(model, pretrain):
-    """Returns (the parts of the model that came from the file, whether BN running statistics did)."""
-    if pretrain in (None, 'random'):
-        return [], False
-    report = load_weights(model, pretrain)
-    parts = [part for name, part in (('backbone', model.backbone), ('agg', model.agg))
-             if any(used.startswith(name + '.') for used in report.used)]
-    return parts, report.has_bn_statistics
+def test_experiment_name(args):
+    """Only what a test uses."""
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
+            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_test={Path(args.test).name.removesuffix(".pth.tar")}')
 
 
 def main(args):
-    device = prepare(args)
-    class_names = read_class_list(Path(csv_file(args.csv_root, args.dataset, args.split, 'test', args.img_dim)).parent)
+    if not args.test:
+        check_training_flags(args)
+    origin = args.test or args.pretrain
+    checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
+    settle(args, checkpoint)
+    precision = start(args)
+
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    class_names = read_class_list(folder)
     if args.num_class not in (None, len(class_names)):
         raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '
                         'classes; leave the flag out')
-    model = ActionClassifier(args.net, len(class_names), args.dropout)
+    trained_on = checkpoint.get('settings', {}).get('class_names')
+    if args.test and trained_on:
+        check_class_names(origin, trained_on, class_names, Path(folder, 'classInd.txt'), args.allow_other_settings)
     if args.test:
-        test(args, model, class_names, device)
+        test(args, checkpoint, folder, class_names, precision)
     else:
-        train(args, model, class_names, device)
+        train(args, checkpoint, class_names, precision)
 
 
-def train(args, model, class_names, device):
-    pretrained, has_bn_statistics = load_pretrained(model, args.pretrain)
-    groups, frozen = parameter_groups(model, args.train_what, pretrained, args.lr)
-    check_network(args, model, device)
-    put_on(model, device)
+# ---- training
+
+def check_training_flags(args):
+    """UserError: flags with which training would fail later, or do what nobody wants."""
+    if args.train_what == 'last' and args.pretrain is None and args.resume in (None, 'auto'):
+        raise UserError('--train_what last trains a probe on frozen features: say whose with --pretrain FILE, or give '
+                        '--pretrain random for a probe on random weights')
+    processes = 1 if args.sync_bn else distributed.world()
+    if args.batch_size < 2 * processes:
+        raise UserError(f'--batch_size {args.batch_size}: the classifier\'s BatchNorm needs at least 2 clips in each '
+                        f'process to train; give {2 * processes} or more')
+
+
+def train(args, checkpoint, class_names, precision):
+    # model
+    model = ActionClassifier(args.net, len(class_names), args.dropout)
+    pretrained, missing = load_pretrained(model, checkpoint, args.pretrain)
+    if args.train_what == 'last':
+        for part in (model.backbone, model.agg):
+            part.requires_grad_(False)
+    model = prepare_model(args, model, precision)
 
     # data
-    train_set, val_set = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING},
-                                       labels_of=lambda videos: labels_of(videos, class_names))
-    train_batches = batches_of(args, train_set, device, drop_last=True)
-    val_batches = batches_of(args, val_set, device, drop_last=False)
+    train_videos, val_videos = clip_videos(args, args.split)
+    train_set = training_set(args, train_videos, labels_of(train_videos, class_names))
+    val_set = ClipDataset(val_videos, **clip_settings(args), crop='centre', flip=0,
+                          labels=labels_of(val_videos, class_names))
+    train_batches = clip_batches(args, train_set, precision, drop_last=True)
+    val_batches = clip_batches(args, val_set, precision, drop_last=False)
 
     # loss
     def compute_loss(network, block, label):
@@ -129,62 +144,126 @@ def train(args, model, class_names, device):
         accuracy = {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
         return F.cross_entropy(logits, label), accuracy
 
-    # optimiser, run folder, resumption
-    folder, resumed = open_run_folder(args, experiment_name(args))
-    if frozen and not has_bn_statistics and not resumed:
-        estimate_bn_statistics(model, train_batches, Precision(args.amp, device))
-    run = start_run(args, model, compute_loss, groups, frozen, device, folder, resumed)
+    # optimiser and schedule
+    slow = pretrained if args.train_what == 'ft' else []
+    optimizer = make_optimizer(args.optimizer, parameter_groups(model, slow, args.lr), args.lr, args.wd)
+    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
+
+    # run
+    folder, resumed = open_run(args, experiment_name(args))
+    if args.train_what == 'last' and not resumed:  # the trained parts collect their statistics themselves
+        missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
+        complete_bn_statistics(args, model, missing, train_set, precision)
+    settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
+    run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
+    run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
+    save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)
 
 
-def estimate_bn_statistics(model, batches, precision):
-    """Running statistics of the backbone's BN from unlabelled training clips, for weights that came without any."""
-    batches.loader.sampler.set_position(0)
-    print(f'estimating BN statistics from {min(BN_BATCHES, len(batches))} batches of training clips')
-    with precision.autocast():
-        torch.optim.swa_utils.update_bn((batch.block for batch in islice(batches, BN_BATCHES)), model)
+def clip_settings(args):
+    return {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
 
 
-def test(args, model, class_names, device):
-    report = None if args.test == 'random' else load_weights(model, args.test, strict=True)
-    put_on(model, device)
-    if report and not report.has_bn_statistics:
-        train_set, _ = clip_datasets(args, args.split, {'crop': 'resized', 'flip': args.flip, 'colour': FINETUNING})
-        estimate_bn_statistics(model, batches_of(args, train_set, device, drop_last=True), Precision(args.amp, device))
-    videos = usable(read_split(args.csv_root, args.dataset, args.split, 'test', args.img_dim, args.frame_root),
-                    clip_frames=0, short_videos='pad', purpose='test')
-    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names))
-    if distributed.is_main():  # before the work: a folder that can't be made should fail at once
-        folder = create_run_folder(args.log_dir, args.prefix, experiment_name(args))
-        save_arguments(folder, args)
-    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
-    loader = video_loader(test_set, workers_of(args), distributed.rank(), distributed.world(), args.timeout)
-    scores = score_videos(model, loader, args.num_seq, device, Precision(args.amp, device),
-                          num_class=len(class_names), clips_at_once=args.batch_size)
+def training_set(args, videos, labels=None):
+    return ClipDataset(videos, **clip_settings(args), crop='resized', flip=args.flip, colour=FINETUNING, labels=labels,
+                       seed=args.seed)
+
+
+def load_pretrained(model, checkpoint, pretrain):
+    """Returns (names of the parts of the model that came from the checkpoint, names of the tensors that did not)."""
+    if not checkpoint:
+        print('training starts from random weights')
+        return [], list(model.state_dict())
+    report = load_weights(model, checkpoint, origin=pretrain)
+    parts = [part for part in ('backbone', 'agg') if any(used.startswith(part + '.') for used in report.used)]
+    return parts, report.missing
+
+
+def parameter_groups(model, slow, lr):
+    """Groups the trainable parameters for the optimiser: those of the `slow` parts, by name, at a tenth of the rate."""
+    groups = {lr / 10: [], lr: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[lr / 10 if name.split('.')[0] in slow else lr].append(parameter)
+    return [{'params': parameters, 'lr': rate} for rate, parameters in groups.items() if parameters]
+
+
+def complete_bn_statistics(args, model, missing, train_set, precision):
+    """Estimates the BN running statistics that are among the tensor names `missing`, if any, from training clips."""
+    layers = layers_without_statistics(model, missing)
+    if not layers:
+        return
+    batches = choose_batches(len(train_set), args.batch_size, args.seed)
+    count, size = batches.shape
+    print(f'estimating BN statistics of {len(layers)} layers from {count} batches of {size} training clips')
+    blocks = training_blocks(train_set, batches, precision, workers_of(args), args.timeout)
+    estimate_bn_statistics(model, layers, blocks, precision)
+
+
+# ---- test
+
+def test(args, checkpoint, folder, class_names, precision):
+    # model
+    model = ActionClassifier(args.net, len(class_names), args.dropout)
+    missing = load_weights(model, checkpoint, strict=True, origin=args.test).missing if checkpoint else []
+    model.requires_grad_(False)
+    model = prepare_model(args, model, precision)
+
+    # data
+    videos = read_split(folder, args.split, 'test', args.frame_root)
+    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds)
+    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names),
+                            clips_of_all(protocols))
+    share = range(distributed.rank(), len(test_set), distributed.world())
+    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
+
+    # run folder: before the work, so that one that cannot be made fails at once
     if distributed.is_main():
-        report_test(folder, args, videos, scores, class_names)
+        run_folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(args))
+        save_arguments(run_folder, vars(args))
+
+    if layers_without_statistics(model, missing):
+        train_videos, _ = clip_videos(args, args.split)
+        complete_bn_statistics(args, model, missing, training_set(args, train_videos), precision)
+
+    # scores
+    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
+    scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
+                                  clips_at_once=args.batch_size)
+    if distributed.is_main():
+        report_test(run_folder, args, videos.paths(), protocols, scores, broken, class_names)
 
 
-def report_test(folder, args, videos, scores, class_names):
+def report_test(folder, args, paths, protocols, scores, broken, class_names):
     """Prints the numbers and writes test_log.md, predictions.csv and confusion.png."""
-    # The published test dropped every video that was not longer than a clip.
-    clip_frames = args.num_seq * args.seq_len * args.ds
-    tables = {'every video': summarise(scores)}
-    longer = fits(videos, clip_frames + 1)
-    if longer.any():
-        tables[f'published (only videos over {clip_frames} frames)'] = summarise(scores.select(longer))
+    scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
+    tables = {protocol.name: summarise(each) for protocol, each in scored}
     facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
-             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, every {args.ds}, {args.img_dim} px'}
-    write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables)
-    write_predictions(folder / 'predictions.csv', videos.paths(), scores, class_names)
-    matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
-    draw_confusion(folder / 'confusion.png', matrix, class_names)
+             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, every {args.ds}, {args.img_dim} px',
+             **{protocol.name: protocol.about for protocol, _ in scored}}
+    skipped = [error for _, error in broken]
+    write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables, skipped)
+    first = scores[0]
+    write_predictions(folder / 'predictions.csv', [paths[i] for i in first.index], first, class_names)
     for protocol, stats in tables.items():
         print(f'{protocol}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {stats["top1"]:.2%}, '
               f'top-5 {stats["top5"]:.2%}, mean per class {stats["mean_class"]:.2%}')
-    if not longer.any():
-        print(f'published protocol: no video is longer than a clip of {clip_frames} frames')
-    print(f'written to {folder}: test_log.md, predictions.csv, confusion.png')
+    for protocol in protocols:
+        if protocol.name not in tables:
+            print(f'{protocol.name}: none is that long')
+    if skipped:
+        named = '; '.join(map(printable, skipped[:SHOWN_SKIPPED]))
+        print(f'skipped {len(skipped)} unreadable videos, which are not in these numbers: {named}'
+              + ('; … (all of them: test_log.md)' if len(skipped) > SHOWN_SKIPPED else ''))
+    files = 'test_log.md, predictions.csv'
+    if len(class_names) <= MAX_DRAWN:
+        matrix = confusion_matrix(first.label, first.prediction, len(class_names))
+        draw_confusion(folder / 'confusion.png', matrix, class_names)
+        files += ', confusion.png'
+    else:
+        print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
+    print(f'written to {printable(str(folder))}: {files}')
 
 
 if __name__ == '__main__':

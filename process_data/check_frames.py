@@ -1,27 +1,27 @@
-"""Verifies csv lists against the frames on disk and says what it found in a table; can write repaired lists.
+"""Checks csv lists against the frames on disk and prints a table of the findings; can write repaired lists.
 
     python process_data/check_frames.py --dataset ucf101 [--decode all] [--repair]
 
-Exit status 0 when all is well, 1 when something was found.
+Exit status 0 if all is well, 1 if something was found.
 """
 import argparse
 import csv
+import errno
 import glob
 import hashlib
 import os
 import re
 import sys
-import zipfile
 
 import cv2
-import numpy as np
 from joblib import delayed
-from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
+from process_data.processes import in_processes, progress_bar  # noqa: E402
+from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
+from utils.data.frames import FrameError, decode, frame_name  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -29,21 +29,22 @@ LISTED_PER_FINDING = 5
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     lists = parser.add_mutually_exclusive_group(required=True)
     lists.add_argument('--dataset', help='check all lists of this folder in --csv_root: ucf101, k400_150, demo, …')
     lists.add_argument('--csv', nargs='+', metavar='FILE',
-                       help='lists to check; train and test list of one split together, to find what is in both')
-    parser.add_argument('--csv_root', default=layout.DATA_ROOT, help='where --dataset lies (default: %(default)s)')
-    parser.add_argument('--frame_root', default='', help='folder that relative rows start from (default: none)')
+                       help='lists to check; give the train and test list of a split to find videos in both')
+    parser.add_argument('--csv_root', default=layout.DATA_ROOT,
+                        help='folder that contains --dataset (default: %(default)s)')
+    parser.add_argument('--frame_root', default='', help='folder that relative paths start from (default: none)')
     parser.add_argument('--decode', default='ends', choices=('none', 'ends', 'all'),
                         help='frames of each video to decode (default: ends, the first and last; none turns it off)')
     parser.add_argument('--repair', action='store_true',
-                        help='write FILE.repaired.csv, to take the place of FILE.csv, without missing, unreadable and '
-                             'doubled videos and with the frame counts of the disk; a video in train and test stays in '
-                             'test (default: off)')
-    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
-                        help='processes (default: the cores this process may use)')
+                        help='write FILE.repaired.csv, a replacement for FILE.csv without missing, unreadable and '
+                             'duplicate videos and with the frame counts of the disk; a video in train and test stays '
+                             'in test (default: off)')
+    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
+                        help='processes (default: the cores available to this process)')
     return parser.parse_args(argv)
 
 
@@ -52,23 +53,21 @@ def main(args):
         layout.require_folder(args.frame_root, '--frame_root')
     lists = {path: read_rows(path, args.frame_root) for path in args.csv or find_lists(args.csv_root, args.dataset)}
     folders = sorted({row['path'] for rows in lists.values() for row in rows if row['path']})
-    tasks = (delayed(look_at)(os.path.join(args.frame_root, folder), args.decode) for folder in folders)
+    tasks = (delayed(inspect_frames)(os.path.join(args.frame_root, folder), args.decode) for folder in folders)
     states = in_processes(tasks, n_jobs=args.jobs, return_as='generator')
-    # The bar first: zip asks it once more after the last one, and only then it ends full.
-    looked_at = zip(tqdm(states, total=len(folders), unit='video', mininterval=0.5 if sys.stderr.isatty() else 30),
-                    folders)
-    on_disk = {folder: state for state, folder in looked_at}
+    on_disk = dict(zip(folders, list(progress_bar(states, total=len(folders)))))
     for path, rows in lists.items():
-        judge(rows, on_disk, tested_with(path, lists, on_disk))
+        judge(rows, on_disk, test_videos_of(path, lists, on_disk))
     print_table(lists)
     if args.repair:
         for path, rows in lists.items():
             if not any(row['keep'] for row in rows):
-                raise UserError(f'{path}: no row of it can be kept, so nothing is repaired; check --frame_root')
+                raise UserError(f'{path}: none of its rows can be kept, so nothing is repaired; check --frame_root')
         for path, rows in lists.items():
             repaired = re.sub(r'\.csv$', '', path) + '.repaired.csv'
             kept = [(row['path'], row['n_frames']) for row in rows if row['keep']]
-            layout.write_whole(repaired, lambda file: csv.writer(file, lineterminator='\n').writerows(kept), newline='')
+            with layout.write_whole(repaired, newline='') as file:
+                csv.writer(file, lineterminator='\n').writerows(kept)
             print(f'{repaired}: {len(kept)} of {len(rows)} rows')
     return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
 
@@ -80,13 +79,13 @@ def find_lists(csv_root, dataset):
     if not found:
         there = sorted({os.path.basename(os.path.dirname(path))
                         for path in glob.glob(os.path.join(glob.escape(csv_root), '*', 'train_split*.csv'))})
-        raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py, or name one that is '
-                        f'there: {", ".join(there) or "none yet"}')
+        raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py, or name an '
+                        f'existing data set: {", ".join(there) or "none yet"}')
     return found
 
 
 def read_rows(path, frame_root):
-    """Rows as dicts: path ('' where the row doesn't parse), n_frames, line, text, findings, details of findings."""
+    """Rows as dicts: path ('' if the row doesn't parse), n_frames, line, text, findings, details of findings."""
     try:
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
             rows = [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
@@ -99,7 +98,7 @@ def read_rows(path, frame_root):
     if not rows:
         raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
     if not any(row['path'] for row in rows):
-        raise UserError(f'{path}: not a csv list, for no row of it is `path,n_frames`; write it again with '
+        raise UserError(f'{path}: not a csv list, none of its rows is `path,n_frames`; write it again with '
                         'process_data/write_csv.py')
     for row in rows:
         if row['path'] and not frame_root and not os.path.isabs(row['path']):
@@ -109,40 +108,40 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = len(fields) == 2 and fields[0] and fields[1].strip().isdecimal()
+    good = len(fields) == 2 and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
                 details={}, n_frames=int(fields[1]) if good else 0)
 
 
-def look_at(path, decode):
-    """-> (number of frames that can be used, names of unreadable frames, digest of its content).
+def inspect_frames(path, which):
+    """-> (number of usable frames, names of unreadable frames, digest of the content); (None, [], None) if missing.
 
-    (None, [], None) where there is no folder or zip. Frames count up to the first gap in their numbers, since a loader
-    reads 1 … n_frames. The digest, of the number of frames and the first and last one, is None where they are not read,
-    not readable or the same picture (all black, say): those do not tell one video from another.
+    Training reads frames 1 … n_frames, so frames count up to the first gap in their numbers. The digest covers the
+    number of frames and the first and last one. It is None where these are not read, not readable or the same image
+    (all black, for example), since they then don't identify the video.
     """
     cv2.setNumThreads(1)
     try:
         present = set(layout.frame_names(path))
-    except FileNotFoundError:
-        return None, [], None
-    except zipfile.BadZipFile:
+    except layout.BAD_ZIP:
         return 0, [os.path.basename(path) + '.zip'], None
     except OSError as error:
-        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); mend that and run again') from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None, [], None
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); fix that and run again') from error
     n_frames = 0
-    while layout.frame_name(n_frames + 1) in present:
+    while frame_name(n_frames + 1) in present:
         n_frames += 1
-    numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[decode] if n_frames else ()
+    numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[which] if n_frames else ()
     unreadable, ends = [], []
     with layout.open_frames(path) as read:
         for number in numbers:
-            name = layout.frame_name(number)
+            name = frame_name(number)
             try:
                 jpeg = read(name)
-            except (OSError, zipfile.BadZipFile):
+            except (OSError, *layout.BAD_ZIP):
                 jpeg = b''
-            if not is_whole(jpeg):
+            if not is_readable(jpeg):
                 unreadable.append(name)
             if number in (1, n_frames):
                 ends.append(jpeg)
@@ -151,15 +150,17 @@ def look_at(path, decode):
     return n_frames, [], hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest()
 
 
-def is_whole(jpeg):
-    """Decoders fill what is cut off with grey and go on, so the end mark is looked for, as by the loaders."""
-    return b'\xff\xd9' in jpeg[-1024:] and cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+def is_readable(jpeg):
+    try:
+        return decode(jpeg) is not None
+    except (FrameError, cv2.error):     # a size that no video has
+        return False
 
 
-def tested_with(path, lists, on_disk):
-    """Videos of the test or validation lists that belong to the train list `path`: of the same split where numbered.
+def test_videos_of(path, lists, on_disk):
+    """Videos of the test or validation list of the same split as the train list `path`.
 
-    -> {normal path of a video, or digest of its content: its path}
+    -> {normalised path of a video, or digest of its content: its path}
     """
     name = os.path.basename(path)
     tested = {}
@@ -168,12 +169,12 @@ def tested_with(path, lists, on_disk):
                 and os.path.basename(other) in (name.replace('train', 'test', 1), name.replace('train', 'val', 1))):
             for row in filter(lambda row: row['path'], rows):
                 tested[os.path.normpath(row['path'])] = tested[on_disk[row['path']][2]] = row['path']
-    tested.pop(None, None)                      # not every content has a digest
+    tested.pop(None, None)                      # videos without a digest
     return tested
 
 
 def judge(rows, on_disk, tested):
-    """Adds to each row its findings, whether a repaired list keeps it, and the frame count of the disk."""
+    """Adds to each row its findings, whether a repaired list keeps it, and the frame count on disk."""
     seen = set()
     for row in rows:
         n_frames, unreadable, digest = on_disk.get(row['path'], (None, [], None))

@@ -2,57 +2,59 @@
 
     python process_data/extract_frames.py --dataset ucf101 --video_root UCF-101 --frame_root frames/ucf101
 
-{video_root}/…/{class}/{video}.avi becomes {frame_root}/…/{class}/{video}/image_00001.jpg and on.
+{video_root}/…/{class}/{video}.avi becomes {frame_root}/…/{class}/{video}/image_00001.jpg, ….
+With --dataset folder, unlabelled videos for pretraining may be stored without class folders.
 
-A video is extracted beside its place and renamed into it, so that a frame folder is whole or absent: stop a run at any
-moment and start it again. Finished videos are skipped, and broken ones too, until --retry_failed.
+Each video is extracted into a work folder and then renamed, so a frame folder is complete or absent: stop a run at any
+time and start it again. Finished videos are skipped, and so are failed ones unless --retry_failed is given.
 """
 import argparse
-import fcntl
-import json
 import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from concurrent.futures.process import BrokenProcessPool
 
 from joblib import delayed
-from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report  # noqa: E402
-from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
+from process_data.processes import in_processes, progress_bar  # noqa: E402
+from process_data.workspace import open_workspace  # noqa: E402
+from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number  # noqa: E402
 
 SHORT_SIDE = {'k400': 150}
 DEFAULT_SHORT_SIDE = 240
-WORK_FOLDER = '.extracting'
 LISTED_PER_STATUS = 20
 IDLE_SECONDS = 20
 
+jpeg_quality = number(int, lambda value: 1 <= value <= 100, 'a whole number from 1 to 100')
+
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS,
-                        help='sets the default short side; folder is any tree of {class}/{video}')
-    parser.add_argument('--video_root', help='folder with the videos (default: for demo, where make_demo.py puts them)')
+                        help='sets the default short side; folder means any tree of {class}/{video}, or a folder of '
+                             'unlabelled videos')
+    parser.add_argument('--video_root', help='folder with the videos (default: for demo, the output of make_demo.py)')
     parser.add_argument('--frame_root', help='folder for the frames (default: for demo, process_data/data/demo_frames)')
-    parser.add_argument('--short_side', type=int,
+    parser.add_argument('--short_side', type=whole_number,
                         help='short side of the frames, px (default: 240, for k400 150; 0 keeps the size)')
-    parser.add_argument('--upscale', action='store_true', help='enlarge smaller videos too (default: off)')
-    parser.add_argument('--quality', default=80, type=int, help='JPEG quality, 1 to 100 (default: %(default)s)')
+    parser.add_argument('--upscale', action='store_true', help='also enlarge smaller videos (default: off)')
+    parser.add_argument('--quality', default=80, type=jpeg_quality,
+                        help='JPEG quality, 1 to 100 (default: %(default)s)')
     parser.add_argument('--packed', action='store_true',
-                        help='write one zip per video, as pack_frames.py does, and no loose frames (default: off)')
-    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
-                        help='processes, of one thread each (default: the cores this process may use)')
-    parser.add_argument('--shard', default='1/1', type=share_of, metavar='I/N',
-                        help='do the I-th of N shares, for N machines (default: 1/1, all)')
-    parser.add_argument('--retry_failed', action='store_true', help='try again what failed before (default: off)')
+                        help='write one zip per video, like pack_frames.py, and no loose frames (default: off)')
+    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
+                        help='processes, one thread each (default: the cores available to this process)')
+    parser.add_argument('--shard', default='1/1', type=shard_of, metavar='I/N',
+                        help='extract only the I-th of N shards, for N machines (default: 1/1, all)')
+    parser.add_argument('--retry_failed', action='store_true', help='retry videos that failed before (default: off)')
     parser.add_argument('--allow_failures', action='store_true',
-                        help='exit with status 0 even when videos failed (default: off, status 1)')
+                        help='exit with status 0 even if videos failed (default: off, status 1)')
     args = parser.parse_args(argv)
     if args.dataset == 'demo':
         args.video_root = args.video_root or layout.DEMO_VIDEOS
@@ -61,46 +63,34 @@ def parse_args(argv=None):
         parser.error('--video_root and --frame_root are needed')
     if args.short_side is None:
         args.short_side = SHORT_SIDE.get(args.dataset, DEFAULT_SHORT_SIDE)
-    if args.short_side < 0 or not 1 <= args.quality <= 100:
-        parser.error('--short_side is 0 or more, --quality 1 to 100')
     return args
 
 
-def share_of(text):
+def shard_of(text):
     """'2/8' -> (2, 8)."""
     match = re.fullmatch(r'(\d+)/(\d+)', text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a share I/N with I from 1 to N, such as 2/8')
+        raise argparse.ArgumentTypeError(f'{text!r}: give a shard I/N with I from 1 to N, such as 2/8')
     return int(match[1]), int(match[2])
 
 
 def main(args):
     layout.require_folder(args.video_root, '--video_root')
-    videos = [name for name in find_videos(args.video_root, args.frame_root) if in_shard(name, args.shard)]
-    share = '{}of{}'.format(*args.shard)
+    videos = find_videos(args.video_root, args.frame_root)
+    report_unlabelled(videos, args.video_root, args.dataset)
+    videos = [name for name in videos if in_shard(name, args.shard)]
+    shard = '{}of{}'.format(*args.shard)
     settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality}
-    try:
-        os.makedirs(os.path.join(args.frame_root, WORK_FOLDER), exist_ok=True)
-        lock = take_share(args.frame_root, share)
-        sweep(args.frame_root, share)
-        work_root = tempfile.mkdtemp(prefix=share + '-', dir=os.path.join(args.frame_root, WORK_FOLDER))
-    except OSError as error:
-        raise UserError(f'{args.frame_root}: cannot write there ({error.strerror}); choose another --frame_root'
-                        ) from error
-    try:
-        keep_settings(args.frame_root, settings, work_root)
-        rows = extract_all(args, videos, share, work_root, settings)
-    finally:
-        shutil.rmtree(work_root, ignore_errors=True)
-        lock.close()
-    return conclude(rows, report.report_path(args.frame_root, share), args.allow_failures)
+    with open_workspace(args.frame_root, shard, settings) as work_folder:
+        rows = extract_all(args, videos, shard, work_folder, settings)
+    return conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
 
 
-# ---- What there is to do
+# ---- What to extract
 
 def find_videos(video_root, frame_root):
-    """Sorted paths of the videos, relative to video_root, and of folders named like one that hold no video."""
-    found, passed_over = [], 0
+    """Sorted paths, relative to video_root, of the videos and of folders that are named like one but contain none."""
+    found, skipped = [], 0
     frames = os.path.realpath(frame_root)
 
     def is_open(path):
@@ -108,35 +98,45 @@ def find_videos(video_root, frame_root):
                     or layout.leads_back(path))
 
     def unreadable(error):
-        raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); mend that and run again')
+        raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); fix that and run again')
 
     for folder, subfolders, files in os.walk(video_root, onerror=unreadable, followlinks=True):
         subfolders[:] = [name for name in subfolders if is_open(os.path.join(folder, name))]
         files = [name for name in files if not name.startswith('.')]
         found += [os.path.join(folder, name) for name in files if layout.is_video(name)]
-        passed_over += sum(not layout.is_video(name) for name in files)
-        if layout.is_video(folder) and not any(map(layout.is_video, files)):
+        skipped += sum(not layout.is_video(name) for name in files)
+        if folder != video_root and layout.is_video(folder) and not any(map(layout.is_video, files)):
             found.append(folder)
     if not found:
         raise UserError(f'{video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
                         + ' '.join(sorted(layout.VIDEO_EXTENSIONS)))
-    if passed_over:
-        print(f"{passed_over} files without a video's extension passed over")
-    found = sorted(os.path.relpath(path, video_root) for path in found)
-    if not any('/' in name for name in found):
-        raise UserError(f'{video_root}: its videos lie in no class folder, and a video has the class of its folder; '
-                        'arrange them as {class}/{video}')
-    return found
+    if skipped:
+        print(f"{skipped} files without a video's extension skipped")
+    return sorted(os.path.relpath(path, video_root) for path in found)
+
+
+def report_unlabelled(videos, video_root, dataset):
+    """Says which videos have no class folder: none may be needed (--dataset folder), or a few were misplaced."""
+    unlabelled = [name for name in videos if '/' not in name]
+    if len(unlabelled) < len(videos):
+        if unlabelled:
+            warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); they '
+                 'are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
+    elif dataset == 'folder':
+        print('no class folders: the videos are unlabelled, for pretraining only')
+    else:
+        raise UserError(f'{video_root}: no class folder in it; arrange the videos as {{class}}/{{video}}, or give '
+                        '--dataset folder for unlabelled videos')
 
 
 def in_shard(name, shard):
-    """Every machine must find the same shares, also while videos still arrive: by the name alone."""
-    share, shares = shard
-    return layout.stable_hash(name) % shares == share - 1
+    """Depends on the name alone, so all machines agree even while videos are still being added."""
+    index, shards = shard
+    return layout.stable_hash(name) % shards == index - 1
 
 
 def finished_folders(frame_root, folders):
-    """Those of the given frame folders that exist, loose or packed; each parent is listed once."""
+    """The given frame folders that exist, loose or packed. Lists each parent folder once."""
     listed = {}
     for parent in {os.path.dirname(folder) for folder in folders}:
         try:
@@ -144,59 +144,17 @@ def finished_folders(frame_root, folders):
         except FileNotFoundError:
             listed[parent] = set()
         except OSError as error:
-            raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); mend that or choose another '
+            raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); fix that or choose another '
                             '--frame_root') from error
     return {folder for folder in folders
             if not listed[os.path.dirname(folder)].isdisjoint({os.path.basename(folder),
                                                                os.path.basename(folder) + '.zip'})}
 
 
-# ---- The frame root: one run per share, leftovers, settings
+# ---- Extraction
 
-def take_share(frame_root, share):
-    """-> the open lock file of the share. The system frees the lock when this process ends, however it ends."""
-    lock = open(os.path.join(frame_root, WORK_FOLDER, share + '.lock'), 'w')
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f'{frame_root}: another run is extracting share {share} into it; wait for it or stop it')
-    return lock
-
-
-def sweep(frame_root, share):
-    """Removes what an earlier run of this share left in the work folder when it was killed."""
-    work_folder = os.path.join(frame_root, WORK_FOLDER)
-    for name in os.listdir(work_folder):
-        if name.startswith(share + '-'):
-            # Renamed first: a worker that outlived its run can then no longer move a half-removed folder into place.
-            os.rename(os.path.join(work_folder, name), os.path.join(work_folder, 'gone-' + name))
-    for name in os.listdir(work_folder):
-        if name.startswith('gone-' + share + '-'):
-            shutil.rmtree(os.path.join(work_folder, name))
-
-
-def keep_settings(frame_root, settings, work_root):
-    """A frame root holds frames of one size and quality: refuses to go on with others."""
-    path = os.path.join(frame_root, 'extract_settings.json')
-    before = report.read_settings(frame_root)
-    if before and before != settings:
-        raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
-                        'use the same flags or another --frame_root')
-    if not before:
-        # By way of this run's own folder: the runs of a job array all come here at the same moment.
-        part = os.path.join(work_root, 'extract_settings.json')
-        try:
-            with open(part, 'w') as file:
-                json.dump(settings, file)
-            os.replace(part, path)
-        except OSError as error:
-            raise UserError(f'{path}: cannot write it ({error.strerror}); mend that and run again') from error
-
-
-# ---- Doing it
-
-def extract_all(args, videos, share, work_root, settings):
-    """Extracts what is not finished; -> {video: row of the report} for every video of the share."""
+def extract_all(args, videos, shard, work_folder, settings):
+    """Extracts what is not finished; -> {video: row of the report} for every video of the shard."""
     known = report.read_reports(args.frame_root)
     finished = finished_folders(args.frame_root, {layout.folder_of(name) for name in videos})
     rows, tasks, claimed = {}, [], {}
@@ -212,20 +170,18 @@ def extract_all(args, videos, share, work_root, settings):
         else:
             tasks.append(dict(name=name, source=os.path.join(args.video_root, name), settings=settings,
                               target=os.path.join(args.frame_root, folder), packed=args.packed,
-                              work=os.path.join(work_root, f'{layout.stable_hash(name):016x}')))
+                              work=os.path.join(work_folder, f'{layout.stable_hash(name):016x}')))
     skipped = sum(row is known.get(name) for name, row in rows.items())
-    report_path = report.report_path(args.frame_root, share)
-    # Videos of another --video_root, train beside val for instance, stay in the report.
+    report_path = report.report_path(args.frame_root, shard)
+    # Videos of another --video_root (training and validation, for example) stay in the report.
     before = report.read_report(report_path)
     report.write_report(report_path, {**before, **rows})
     print(f'{len(videos)} videos: {skipped} done before, {len(tasks)} to do with {args.jobs} processes')
     start, frames = time.monotonic(), 0
-    with report.Appender(report_path) as appender, \
-            tqdm(total=len(tasks), unit='video', disable=not tasks,
-                 mininterval=0.5 if sys.stderr.isatty() else 30) as bar:
+    with progress_bar(total=len(tasks)) as bar:
         for row in run_tasks(tasks, args.jobs):
             rows[row['video']] = row
-            appender.append(row)
+            report.append_row(report_path, row)
             frames += int(row['frames'])
             bar.set_postfix_str(f'{frames / (time.monotonic() - start):.0f} frames/s', refresh=False)
             bar.update()
@@ -236,8 +192,8 @@ def extract_all(args, videos, share, work_root, settings):
 def run_tasks(tasks, jobs):
     """Yields the row of each task as it finishes, in any order, from `jobs` processes.
 
-    A worker that dies (a crash in the decoder, the system short of memory) takes all workers with it: the videos that
-    were being worked on then run again one by one, and the one that kills its worker again has failed.
+    When a worker dies (a crash in the decoder, no memory), all workers are lost. The videos in progress are then
+    retried one by one, and a video that kills its worker again has failed.
     """
     waiting = {task['name']: task for task in tasks}
     fruitless = 0
@@ -254,34 +210,34 @@ def run_tasks(tasks, jobs):
                 yield run_alone(task)
             fruitless = fruitless + 1 if len(waiting) == before else 0
             if fruitless == 3:
-                raise UserError('the worker processes die at once; is there enough memory for this many --jobs?')
+                raise UserError('the worker processes die as soon as they start; is there enough memory for this many '
+                                '--jobs?')
 
 
 def run_parallel(tasks, jobs):
-    """Yields the rows of the tasks; the workers of a run that was killed end by themselves after IDLE_SECONDS."""
+    """Yields the rows of the tasks. Idle workers end after IDLE_SECONDS, those of a killed run included."""
     return in_processes((delayed(extract_video)(**task) for task in tasks), n_jobs=jobs, batch_size=1,
                         return_as='generator_unordered', idle_worker_timeout=IDLE_SECONDS)
 
 
 def run_alone(task):
     try:
-        # Two processes for one task: with one, joblib would run it, and crash, in this process.
+        # n_jobs=2 for one task: with n_jobs=1 joblib would run it, and crash, in this process.
         return next(run_parallel([task], 2))
     except BrokenProcessPool:
         return report.make_row(task['name'], 'failed', 'the decoder crashed or ran out of memory')
 
 
 def conclude(rows, report_path, allow_failures):
-    """Says how it went; -> exit status."""
-    by_status = {status: [row for row in rows.values() if row['status'] == status]
-                 for status in ('ok', 'partial', 'failed')}
-    failed, partial = by_status['failed'], by_status['partial']
+    """Prints the outcome; -> exit status."""
+    by_status = {status: [row for row in rows.values() if row['status'] == status] for status in report.STATUSES}
     for status in ('partial', 'failed'):
         for row in by_status[status][:LISTED_PER_STATUS]:
             print(f'{status}: {row["video"]}: {row["reason"]}', file=sys.stderr)
         if len(by_status[status]) > LISTED_PER_STATUS:
             print(f'{status}: {len(by_status[status]) - LISTED_PER_STATUS} more, see the report', file=sys.stderr)
-    print(f'{len(by_status["ok"])} videos whole, {len(partial)} partial, {len(failed)} failed; '
+    ok, partial, failed = (len(by_status[status]) for status in report.STATUSES)
+    print(f'{ok} videos complete, {partial} partial, {failed} failed; '
           f'{sum(int(row["frames"]) for row in rows.values())} frames decoded of '
           f'{sum(int(row["announced"]) for row in rows.values())} announced; report: {report_path}')
     return 1 if failed and not allow_failures else 0

@@ -1,13 +1,13 @@
-"""Makes the demo data set: small real videos in UCF101's layout whose classes differ by motion only.
+"""Makes the demo data set: small videos in UCF101's layout whose classes differ only by motion.
 
     {video_root}/{Class}/v_{Class}_g01_c01.avi
     {split_root}/classInd.txt  trainlist01.txt  testlist01.txt  ... 03
 
-One textured sprite moves over a still textured background. Within a group gNN all clips share sprite, texture and
-colours, as the clips of a UCF101 group share their scene; here group gNN looks the same in *every* class, so that
-looks say nothing about the class even to a network that memorises them. Position (on a frame whose opposite edges
-touch), orientation and log size of the sprite are uniform at every moment in every class, so no single frame tells
-the class; only the change from frame to frame does.
+One textured sprite moves over a static textured background. All clips of a group gNN share sprite, texture and colours,
+as the clips of a UCF101 group share their scene. Group gNN looks the same in *every* class, so appearance says nothing
+about the class, even to a network that memorises it. Position (the frame wraps around at its edges), orientation and
+log size of the sprite are uniformly distributed at all times in every class, so no single frame reveals the class; only
+the change from frame to frame does.
 """
 import argparse
 import os
@@ -19,7 +19,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import ArgumentParser, UserError, run_cli  # noqa: E402
+from utils.cli import Parser, UserError, run_cli, whole_number  # noqa: E402
 
 # One motion per class: direction of travel (x, y; y points down), turning direction, growth direction.
 MOTIONS = {
@@ -35,15 +35,15 @@ MOTIONS = {
 CLIPS_PER_GROUP = 2
 SPLITS = 3
 FPS = 25
-SPRITE = 64                  # side of the square picture a sprite is painted on, px
+SPRITE = 64                  # side of the square image of a sprite, px
 RADIUS = (0.18, 0.42)        # smallest and largest sprite radius, as a share of the frame's side
 TRAVEL = (0.012, 0.028)      # share of the frame's side per frame
 TURN = (3.0, 8.0)            # degrees per frame
-GROW = (0.025, 0.05)         # share of the range of log sizes per frame; after the end of the range it starts again
+GROW = (0.025, 0.05)         # share of the range of log sizes per frame; wraps around at the end of the range
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--video_root', default=layout.DEMO_VIDEOS,
                         help='folder for the videos (default: %(default)s)')
     parser.add_argument('--split_root', default=layout.DEMO_SPLITS,
@@ -52,8 +52,8 @@ def parse_args(argv=None):
                         help='videos per class, a quarter of them in each test split (default: %(default)s)')
     parser.add_argument('--size', default=80, type=int, help='side of the square frames, px (default: %(default)s)')
     parser.add_argument('--frames', default=64, type=int, help='frames per video (default: %(default)s)')
-    parser.add_argument('--seed', default=0, type=layout.whole_number(0),
-                        help='same seed, same bytes (default: %(default)s)')
+    parser.add_argument('--seed', default=0, type=whole_number,
+                        help='the same seed gives the same bytes (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.videos_per_class < 4 * CLIPS_PER_GROUP:
         parser.error(f'--videos_per_class must be at least {4 * CLIPS_PER_GROUP}')
@@ -91,7 +91,7 @@ def make_look(rng, size):
     """-> background [size, size, 3] and sprite [SPRITE, SPRITE, 4] (BGR and coverage), both float32 0..255."""
     background = texture(rng, size, wavelength=size / 8, contrast=40)
     paint = texture(rng, SPRITE, wavelength=SPRITE / 3, contrast=128)
-    # A lopsided star-shaped outline: without it a turning sprite would look at rest.
+    # An irregular star-shaped outline, so that rotation is visible.
     y, x = (np.mgrid[:SPRITE, :SPRITE] + 0.5 - SPRITE / 2) * (2 / SPRITE)
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
     outline = 0.72 + sum(rng.uniform(0.03, 0.1) * np.cos(k * (angle - rng.uniform(0, 2 * np.pi))) for k in (1, 2, 3, 5))
@@ -102,7 +102,7 @@ def make_look(rng, size):
 def texture(rng, size, wavelength, contrast):
     """Smooth noise of two colours, `contrast` apart in each channel: [size, size, 3], float32 0..255.
 
-    It wraps around at its edges.
+    The edges wrap around.
     """
     noise = cv2.GaussianBlur(np.tile(rng.standard_normal((size, size)), (3, 3)), (0, 0), wavelength / 4)
     noise = noise[size:2 * size, size:2 * size]
@@ -113,9 +113,9 @@ def texture(rng, size, wavelength, contrast):
 
 
 def render(rng, background, sprite, motion, size, n_frames):
-    """Yields n_frames frames uint8 [size, size, 3] of the sprite doing `motion` from a random start.
+    """Yields n_frames frames uint8 [size, size, 3] of the sprite with the given motion from a random start.
 
-    Every draw is made for every class, whether its motion uses it or not, so that all classes share one law.
+    Every class draws all random numbers, whether it uses them or not, so that all classes share one distribution.
     """
     time = np.arange(n_frames)
     start, angle, phase = rng.uniform(0, size, 2), rng.uniform(0, 360), rng.uniform()
@@ -130,10 +130,10 @@ def render(rng, background, sprite, motion, size, n_frames):
 
 
 def draw(background, sprite, x, y, angle, radius, size):
-    """One frame uint8 [size, size, 3]: the sprite at (x, y) px, turned clockwise by `angle` degrees, over the edges."""
+    """One frame uint8 [size, size, 3]: the sprite at (x, y) px, rotated clockwise by `angle` degrees."""
     scale = 2 * radius / SPRITE
     whole_x, whole_y = int(x), int(y)
-    # Drawn at the middle of the frame (plus the sub-pixel part), then rolled to its place so that edges wrap around.
+    # Draw at the centre (plus the sub-pixel part), then roll into place, so that edges wrap around.
     affine = cv2.getRotationMatrix2D((SPRITE / 2, SPRITE / 2), -angle, scale)
     affine[:, 2] += np.array([size // 2 + x - whole_x, size // 2 + y - whole_y]) - SPRITE / 2
     placed = cv2.warpAffine(sprite, affine, (size, size), flags=cv2.INTER_LINEAR)
@@ -143,7 +143,7 @@ def draw(background, sprite, x, y, angle, radius, size):
 
 
 def write_video(path, frames):
-    """Motion JPEG in .avi: the one encoder that every build of OpenCV has."""
+    """Motion JPEG in .avi: the only encoder that every build of OpenCV has."""
     writer = None
     for frame in frames:
         if writer is None:
@@ -156,7 +156,7 @@ def write_video(path, frames):
 
 
 def write_splits(split_root, videos):
-    """UCF101's split files: split k tests on the k-th quarter of the groups and trains on the others."""
+    """UCF101's split files: the test videos of split k are the k-th quarter of the groups."""
     names = list(MOTIONS)
     write_lines(os.path.join(split_root, 'classInd.txt'), [f'{i} {name}' for i, name in enumerate(names, 1)])
     n_groups = max(group for _, group, _ in videos)
@@ -170,7 +170,8 @@ def write_splits(split_root, videos):
 
 
 def write_lines(path, lines):
-    layout.write_whole(path, lambda file: file.writelines(line + '\n' for line in lines))
+    with layout.write_whole(path) as file:
+        file.writelines(line + '\n' for line in lines)
 
 
 def make_folder(path):

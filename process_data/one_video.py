@@ -1,48 +1,50 @@
-"""Extracting one video: what each worker process of extract_frames.py does."""
+"""Extracts one video: the task of each worker process of extract_frames.py."""
+import contextlib
 import errno
+import functools
 import os
 import shutil
-import zipfile
 
 import cv2
-import numpy as np
 
 from process_data import layout, report, video
-from process_data.errors import UserError
+from utils.cli import UserError
+from utils.data.frames import FrameError, decode, frame_name
 
 
 def extract_video(name, source, target, work, packed, settings):
-    """Extracts one video into the folder `work` and moves that, or the zip in it, to `target`; -> its report row.
+    """Extracts a video into the folder `work`, then moves that folder (or the zip in it) to `target`; -> report row.
 
-    A video at fault gives a row of status failed. A disk at fault raises UserError, since it would fail every video.
+    A faulty video gives a row with status failed. A faulty disk raises UserError, as it would fail every video.
     """
     video.quiet_decoder()
     try:
         capture, announced, fps = video.open_video(source)
         if target_exists(target):
-            frames, (width, height) = frames_there(target)
+            frames, (width, height) = existing_frames(target)
         else:
-            # Not makedirs: a worker that outlives its run must not bring the swept folder of that run back.
+            # mkdir, not makedirs: a worker that outlives its run must not recreate the swept folder of that run.
             os.mkdir(work)
-            with layout.Packer(os.path.join(work, 'frames.zip')) if packed else layout.Loose(work) as store:
-                frames, (width, height) = write_frames(capture, store, **settings)
+            with layout.open_packer(os.path.join(work, 'frames.zip')) if packed else (
+                    contextlib.nullcontext(functools.partial(layout.write_loose, work))) as add:
+                frames, (width, height) = write_frames(capture, add, **settings)
             if not frames:
                 raise video.VideoError('no frame in it can be decoded')
-            put_in_place(work, target, packed)
+            move_into_place(work, target, packed)
     except (video.VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
         return report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
-                        'mend that and run the same command again to go on from here') from error
+                        'fix that and run the same command again to resume') from error
     short = frames < announced
     return report.make_row(name, 'partial' if short else 'ok',
                            f'{frames} of {announced} announced frames can be decoded' if short else '',
                            frames, announced, width, height, fps)
 
 
-def write_frames(capture, store, short_side, upscale, quality):
-    """-> (number of frames added to `store`, their (width, height))."""
+def write_frames(capture, add, short_side, upscale, quality):
+    """Calls add(name, jpeg) for each frame; -> (number of frames, their (width, height))."""
     size, frames = ('', ''), 0
     for frames, frame in enumerate(video.decoded_frames(capture), 1):
         if frames == 1:
@@ -50,11 +52,11 @@ def write_frames(capture, store, short_side, upscale, quality):
         encoded, jpeg = cv2.imencode('.jpg', video.resize(frame, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not encoded:
             raise video.VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
-        store.add(layout.frame_name(frames), jpeg.tobytes())
+        add(frame_name(frames), jpeg.tobytes())
     return frames, size
 
 
-def put_in_place(work, target, packed):
+def move_into_place(work, target, packed):
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if packed:
         os.rename(os.path.join(work, 'frames.zip'), target + '.zip')
@@ -62,27 +64,26 @@ def put_in_place(work, target, packed):
         try:
             os.rename(work, target)
         except OSError as error:
-            # Another run may have finished it meanwhile, with the same bytes.
+            # Another run may just have finished it, with the same bytes.
             if not target_exists(target):
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                    raise video.VideoError('its frame folder is there with other things in it: remove it') from error
+                    raise video.VideoError('its frame folder exists and has other files in it: remove it') from error
                 raise
     shutil.rmtree(work, ignore_errors=True)
 
 
 def target_exists(target):
-    return os.path.exists(os.path.join(target, layout.frame_name(1))) or os.path.exists(target + '.zip')
+    return os.path.exists(os.path.join(target, frame_name(1))) or os.path.exists(target + '.zip')
 
 
-def frames_there(target):
-    """-> (number of frames, their (width, height)) of a frame folder that is there but in no report."""
+def existing_frames(target):
+    """-> (number of frames, their (width, height)) of a frame folder that exists but has no row in a report."""
     try:
         names = layout.frame_names(target)
         with layout.open_frames(target) as read:
-            jpeg = read(names[0]) if names else b''
-    except zipfile.BadZipFile:
-        jpeg = b''
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if jpeg else None
+            image = decode(read(names[0])) if names else None
+    except (*layout.BAD_ZIP, FrameError, cv2.error):
+        image = None
     if image is None:
-        raise video.VideoError('its frames are there but cannot be read: remove them')
+        raise video.VideoError('its frames exist but cannot be read: remove them')
     return len(names), (image.shape[1], image.shape[0])

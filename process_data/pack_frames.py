@@ -1,11 +1,11 @@
-"""Packs the JPEGs of every video into one uncompressed zip, bytes untouched: one file per video in place of hundreds.
+"""Packs the JPEGs of each video into one uncompressed zip, bytes unchanged: one file per video instead of hundreds.
 
     python process_data/pack_frames.py --frame_root frames/ucf101 [--packed_root packed/ucf101] [--remove_loose]
 
-{frame folder}/image_00001.jpg … becomes {frame folder}.zip with the same names in it. Beside the frames the csv rows
-stay as they are: the loaders take a frame folder where there is one and its zip otherwise. Any unzip turns it back.
+{frame folder}/image_00001.jpg, … become {frame folder}.zip with the same names in it. The csv rows stay valid:
+training reads a frame folder if there is one, and its zip otherwise. `unzip` restores the frames.
 
-Like an extraction it can be stopped and started again: a zip is whole or absent, and a loose folder is removed only
+Like an extraction it can be stopped and started again: a zip is complete or absent, and a loose folder is removed only
 after its zip has been read back and compared.
 """
 import argparse
@@ -15,24 +15,24 @@ import sys
 import zipfile
 
 from joblib import delayed
-from tqdm import tqdm
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.errors import ArgumentParser, UserError, in_processes, run_cli  # noqa: E402
+from process_data.processes import in_processes, progress_bar  # noqa: E402
+from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
 
-PART, GONE = '.part-', '.gone-'         # a zip in the making, a loose folder in removal
+PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--frame_root', required=True, help='folder with the loose frames')
-    parser.add_argument('--packed_root', help='folder for the zips (default: the frame root, beside the frame folders)')
+    parser.add_argument('--packed_root', help='folder for the zips (default: --frame_root, next to the frame folders)')
     parser.add_argument('--remove_loose', action='store_true',
-                        help='remove each loose frame folder after its zip was compared with it (default: off)')
-    parser.add_argument('--jobs', default=layout.cores(), type=layout.positive_int,
-                        help='processes (default: the cores this process may use)')
+                        help='remove each loose frame folder after comparing it with its zip (default: off)')
+    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
+                        help='processes (default: the cores available to this process)')
     args = parser.parse_args(argv)
     args.packed_root = args.packed_root or args.frame_root
     return args
@@ -48,30 +48,29 @@ def main(args):
         if not packed:
             raise UserError(f'{args.frame_root}: no loose frame folder in it and no zip in {args.packed_root}; check '
                             '--frame_root')
-        print(f'all {len(packed)} packed under {args.packed_root}, no loose frame folder is left')
+        print(f'all {len(packed)} packed in {args.packed_root}, no loose frame folder is left')
         return
     tasks = (delayed(pack)(os.path.join(args.frame_root, folder), os.path.join(args.packed_root, folder + '.zip'),
                            args.remove_loose) for folder in folders)
     results = in_processes(tasks, n_jobs=args.jobs, return_as='generator_unordered')
     files = size = 0
-    for n_frames, n_bytes in tqdm(results, total=len(folders), unit='video',
-                                  mininterval=0.5 if sys.stderr.isatty() else 30):
+    for n_frames, n_bytes in progress_bar(results, total=len(folders)):
         files, size = files + n_frames, size + n_bytes
-    print(f'{files} frames in {len(folders)} zips of {size / 1e6:.1f} MB in all under {args.packed_root}')
+    print(f'{files} frames in {len(folders)} zips, {size / 1e6:.1f} MB in total, in {args.packed_root}')
     if not os.path.samefile(args.packed_root, args.frame_root):
         copy_reports(args.frame_root, args.packed_root)
         if args.remove_loose:
-            print('lists with absolute paths lead nowhere now: write them again with process_data/write_csv.py '
+            print('lists with absolute paths are now invalid: write them again with process_data/write_csv.py '
                   f'--frame_root {args.packed_root}')
 
 
 def sweep(frame_root):
-    """Removes the rest of the loose folders whose removal a kill cut short: their zips had been compared."""
+    """Removes what a killed run left of loose folders it was removing: their zips had been compared."""
     try:
         for path in [entry.path for _, entry, _ in layout.scan(frame_root) if entry.name.startswith(GONE)]:
             shutil.rmtree(path)
     except OSError as error:
-        raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); mend that and run again') from error
+        raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); fix that and run again') from error
 
 
 def pack(loose, packed, remove_loose):
@@ -81,47 +80,47 @@ def pack(loose, packed, remove_loose):
         if not os.path.exists(packed):
             os.makedirs(os.path.dirname(packed), exist_ok=True)
             part = short_name(PART, packed)
-            with layout.Packer(part) as packer, layout.open_frames(loose) as read:
+            with layout.open_packer(part) as add, layout.open_frames(loose) as read:
                 for name in names:
-                    packer.add(name, read(name))
+                    add(name, read(name))
             os.replace(part, packed)
         if remove_loose:
             compare(loose, packed, names)
-            # Renamed first: nobody may take what a kill leaves of it for the frames of the video.
+            # Rename first, so that what a killed run leaves of it is never taken for the frames of the video.
             gone = short_name(GONE, loose)
             os.rename(loose, gone)
             shutil.rmtree(gone)
         return len(names), os.path.getsize(packed)
     except OSError as error:
-        raise UserError(f'{packed}: cannot be written ({error.strerror}); mend that and run the same command again'
+        raise UserError(f'{packed}: cannot be written ({error.strerror}); fix that and run the same command again'
                         ) from error
 
 
 def short_name(prefix, path):
-    """A hidden name beside `path`, of a length that every file system takes."""
+    """A hidden name next to `path`, short enough for every file system."""
     return os.path.join(os.path.dirname(path), f'{prefix}{layout.stable_hash(os.path.basename(path)):016x}')
 
 
 def compare(loose, packed, names):
-    """Makes sure that the zip is on disk and holds every frame of the folder. It may hold more: removals get killed."""
+    """Checks that the zip is on disk and has every frame of the folder. It may have more, after a killed removal."""
     try:
         with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped, layout.open_frames(loose) as read:
             os.fsync(file.fileno())
             same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == read(name) for name in names)
-    except zipfile.BadZipFile:
+    except layout.BAD_ZIP:
         same = False
     if not same:
         raise UserError(f'{packed}: differs from {loose}; look at both, remove the wrong one and run again')
 
 
 def copy_reports(frame_root, packed_root):
-    """The frame counts and settings go along, so that write_csv.py need not count again."""
+    """Copies the frame counts and settings, so that write_csv.py need not count again."""
     try:
         for name in os.listdir(frame_root):
             if name.startswith('extract_') and name.endswith(('.csv', '.json')):
                 shutil.copyfile(os.path.join(frame_root, name), os.path.join(packed_root, name))
     except OSError as error:
-        raise UserError(f'{packed_root}: the reports cannot be copied there ({error.strerror}); mend that and copy '
+        raise UserError(f'{packed_root}: the reports cannot be copied there ({error.strerror}); fix that and copy '
                         f'{frame_root}/extract_* there') from error
 
 

@@ -1,7 +1,7 @@
-"""The report of an extraction: {frame_root}/extract_report.csv with a row per video; a share has its own, …_2of8.csv.
+"""The report of an extraction, one row per video: {frame_root}/extract_report.csv, for shard 2/8 …_2of8.csv.
 
-While a run goes on it is its journal: rows are appended as videos finish, so that nothing known is lost with a killed
-run. At the end it is written anew, in the order of the names.
+During a run the report is a journal: each finished video appends a row, so a killed run loses nothing. At the end it is
+rewritten in order of the names.
 """
 import csv
 import glob
@@ -9,25 +9,25 @@ import json
 import os
 
 from process_data import layout
-from process_data.errors import UserError
+from utils.cli import UserError
 
 COLUMNS = ('video', 'frames', 'announced', 'width', 'height', 'fps', 'seconds', 'status', 'reason')
 STATUSES = ('ok', 'partial', 'failed')      # partial: fewer frames can be decoded than the file announces
 
 
 def make_row(video, status, reason='', frames=0, announced=0, width='', height='', fps=0.0):
-    """A row; `video` is relative to the video root, `seconds` is how long it plays. All values are strings."""
+    """A row, all values strings; `video` is relative to the video root, `seconds` is the playing time."""
     return dict(video=video, frames=str(frames), announced=str(announced), width=str(width), height=str(height),
                 fps=f'{fps:g}', seconds=f'{frames / fps:.3f}' if fps else '', status=status, reason=reason)
 
 
-def report_path(frame_root, share):
-    """`share` is '2of8'; '1of1' is the whole."""
-    return os.path.join(frame_root, 'extract_report.csv' if share == '1of1' else f'extract_report_{share}.csv')
+def report_path(frame_root, shard):
+    """`shard` is '2of8'; '1of1' means all videos."""
+    return os.path.join(frame_root, 'extract_report.csv' if shard == '1of1' else f'extract_report_{shard}.csv')
 
 
 def read_reports(frame_root):
-    """Rows of all reports of a frame root as {video: row}; where two name a video, the newer report counts."""
+    """Rows of all reports of a frame root as {video: row}; if two reports name a video, the newer one counts."""
     rows = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(frame_root), 'extract_report*.csv')), key=os.path.getmtime):
         rows.update(read_report(path))
@@ -35,20 +35,40 @@ def read_reports(frame_root):
 
 
 def read_report(path):
-    """Rows of one report as {video: row}; none where there is no report yet."""
+    """Rows of one report as {video: row}; {} if there is no report yet."""
     try:
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
-            # A run that was killed may leave half a last row.
+            # A killed run may leave an incomplete last row.
             return {row['video']: row for row in csv.DictReader(file)
-                    if row.get('status') in STATUSES and row['reason'] is not None}
+                    if row.get('status') in STATUSES and row['reason'] is not None and row['frames'].isdecimal()}
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror}); mend or remove it and run again') from error
+        raise UserError(f'{path}: cannot be read ({error.strerror}); fix or remove it and run again') from error
+    except csv.Error as error:
+        raise UserError(f'{path}: not a report ({error}); remove it and run again') from error
+
+
+def write_report(path, rows):
+    """Writes {video: row}."""
+    with layout.write_whole(path, newline='') as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows[video] for video in sorted(rows))
+
+
+def append_row(path, row):
+    """Appends a row to a written report; it is in the file when this returns."""
+    try:
+        with open(path, 'a', newline='', encoding='utf-8', errors='surrogateescape') as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written ({error.strerror}); '
+                        'fix that and run the same command again to resume') from error
 
 
 def read_settings(frame_root):
-    """{'short_side': px, …} as extract_frames.py wrote it beside the reports; {} where it didn't."""
+    """{'short_side': px, …} as written by extract_frames.py; {} if there is no such file."""
     path = os.path.join(frame_root, 'extract_settings.json')
     try:
         with open(path, encoding='utf-8') as file:
@@ -57,34 +77,3 @@ def read_settings(frame_root):
         return {}
     except (OSError, TypeError, ValueError):
         raise UserError(f'{path}: not readable; remove it and run again') from None
-
-
-def write_report(path, rows):
-    def write(file):
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows[video] for video in sorted(rows))
-    layout.write_whole(path, write, newline='')
-
-
-class Appender:
-    """Adds rows to a written report, each on disk as soon as it is appended."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        self.file = open(self.path, 'a', newline='', encoding='utf-8', errors='surrogateescape')
-        self.writer = csv.DictWriter(self.file, COLUMNS)
-        return self
-
-    def append(self, row):
-        try:
-            self.writer.writerow(row)
-            self.file.flush()
-        except OSError as error:
-            raise UserError(f'{self.path}: cannot be written ({error.strerror}); '
-                            'mend that and run the same command again to go on from here') from error
-
-    def __exit__(self, *_):
-        self.file.close()

@@ -11,7 +11,7 @@ class VideoError(Exception):
 
 
 def quiet_decoder():
-    """One thread and no chatter on the screen, in this process. Before the first video is opened."""
+    """Makes OpenCV in this process silent and single-threaded. Call it before the first video is opened."""
     os.environ['OPENCV_FFMPEG_LOGLEVEL'] = '-8'
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     cv2.setNumThreads(1)
@@ -32,10 +32,10 @@ def open_video(path):
         raise VideoError('its name is not valid UTF-8: rename it') from error
     if info.st_size == 0:
         raise VideoError('empty file')
-    # FFmpeg's own reader only: OpenCV's others would take a name like %03d for a pattern.
+    # Only FFmpeg's reader: others of OpenCV take a name like %03d for a pattern.
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        raise VideoError('no video in it that the decoder knows; the file may be cut short')
+        raise VideoError('no video that the decoder can read; the file may be cut short')
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     fps = capture.get(cv2.CAP_PROP_FPS)
@@ -43,9 +43,9 @@ def open_video(path):
 
 
 def decoded_frames(capture):
-    """Yields each frame in turn, BGR uint8 [H, W, 3], upright, as it was coded: none doubled or dropped to fit a rate.
+    """Yields each coded frame once, BGR uint8 [H, W, 3], upright. None is repeated or dropped to match a frame rate.
 
-    The array is written over by the next frame, which saves a large allocation per frame.
+    The next frame overwrites the array, which saves a large allocation per frame.
     """
     frame = None
     while True:
@@ -56,7 +56,7 @@ def decoded_frames(capture):
 
 
 def target_size(width, height, short_side, upscale):
-    """Width and height with the given short side (px, 0 = keep) and the same aspect; larger only with `upscale`."""
+    """Size with the given short side (px, 0 keeps the size) and the same aspect ratio; enlarged only with `upscale`."""
     if not short_side or (min(width, height) <= short_side and not upscale):
         return width, height
     scale = short_side / min(width, height)
@@ -64,14 +64,14 @@ def target_size(width, height, short_side, upscale):
 
 
 def resize(frame, size):
-    """[H, W, 3] -> [h, w, 3] with size = (w, h). Halved by 2×2 means while that fits, the rest bilinear.
+    """[H, W, 3] -> [h, w, 3] with size = (w, h). Halves by 2×2 means as often as possible, the rest is bilinear.
 
-    Nearly as free of aliasing as an area filter at any ratio, at a fraction of its time (benchmarks/extract.py).
+    Aliases hardly more than an area filter at any ratio, in a fraction of the time (benchmarks/extract.py).
     """
     width, height = size
     while frame.shape[1] >= 2 * width and frame.shape[0] >= 2 * height:
         half = frame.shape[1] // 2, frame.shape[0] // 2
-        # Only an exact factor of two takes the fast path: an odd last row or column is left out.
+        # OpenCV is fast only for an exact factor of two, so an odd last row or column is dropped.
         frame = cv2.resize(frame[:2 * half[1], :2 * half[0]], half, interpolation=cv2.INTER_AREA)
     if (frame.shape[1], frame.shape[0]) != size:
         frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)

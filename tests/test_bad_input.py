@@ -70,7 +70,8 @@ def test_an_empty_csv(script, own_root, tmp_path, capsys):
 
 
 @both
-@pytest.mark.parametrize('row', ['/x/A/v,', '/x/A/v', '/x/A/v,many', '/x/A/v,12,3', '/x/A/v,-4'])
+@pytest.mark.parametrize('row', ['/x/A/v,', '/x/A/v', '/x/A/v,many', '/x/A/v,12,3', '/x/A/v,-4', '/x/A/v\0,12',
+                                 '/x/A/v,2147483647', '/,12', 'x' * 200_000])
 def test_a_row_that_does_not_parse(script, row, own_root, tmp_path, capsys):
     csv = own_root / 'ucf101' / 'train_split01.csv'
     lines = csv.read_text().splitlines()
@@ -129,7 +130,10 @@ def test_fewer_videos_than_a_batch(script, own_root, tmp_path, capsys):
     (lambda path: path.unlink(), ['classInd.txt', 'write_csv.py']),
     (lambda path: path.write_text(''), ['classInd.txt', 'write_csv.py']),
     (lambda path: path.write_text('1 Archery\nYoYo\n'), ['classInd.txt:2', "'YoYo'"]),
-    (lambda path: path.write_text('1 Archery\n2 YoYo\n'), ['ApplyEyeMakeup', 'classInd.txt', 'write_csv.py'])])
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n'), ['ApplyEyeMakeup', 'classInd.txt', 'write_csv.py']),
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n2 ApplyEyeMakeup\n'), ['classInd.txt:3', "'2'", 'line 2']),
+    (lambda path: path.write_text('1 Archery\n2 YoYo\n3 YoYo\n'), ['classInd.txt:3', "'YoYo'", 'line 2']),
+    (lambda path: path.write_bytes('1 Café\n'.encode('latin-1')), ['classInd.txt', 'UTF-8'])])
 def test_a_bad_class_list(damage, names, own_root, tmp_path, capsys):
     damage(own_root / 'ucf101' / 'classInd.txt')
     error = error_of('eval/test.py', own_root, tmp_path, capsys)
@@ -154,7 +158,7 @@ def test_a_bad_checkpoint(script, flag, csv_root, tmp_path, capsys):
     assert not (tmp_path / 'it ran').exists()
     kind = 'classifier, 101 classes' if script == 'eval/test.py' else 'pretraining'
     published_file(path, published_state(kind, 'resnet34'), net='resnet34')
-    error = error_of(script, csv_root, logs, capsys, flag, path)
+    error = error_of(script, csv_root, logs, capsys, '--net', 'resnet18', flag, path)
     assert str(path) in error and ('--net resnet34' in error or '--pretrain' in error)
     assert not list(logs.glob('*/*')) and not (folder / 'args-2.json').exists()
 
@@ -181,7 +185,7 @@ def test_flags_that_do_not_go_together(script, csv_root, tmp_path, capsys):
 
 def test_compilation_without_a_compiler(csv_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
-    assert 'g++' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile')
+    assert 'g++' in error_of('dpc/main.py', csv_root, tmp_path, capsys, '--compile', 'all')
 
 
 def test_a_single_place_has_no_negatives(capsys):
@@ -192,10 +196,10 @@ def test_a_single_place_has_no_negatives(capsys):
 
 
 def test_a_folder_that_may_not_be_written_to(csv_root, tmp_path, capsys, monkeypatch):
-    def forbidden(folder, args):
+    def forbidden(folder, flags):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / 'args.json'))
 
-    monkeypatch.setattr('utils.run.setup.save_arguments', forbidden)
+    monkeypatch.setattr('dpc.main.save_arguments', forbidden)
     error = error_of('dpc/main.py', csv_root, tmp_path, capsys)
     assert 'args.json: Permission denied' in error and 'another place' in error
 
@@ -234,14 +238,36 @@ def test_a_gpu_that_is_not_there(script, csv_root, tmp_path, capsys, monkeypatch
     assert '--gpu 3' in error and '1' in error
 
 
-def test_a_broken_frame_stops_the_test(own_root, tmp_path, capsys):
-    """A score over fewer frames would be another number: the test names the file and stops."""
-    path = Path(rows_of(own_root / 'ucf101' / 'test_split01.csv')[3][0]) / 'image_00007.jpg'
-    path.write_bytes(path.read_bytes()[:150])
-    for workers in (0, 1):
-        error = error_of('eval/test.py', own_root, tmp_path, capsys, '--test', 'random', '--num_workers', workers)
-        assert str(path) in error
-    assert not list(tmp_path.rglob('test_log.md'))
+@pytest.mark.parametrize('flags', [['--num_workers', 1], ['--num_procs', 2]])
+def test_unreadable_videos_do_not_end_a_test(flags, own_root, tmp_path, capfd):
+    """A truncated frame, a folder that is gone, and more frames listed than memory holds: these videos are skipped,
+    counted and named beside the result, which is that of the others."""
+    listed = own_root / 'ucf101' / 'test_split01.csv'
+    rows = rows_of(listed)
+    frame = Path(rows[3][0]) / 'image_00007.jpg'
+    frame.write_bytes(frame.read_bytes()[:150])
+    shutil.rmtree(rows[5][0])
+    rows[8][1] = 9_999_999
+    write_rows(listed, rows)
+    argv = [*CLASSIFIER, '--csv_root', own_root, '--log_dir', tmp_path, '--test', 'random', *flags]
+    assert run(classifier, argv) == 0
+    said = capfd.readouterr().out
+    folder, = tmp_path.glob('log_*/*')
+    log = (folder / 'test_log.md').read_text()
+    assert 'every video: 9 videos' in said and '| every video | 9 |' in log
+    for text in (said, log):
+        assert 'kipped 3 unreadable videos' in text
+        assert all(str(name) in text for name in (frame, rows[5][0], rows[8][0]))
+    written = (folder / 'predictions.csv').read_text()
+    assert [row[0] in written for row in rows] == [i not in (3, 5, 8) for i in range(12)]
+
+
+def test_no_readable_video_ends_a_test(own_root, tmp_path, capsys):
+    for path, _ in rows_of(own_root / 'ucf101' / 'test_split01.csv'):
+        shutil.rmtree(path)
+    assert run(classifier, [*CLASSIFIER, '--csv_root', own_root, '--log_dir', tmp_path, '--test', 'random']) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('error: none of the 12 videos can be read') and 'check_frames.py' in error
 
 
 def test_broken_frames_in_every_training_video_stop_the_run(own_root, tmp_path, capsys):
@@ -256,7 +282,8 @@ def test_broken_frames_in_every_training_video_stop_the_run(own_root, tmp_path, 
 @both
 def test_as_a_program(script, tmp_path):
     """In a shell: one line, status 2, no traceback."""
-    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu'],
+    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu',
+                           '--pretrain', 'random'],
                           capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 2
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1 and str(tmp_path / 'none') in done.stderr

@@ -1,18 +1,26 @@
 """Checkpoints: published files and ours load by name, other nets' and malicious ones don't; failed saves harm none."""
+import copy
 import os
 import pickle
 import resource
+import shutil
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
 import torch
+import torch.nn as nn
 
 from dpc.model import DPC
+from eval.bn_statistics import layers_without_statistics
 from eval.model import ActionClassifier
 from tests.test_golden import published_state
 from tests.tiny import checkpoint, equal
 from utils.checkpoint import load_weights, read_checkpoint, write_checkpoint
+from utils.checkpoint_fields import FIELDS, check_optimizer_state, fitting_state
 from utils.cli import UserError
+from utils.run.optimisation import load_optimizer, make_optimizer, make_schedule
 
 
 def published_file(path, state, legacy=True, net='resnet18', best_acc=np.float64(0.536)):
@@ -48,7 +56,7 @@ def test_published_pretraining_file(tmp_path, legacy, statistics):
     loaded = model.state_dict()
     assert set(report.used) == set(wanted) and not report.left_over
     assert all(torch.equal(loaded[name], tensor) for name, tensor in wanted.items())
-    assert report.has_bn_statistics == statistics
+    assert bool(layers_without_statistics(model, report.missing)) != statistics
     assert any(name.endswith('running_mean') for name in report.missing) != statistics
 
     classifier = ActionClassifier('resnet18')
@@ -66,7 +74,7 @@ def test_published_classifier_file(tmp_path, capsys):
     path = published_file(tmp_path / 'published.pth.tar', published_state('classifier, 101 classes', 'resnet18'))
     model = ActionClassifier('resnet18', num_class=101)
     report = load_weights(model, path, strict=True)
-    assert not report.missing and report.has_bn_statistics
+    assert not report.missing
     assert f'{len(report.used)} tensors loaded' in capsys.readouterr().out
     with pytest.raises(UserError, match='number of classes'):
         load_weights(ActionClassifier('resnet18', num_class=51), path, strict=True)
@@ -158,6 +166,21 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ['epoch1.pth.tar']
 
 
+def test_a_run_folder_that_was_deleted(tmp_path):
+    """The advice isn't to free disk space."""
+    folder = tmp_path / 'run' / 'model'
+    folder.mkdir(parents=True)
+    write_checkpoint({'epoch': 1}, folder / 'epoch1.pth.tar')
+    shutil.rmtree(tmp_path / 'run')
+    with pytest.raises(UserError, match=f'{folder}/epoch2.pth.tar: the folder {folder} is gone') as error:
+        write_checkpoint({'epoch': 2}, folder / 'epoch2.pth.tar')
+    (tmp_path / 'run').write_text('a file of the same name')
+    with pytest.raises(UserError, match='is gone') as other:
+        write_checkpoint({'epoch': 2}, folder / 'epoch2.pth.tar')
+    for message in (str(error.value), str(other.value)):
+        assert 'disk' not in message and '\n' not in message
+
+
 def test_our_checkpoints_hold_plain_values(pretrained):
     """Tensors, numbers, strings, and containers of them; the published keys; tensor names without `module.`."""
     saved = checkpoint(pretrained)
@@ -179,6 +202,300 @@ def test_weights_flow_between_the_tasks(pretrained, classifier):
     """By name, both ways."""
     model = ActionClassifier('resnet18')
     report = load_weights(model, pretrained / 'model' / 'epoch1.pth.tar')
-    assert report.has_bn_statistics and {name.split('.')[0] for name in report.missing} == {'final_bn', 'final_fc'}
+    assert {name.split('.')[0] for name in report.missing} == {'final_bn', 'final_fc'}
     report = load_weights(DPC('resnet18'), classifier / 'model' / 'epoch1.pth.tar')
     assert {name.split('.')[0] for name in report.missing} == {'network_pred'}
+
+
+# ---- broken files
+
+def one_line(call, *args, **kwargs):
+    """The UserError that a call ends in: a single line, nothing beside it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')  # a warning would be a second line on the screen
+        with pytest.raises(UserError) as error:
+            call(*args, **kwargs)
+    assert len(str(error.value).splitlines()) == 1 and len(str(error.value)) < 1000
+    return str(error.value)
+
+
+def whole_checkpoint():
+    """All fields, of a small model after a step; nothing in it is shared with another call's."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3)
+    optimizer = make_optimizer('adam', model.parameters(), lr=1e-3, wd=0)
+    schedule = make_schedule('step', optimizer, epochs=3, milestones=[2])
+    model(torch.ones(2, 5)).sum().backward()
+    optimizer.step()
+    return {'epoch': 1, 'step': 2, 'iteration': 5, 'net': 'resnet18', 'best_acc': 0.5, 'state_dict': model.state_dict(),
+            'optimizer': optimizer.state_dict(), 'schedule': schedule.state_dict(), 'scaler': {},
+            'averages': {'sums': {'loss': 3.5}, 'weight': 8.}, 'replaced': 0, 'skipped': 0, 'log_size': 1234,
+            'settings': {'model': 'lc', 'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': 3,
+                         'class_names': ['Archery', 'YoYo']}}
+
+
+def test_a_whole_checkpoint_can_be_resumed(tmp_path):
+    path = tmp_path / 'epoch1.pth.tar'
+    write_checkpoint(whole_checkpoint(), path)
+    assert equal(read_checkpoint(path, resumable=True), whole_checkpoint())
+    assert whole_checkpoint().keys() == FIELDS.keys()
+
+
+def test_a_published_file_cannot_be_resumed(tmp_path):
+    path = published_file(tmp_path / 'published.pth.tar', {'module.backbone.conv1.weight': torch.zeros(2)})
+    message = one_line(read_checkpoint, path, resumable=True)
+    assert 'log_size' in message and 'schedule' in message and '--pretrain' in message and str(path) in message
+
+
+@pytest.mark.parametrize('field', sorted(FIELDS))
+def test_a_field_of_another_kind(tmp_path, field):
+    """Missing, empty or of a wrong type, each is named; only `settings` may be missing and only `scaler` be empty."""
+    path = tmp_path / 'epoch1.pth.tar'
+    wrong = [None, True, -1, 2 ** 70, 1.5, float('nan'), '', 'text\nof two lines', [], [1], {}, {1: 2}, {'a': 'b'},
+             torch.zeros(2), torch.tensor(3), {'state': {}, 'param_groups': []}, {'sums': [1.], 'weight': 2.}]
+    for value in wrong:
+        if (field, repr(value)) in (('best_acc', '-1'), ('best_acc', repr(2 ** 70)), ('best_acc', '1.5'),
+                                    ('scaler', '{}')):
+            continue
+        torch.save({**whole_checkpoint(), field: value}, path)
+        message = one_line(read_checkpoint, path, resumable=True)
+        assert str(path) in message and f'its {field} is not' in message
+    checkpoint = whole_checkpoint()
+    del checkpoint[field]
+    torch.save(checkpoint, path)
+    if field == 'settings':
+        read_checkpoint(path, resumable=True)
+    else:
+        assert f'it has no {field}' in one_line(read_checkpoint, path, resumable=True)
+
+
+@pytest.mark.parametrize('damage', [
+    lambda saved: saved['optimizer']['state'].clear(),
+    lambda saved: saved['optimizer']['param_groups'][0].pop('params'),
+    lambda saved: saved['optimizer']['param_groups'].append(7),
+    lambda saved: saved['optimizer']['state'].update({'0': {}}),
+    lambda saved: saved['optimizer']['state'][0].update(exp_avg=torch.zeros(3, 5).to_sparse()),
+    lambda saved: saved['optimizer']['state'][0].update(step=3),
+    lambda saved: saved['state_dict'].update(weight=torch.empty(3, 5, device='meta')),
+    lambda saved: saved['state_dict'].update(weight=torch.zeros(3, 5).to_sparse()),
+    lambda saved: saved['state_dict'].update({3: torch.zeros(1)}),
+    lambda saved: saved['state_dict'].update(weight=[1., 2.]),
+    lambda saved: saved['schedule'].pop('last_epoch'),
+    lambda saved: saved['averages']['sums'].update(loss=float('nan')),
+    lambda saved: saved['averages'].update(weight=-1.),
+    lambda saved: saved['scaler'].update(scale='big'),
+    lambda saved: saved['settings'].update(img_dim=0),
+    lambda saved: saved['settings'].update(model='other'),
+    lambda saved: saved['settings'].update(class_names='Archery'),
+    lambda saved: saved['settings'].pop('class_names'),
+    lambda saved: saved['settings'].pop('net'),
+    lambda saved: saved.update({7: 'a'}),
+    lambda saved: saved.update({('a', 'tuple'): 'a'})])
+def test_a_part_of_another_kind(tmp_path, damage):
+    checkpoint = whole_checkpoint()
+    damage(checkpoint)
+    path = tmp_path / 'epoch1.pth.tar'
+    torch.save(checkpoint, path)
+    assert str(path) in one_line(read_checkpoint, path, resumable=True)
+
+
+@pytest.mark.parametrize('content', [
+    {1: torch.zeros(1)}, {1: 2}, [torch.zeros(1)], {'a': torch.zeros(4, 4).to_sparse()},
+    {'state_dict': {'a': torch.zeros(4, 4).to_sparse()}}, {'state_dict': {'a': torch.empty(3, device='meta')}},
+    {'state_dict': {1: torch.zeros(1)}}, {'state_dict': [torch.zeros(1)]}, {'state_dict': {}}, {'state_dict': None},
+    {'state_dict': torch.zeros(3)}, {'net': 3, 'state_dict': {'a': torch.zeros(1)}}, {}, torch.zeros(3), 'text', None])
+def test_nothing_to_load_weights_from(tmp_path, content):
+    path = tmp_path / 'file.pth.tar'
+    torch.save(content, path)
+    assert str(path) in one_line(load_weights, DPC('resnet18'), path)
+
+
+def test_what_weights_do_not_need_may_be_anything(tmp_path):
+    """A release without its optimiser still gives its weights."""
+    state = {f'module.{name}': tensor for name, tensor in DPC('resnet18').state_dict().items()}
+    torch.save({'state_dict': state, 'optimizer': None, 'epoch': 'last', 'best_acc': float('nan')}, tmp_path / 'a.pth')
+    assert not load_weights(DPC('resnet18'), tmp_path / 'a.pth').missing
+
+
+@pytest.mark.parametrize('name', ['backbone.conv1.weight', 'backbone.bn1.running_var',
+                                  'agg.ConvGRUCell_00.out_gate.bias'])
+@pytest.mark.parametrize('spoil', [
+    lambda tensor: tensor.flatten().index_fill(0, torch.tensor(3), float('nan')).view_as(tensor),
+    lambda tensor: tensor.flatten().index_fill(0, torch.tensor(3), -float('inf')).view_as(tensor),
+    lambda tensor: tensor.double().fill_(1e300),  # becomes infinity in float32
+    lambda tensor: tensor.to(torch.complex64), lambda tensor: tensor.to(torch.int64),
+    lambda tensor: tensor.to(torch.bool), lambda tensor: tensor.to(torch.int8)])
+def test_weights_that_are_none(name, spoil):
+    """NaN, infinity, complex and whole numbers: the tensor is named and the model stays as it was."""
+    weights = DPC('resnet18').state_dict()
+    weights[name] = spoil(weights[name])
+    model = DPC('resnet18')
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    message = one_line(load_weights, model, {'state_dict': weights}, origin='spoilt.pth.tar')
+    assert message.startswith(f'spoilt.pth.tar: {name} ')
+    assert equal(dict(model.state_dict()), before)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(dtype):
+    """Converted as copying does; the counters of BN are whole numbers in every file."""
+    weights = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+               for name, tensor in DPC('resnet18').state_dict().items()}
+    model = DPC('resnet18')
+    load_weights(model, weights)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == (torch.float32 if tensor.is_floating_point() else torch.int64)
+        assert torch.equal(tensor, torch.empty_like(tensor).copy_(weights[name]))
+
+
+def test_every_flipped_byte_of_the_data_is_noticed(tmp_path):
+    """One bit or all of a byte, at every place of every record and at many others; what is accepted is the same."""
+    path, broken = tmp_path / 'epoch1.pth.tar', tmp_path / 'broken.pth.tar'
+    torch.save(whole_checkpoint(), path)
+    whole, wanted = path.read_bytes(), read_checkpoint(path)
+    data = set()
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.filelist:
+            header = info.header_offset
+            start = header + 30 + sum(int.from_bytes(whole[header + at:header + at + 2], 'little') for at in (26, 28))
+            assert whole[start:start + info.file_size] == archive.read(info.filename)
+            data.update(range(start, start + info.file_size))
+    rng = np.random.default_rng(0)
+    accepted = 0
+    for place in [*sorted(data), *rng.choice(sorted(set(range(len(whole))) - data), 400, replace=False)]:
+        turned = bytearray(whole)
+        turned[place] ^= rng.choice([1 << rng.integers(8), 255])
+        broken.write_bytes(turned)
+        try:
+            loaded = read_checkpoint(broken)
+        except UserError as error:
+            assert str(broken) in str(error)
+        else:
+            assert place not in data and equal(loaded, wanted)
+            accepted += 1
+    assert 0 < accepted < 400, 'padding may change, the directory may not'
+
+
+def test_damage_is_said(tmp_path):
+    path = tmp_path / 'epoch1.pth.tar'
+    torch.save({'state_dict': {'a': torch.full((1000,), 2.)}}, path)
+    whole = path.read_bytes()
+    spot = whole.index(np.full(8, 2., np.float32).tobytes()) + 1000
+    path.write_bytes(whole[:spot] + b'\x01' + whole[spot + 1:])
+    assert torch.load(path)['state_dict']['a'].unique().numel() == 2  # torch itself takes it
+    assert 'is damaged' in one_line(read_checkpoint, path)
+
+
+# ---- optimiser and schedule
+
+def stepped(name, shapes=((3, 5), (4,))):
+    """An optimiser after a step, and its parameters."""
+    parameters = [nn.Parameter(torch.ones(shape)) for shape in shapes]
+    optimizer = make_optimizer(name, [{'params': [parameter]} for parameter in parameters], lr=0.1, wd=0.01)
+    sum(parameter.square().sum() for parameter in parameters).backward()
+    optimizer.step()
+    return optimizer, parameters
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'sgd'])
+def test_optimizer_state_of_other_shapes(name):
+    """torch takes it and then reads and writes beyond the tensors, a segmentation fault at best."""
+    big, _ = stepped(name, ((300, 500), (400,)))
+    small, _ = stepped(name, ((3, 5), (4,)))
+    before = copy.deepcopy(big.state_dict())
+    with pytest.raises(ValueError, match=r'for parameter 0 is \[3, 5\], torch.float32, not \[300, 500\]'):
+        load_optimizer(big, small.state_dict())
+    assert equal(big.state_dict(), before)
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw', 'sgd'])
+def test_optimizer_state_that_fits_is_taken(name):
+    """Before the first step, after it, and from a torch that knew fewer switches."""
+    optimizer, parameters = stepped(name)
+    state = copy.deepcopy(optimizer.state_dict())
+    for group in state['param_groups']:
+        for switch in ('maximize', 'foreach', 'differentiable'):
+            del group[switch]
+    other, others = stepped(name)
+    others[0].data += 1
+    load_optimizer(other, state)
+    assert equal(other.state_dict()['state'], optimizer.state_dict()['state'])
+    load_optimizer(other, {**state, 'state': {}})
+
+
+@pytest.mark.parametrize('damage', [
+    lambda state: state['state'][0].pop('exp_avg'),
+    lambda state: state['state'][0].update(momentum_buffer=torch.zeros(3, 5)),
+    lambda state: state['state'][0].update(step=torch.zeros(2)),
+    lambda state: state['state'][0].update(exp_avg=torch.zeros(3, 5, dtype=torch.int64)),
+    lambda state: state['state'][0].update(exp_avg=torch.zeros(5, 3)),
+    lambda state: state['state'][0].update(exp_avg_sq=torch.zeros(15)),
+    lambda state: state['param_groups'].pop(),
+    lambda state: state['param_groups'][0]['params'].append(2),
+    lambda state: state['param_groups'][1].update(params=[0]),
+    lambda state: state['param_groups'][0].pop('lr'),
+    lambda state: state['param_groups'][0].pop('betas'),
+    lambda state: state['param_groups'][0].update(lr='fast'),
+    lambda state: state['param_groups'][0].update(lr=float('nan')),
+    lambda state: state['param_groups'][0].update(lr=None),
+    lambda state: state['param_groups'][0].update(betas=[0.9]),
+    lambda state: state['param_groups'][0].update(betas=0.9),
+    lambda state: state['param_groups'][0].update(fused='yes')])
+def test_optimizer_state_that_does_not_fit(damage):
+    optimizer, _ = stepped('adam')
+    state = copy.deepcopy(optimizer.state_dict())
+    check_optimizer_state(optimizer, state)
+    damage(state)
+    with pytest.raises(ValueError) as error:
+        check_optimizer_state(optimizer, state)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['constant', 'step', 'cosine'])
+def test_schedule_state_of_another_kind(name):
+    """What torch would take and fail with epochs later is refused; what only other versions of it have is let pass."""
+    optimizer, _ = stepped('adam')
+    schedule = make_schedule(name, optimizer, epochs=3, milestones=[2])
+    state = schedule.state_dict()
+    assert fitting_state(state, {**state, 'step': 3, 'verbose': False}, 'schedule') == state
+    assert fitting_state(state, {key: state[key] for key in state if key != '_is_initial'}, 'schedule') is not None
+    for key in ('last_epoch', '_last_lr'):
+        for value in (None, 'x', float('nan'), [], [1., 2., 3.], ['x', 'y'], {}):
+            with pytest.raises(ValueError, match=f'its schedule.{key}'):
+                fitting_state(state, {**state, key: value}, 'schedule')
+    with pytest.raises(ValueError, match='it has no schedule.last_epoch'):
+        fitting_state(state, {key: state[key] for key in state if key != 'last_epoch'}, 'schedule')
+
+
+# ---- BN statistics of any backbone
+
+class ForeignBackbone(nn.Module):
+    """Plain BN under names of its own, one of them deep inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(3, 4, 3)
+        self.norm_a = nn.BatchNorm3d(4)
+        self.rest = nn.Sequential(nn.Conv3d(4, 4, 3), nn.Sequential(nn.SyncBatchNorm(4), nn.ReLU()))
+        self.batch_only = nn.BatchNorm3d(4, track_running_stats=False)
+
+
+class ForeignModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = ForeignBackbone()
+        self.final_bn = nn.BatchNorm1d(4)
+
+
+@pytest.mark.parametrize('lacking,layers', [
+    ([], []), (['backbone.norm_a.running_mean'], ['backbone.norm_a']),
+    (['backbone.rest.1.0.running_var'], ['backbone.rest.1.0']), (['backbone.norm_a.num_batches_tracked'], []),
+    (['final_bn.running_mean', 'final_bn.weight'], ['final_bn'])])
+def test_statistics_of_a_foreign_backbone(lacking, layers):
+    """The layers that lack some are found, whatever their names."""
+    weights = ForeignModel().state_dict()
+    for name in lacking:
+        del weights[name]
+    model = ForeignModel()
+    found = layers_without_statistics(model, load_weights(model, weights).missing)
+    assert found == [model.get_submodule(name) for name in layers]

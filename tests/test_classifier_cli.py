@@ -1,7 +1,10 @@
-"""eval/test.py as a user runs it, on tiny data: what is frozen, what moves how fast, BN statistics, test outputs."""
+"""eval/test.py as a user runs it, on tiny data: frozen parts, learning rates, BN statistics, test outputs, mistakes."""
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,10 +13,12 @@ import torch
 
 from eval import test as script
 from eval.model import ActionClassifier
+from eval.settings import check_class_names
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
-from tests.tiny import CLASSIFIER, checkpoint, classify, equal, read_log, run, ucf101_classes
+from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
 from utils.checkpoint import load_weights
+from utils.cli import UserError
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = ('backbone.', 'agg.')
@@ -33,6 +38,13 @@ def start_of(path):
     model = ActionClassifier('resnet18')
     load_weights(model, path)
     return model.state_dict()
+
+
+def settled(*flags, checkpoint=None):
+    """The parsed flags after those left out have got their values, as with no checkpoint or the given one."""
+    args = script.parse_args(list(flags))
+    script.settle(args, checkpoint or {})
+    return args
 
 
 # ---- training
@@ -82,35 +94,26 @@ def test_ft_moves_pretrained_parts_at_a_tenth(csv_root, pretrained, tmp_path):
         assert step == pytest.approx(1e-4 if name.startswith(FEATURES) else 1e-3, rel=0.01), name
 
 
-@pytest.mark.parametrize('train_what,parts,slow,fast', [
-    ('last', 'all', '', 'final_bn final_fc'), ('all', 'all', '', 'backbone agg final_bn final_fc'),
-    ('ft', 'all', 'backbone agg', 'final_bn final_fc'), ('ft', 'backbone', 'backbone', 'agg final_bn final_fc'),
-    ('ft', 'none', '', 'backbone agg final_bn final_fc')])
-def test_parameter_groups(train_what, parts, slow, fast):
-    """Each trainable parameter once, by submodule; only what came from a file is slowed down."""
+@pytest.mark.parametrize('frozen,slow', [('backbone agg', ''), ('', ''), ('', 'backbone agg'), ('', 'backbone')])
+def test_parameter_groups(frozen, slow):
+    """Each trainable parameter once, by submodule; only the slow parts, those from a file, at a tenth of the rate."""
     model = ActionClassifier('resnet18')
-    pretrained = {'all': [model.backbone, model.agg], 'backbone': [model.backbone], 'none': []}[parts]
-    groups, frozen = script.parameter_groups(model, train_what, pretrained, lr=0.01)
-    rate = {id(parameter): group['lr'] for group in groups for parameter in group['params']}
-    for name, parameter in model.named_parameters():
-        part = name.split('.')[0]
-        assert rate.get(id(parameter)) == (0.001 if part in slow.split() else 0.01 if part in fast.split() else None)
-        assert parameter.requires_grad == (id(parameter) in rate)
-    assert frozen == ([model.backbone, model.agg] if train_what == 'last' else [])
+    for part in frozen.split():
+        model.get_submodule(part).requires_grad_(False)
+    groups = script.parameter_groups(model, slow.split(), lr=0.01)
+    rates = [(id(parameter), group['lr']) for group in groups for parameter in group['params']]
+    expected = [(id(parameter), 0.001 if name.split('.')[0] in slow.split() else 0.01)
+                for name, parameter in model.named_parameters() if name.split('.')[0] not in frozen.split()]
+    assert sorted(rates) == sorted(expected)
 
 
-def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published, tmp_path, capsys):
-    """Of unlabelled training clips, before anything is frozen: equal to those of an obvious computation."""
+def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published, tmp_path, capsys, monkeypatch):
+    """From unlabelled training clips, before anything is frozen; equal to those of an obvious computation."""
     seen = []
-    original = script.estimate_bn_statistics
-
-    def spy(model, batches, precision):
-        batches = KeepBlocks(batches, seen)
-        return original(model, batches, precision)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, 'estimate_bn_statistics', spy)
-        folder = classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0])
+    original = script.training_blocks
+    monkeypatch.setattr(script, 'training_blocks', lambda *args: (seen.append(block.clone()) or block
+                                                                  for block in original(*args)))
+    folder = classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0])
     assert 'estimating BN statistics' in capsys.readouterr().out
     state = checkpoint(folder)['state_dict']
 
@@ -120,7 +123,7 @@ def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published
         output = torch.nn.functional.conv2d(images, state['backbone.conv1.weight'].squeeze(2), stride=2, padding=3)
         means.append(output.mean(dim=(0, 2, 3)))
         variances.append(output.var(dim=(0, 2, 3)))
-    assert len(seen) == 2  # 9 clips in batches of 4
+    assert [len(block) for block in seen] == [4, 4]  # 9 clips in batches of 4
     assert torch.allclose(state['backbone.bn1.running_mean'], torch.stack(means).mean(dim=0), rtol=1e-4, atol=1e-5)
     assert torch.allclose(state['backbone.bn1.running_var'], torch.stack(variances).mean(dim=0), rtol=1e-4)
     parameters = {name for name, _ in ActionClassifier('resnet18').named_parameters() if name.startswith(FEATURES)}
@@ -128,19 +131,14 @@ def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published
     assert all(torch.equal(before[name], state[name]) for name in parameters)
 
 
-class KeepBlocks:
-    """Batches that also keep the blocks that went through."""
-
-    def __init__(self, batches, seen):
-        self.loader, self.batches, self.seen = batches.loader, batches, seen
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __iter__(self):
-        for batch in self.batches:
-            self.seen.append(batch.block.clone())
-            yield batch
+def test_two_processes_estimate_the_same_bn_statistics(csv_root, published, tmp_path):
+    """For a probe: the frozen statistics that its first checkpoint holds."""
+    states = [checkpoint(classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0], '--num_procs',
+                                  count))['state_dict'] for count in (1, 2)]
+    names = [name for name in states[0] if name.startswith(FEATURES) and name.endswith(('running_mean', 'running_var'))]
+    assert len(names) == 40
+    for name in names:
+        assert torch.allclose(states[0][name], states[1][name], rtol=1e-4, atol=1e-5), name
 
 
 def test_bn_statistics_of_the_file_are_kept(csv_root, published, tmp_path):
@@ -156,12 +154,12 @@ def test_bn_statistics_of_the_file_are_kept(csv_root, published, tmp_path):
     ('--dataset ucf101 --img_dim 128', [60, 80, 100]), ('--dataset ucf101 --img_dim 224', [300, 400, 500]),
     ('--dataset hmdb51 --img_dim 128', [150, 250, 300]), ('--dataset ucf101 --lr_milestones 5,9', [5, 9])])
 def test_published_schedule(flags, milestones):
-    args = script.parse_args(flags.split())
-    assert list(args.lr_milestones) == milestones and args.schedule == 'step' and args.lr_gamma == 0.1
+    args = settled(*flags.split())
+    assert list(args.lr_milestones) == milestones and args.schedule == 'step'
 
 
 def test_published_defaults():
-    args = script.parse_args([])
+    args = settled()
     published = {'net': 'resnet18', 'model': 'lc', 'dataset': 'ucf101', 'split': 1, 'seq_len': 5, 'num_seq': 8,
                  'dropout': 0.5, 'ds': 3, 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-3, 'epochs': 10, 'print_freq': 5,
                  'train_what': 'last', 'prefix': 'tmp', 'img_dim': 128, 'reset_lr': False}
@@ -170,8 +168,10 @@ def test_published_defaults():
 
 # ---- testing
 
-def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32):
-    """Mean softmax over the clips of each video [R, classes], one clip at a time, straight from the files."""
+def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
+    """Logits of the clips of each video, R arrays [K, classes], one clip at a time, straight from the files.
+
+    tail: our clips, of which the last ends with the video; else those of the published code."""
     scores = []
     for path, count in rows:
         frames = []
@@ -186,18 +186,23 @@ def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32):
         if len(blocks) < num_seq:  # shorter than a clip: the last frame stands still
             frames += [frames[-1]] * (num_seq * seq_len)
             blocks = [frames[i * seq_len:(i + 1) * seq_len] for i in range(num_seq)]
-        starts = list(range(0, len(blocks) - num_seq, max(1, num_seq // 2))) + [len(blocks) - num_seq]
+        starts = list(range(0, len(blocks) - num_seq + (0 if tail else 1), max(1, num_seq // 2)))
+        starts += [len(blocks) - num_seq] if tail else []
         clips = []
         for start in starts:
             clip = torch.tensor(np.array(blocks[start:start + num_seq]), dtype=torch.float32)  # [N, T, H, W, C]
             with torch.no_grad():
-                clips.append(model(clip.permute(0, 4, 1, 2, 3)[None])[0].softmax(dim=0))
-        scores.append(torch.stack(clips).mean(dim=0).numpy())
-    return np.array(scores)
+                clips.append(model(clip.permute(0, 4, 1, 2, 3)[None])[0])
+        scores.append(torch.stack(clips))
+    return scores
+
+
+def mean_softmax(logits):
+    return np.array([clips.softmax(dim=1).mean(dim=0).numpy() for clips in logits])
 
 
 def obvious_numbers(scores, labels):
-    """(loss, top-1, top-5, mean per class), with loops."""
+    """(loss, top-1, top-5, mean per class) of mean softmaxes, with loops."""
     order = [list(np.argsort(-row)) for row in scores]
     right = [ranking[0] == label for ranking, label in zip(order, labels)]
     classes = sorted(set(labels))
@@ -226,15 +231,17 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     labels = [names.index(path.split('/')[-2]) for path, _ in rows]
     model = ActionClassifier('resnet18', 101).eval()
     load_weights(model, published[1], strict=True)
-    scores = slow_test(model, rows)
+    scores = mean_softmax(slow_test(model, rows))
 
     table = table_of(folder / 'test_log.md')
     assert table['every video'] == pytest.approx((12, *obvious_numbers(scores, labels)), abs=1e-4)
-    # published: a video had to be longer than a clip of 15 frames, so those of 12 and 15 were dropped
+    # published: a video had to be longer than a clip of 15 frames, so those of 12 and 15 were dropped; no clip at the tail
     longer = [i for i, (_, count) in enumerate(rows) if count > 15]
-    other, = set(table) - {'every video'}
-    assert 'published' in other
-    assert table[other] == pytest.approx((6, *obvious_numbers(scores[longer], [labels[i] for i in longer])), abs=1e-4)
+    logits = slow_test(model, [rows[i] for i in longer], tail=False)
+    their_labels = [labels[i] for i in longer]
+    loss = np.mean([-clips.mean(dim=0).log_softmax(dim=0)[label] for clips, label in zip(logits, their_labels)])
+    assert table['published protocol (only videos over 15 frames)'] == pytest.approx(
+        (6, loss, *obvious_numbers(mean_softmax(logits), their_labels)[1:]), abs=1e-4)
 
     with open(folder / 'predictions.csv', newline='') as file:
         written = list(csv.DictReader(file))
@@ -257,15 +264,33 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
 
 
 def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
-    """Trained, then tested: the number of classes comes from classInd.txt."""
-    folder = classify(csv_root, tmp_path, '--test', classifier / 'model' / 'model_best_epoch1.pth.tar')
+    """Trained, then tested: the number of classes comes from classInd.txt. The folder is named after what a test uses
+    and holds nothing else than its results."""
+    folder = classify(csv_root, tmp_path, '--test', classifier / 'model' / 'model_best_epoch1.pth.tar', '--lr', 0.7)
     assert len((folder / 'predictions.csv').read_text().splitlines()) == 13
-    assert folder.name.endswith('_test=model_best_epoch1')
+    assert folder.name == 'ucf101-32-sp1_r18_lc_ds1_seq3_len5_test=model_best_epoch1'
+    assert {entry.name for entry in folder.iterdir()} == {'args.json', 'test_log.md', 'predictions.csv',
+                                                          'confusion.png'}
 
 
-def test_two_processes_test_as_one(csv_root, published, tmp_path):
-    """The videos are shared out; the rows are the same and in the order of the list."""
-    folders = [classify(csv_root, tmp_path, '--test', published[1], '--num_procs', count) for count in (1, 2)]
+def without_statistics(source, path):
+    """A classifier's file without BN statistics, as some published files are."""
+    state = checkpoint(source)['state_dict']
+    return published_file(path, {f'module.{name}': tensor for name, tensor in state.items() if 'running' not in name})
+
+
+@pytest.mark.parametrize('statistics', ['stored', 'estimated'])
+def test_two_processes_test_as_one(csv_root, classifier, tmp_path, statistics):
+    """The videos are shared out; the numbers are the same, and the rows in list order. Also for weights without BN
+    statistics: there is one estimate for all processes."""
+    path = classifier / 'model' / 'epoch1.pth.tar'
+    if statistics == 'estimated':
+        path = without_statistics(classifier, tmp_path / 'file.pth.tar')
+    folders = [classify(csv_root, tmp_path, '--test', path, '--num_procs', count) for count in (1, 2)]
+    tables = [table_of(folder / 'test_log.md') for folder in folders]
+    assert tables[0].keys() == tables[1].keys() and tables[0]['every video'][0] == 12
+    for name in tables[0]:
+        assert tables[0][name] == pytest.approx(tables[1][name], abs=2e-4)
     one, two = [list(csv.DictReader(open(folder / 'predictions.csv', newline=''))) for folder in folders]
     assert len(one) == 12
     for a, b in zip(one, two, strict=True):
@@ -273,12 +298,18 @@ def test_two_processes_test_as_one(csv_root, published, tmp_path):
         assert a == b
 
 
+def test_one_clip_at_a_time(csv_root, published, tmp_path):
+    folders = [classify(csv_root, tmp_path, '--test', published[1], '--batch_size', size) for size in (1, 4)]
+    one, four = [table_of(folder / 'test_log.md')['every video'] for folder in folders]
+    assert one == pytest.approx(four, abs=1e-4)
+
+
 def test_short_videos_only(csv_root, tmp_path, capsys):
     """With clips longer than every video all are padded and scored, and the published protocol had nothing to score."""
     folder = classify(csv_root, tmp_path, '--test', 'random', '--num_seq', 8, '--ds', 3)
     assert table_of(folder / 'test_log.md').keys() == {'every video'}
     assert table_of(folder / 'test_log.md')['every video'][0] == 12
-    assert 'published protocol: no video is longer' in capsys.readouterr().out
+    assert 'published protocol (only videos over 120 frames): none' in capsys.readouterr().out
 
 
 def test_random_scores_an_untrained_net(csv_root, tmp_path):
@@ -291,9 +322,169 @@ def test_random_scores_an_untrained_net(csv_root, tmp_path):
     assert next(iter(csvs['k400', 0])).count('\n') == 7
 
 
+def test_no_published_row_for_other_data_sets(csv_root, tmp_path):
+    folder = classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'k400')
+    assert list(table_of(folder / 'test_log.md')) == ['every video']
+
+
+def error_of(csv_root, log_dir, capsys, *flags, base=CLASSIFIER):
+    assert run(script, [*base, '--csv_root', csv_root, '--log_dir', log_dir, *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and error.count('\n') == 1, error
+    assert not list(log_dir.glob('log_*')), 'a mistake leaves no folder'
+    return error
+
+
 def test_a_wrong_number_of_classes(csv_root, published, tmp_path, capsys):
     for flags, remedy in ((['--num_class', 51], '--num_class'), (['--num_class', 400], '--num_class'),
                           (['--dataset', 'hmdb51'], 'number of classes')):
-        argv = [*CLASSIFIER, '--csv_root', csv_root, '--log_dir', tmp_path, '--test', published[1], *flags]
-        assert run(script, argv) == 2
-        assert remedy in capsys.readouterr().err
+        assert remedy in error_of(csv_root, tmp_path, capsys, '--test', published[1], *flags)
+
+
+# ---- settings that follow the checkpoint
+
+NO_CLIP = ['--batch_size', '4', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off', '--val_fraction', '0.25',
+           '--pretrain', 'random']
+TRAINED = {'model': 'lc', 'net': 'resnet18', 'img_dim': 32, 'num_seq': 3, 'seq_len': 5, 'ds': 1}
+
+
+@pytest.fixture
+def with_settings(classifier, tmp_path):
+    """Writes a checkpoint of the classifier that stores settings."""
+    def write(**changes):
+        settings = {**TRAINED, 'class_names': ucf101_classes(), **changes}
+        path = tmp_path / 'settings.pth.tar'
+        torch.save({'epoch': 1, 'net': 'resnet18', 'state_dict': checkpoint(classifier)['state_dict'], 'best_acc': 0.25,
+                    'iteration': 2, 'settings': settings}, path)
+        return path
+
+    return write
+
+
+def test_settings_left_out_follow_the_checkpoint(csv_root, with_settings, tmp_path, capsys):
+    path = with_settings()
+    flags = ['--csv_root', csv_root, '--log_dir', tmp_path / 'logs', '--test', path]
+    assert run(script, [*NO_CLIP, *flags]) == 0
+    assert 'img_dim 32 (checkpoint), num_seq 3 (checkpoint)' in capsys.readouterr().out
+    given, followed = classify(csv_root, tmp_path / 'given', '--test', path), *(tmp_path / 'logs').glob('log_*/*')
+    assert (given / 'predictions.csv').read_text() == (followed / 'predictions.csv').read_text()
+    assert table_of(given / 'test_log.md') == table_of(followed / 'test_log.md') and given.name == followed.name
+
+
+def test_settings_that_contradict_the_checkpoint(csv_root, with_settings, tmp_path, capsys):
+    path = with_settings()
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--test', path, '--ds', 2, '--num_seq', 2)
+    assert all(said in error for said in (str(path), '--num_seq 3 --ds 1', '--num_seq 2 --ds 2',
+                                          '--allow_other_settings'))
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--test', path, '--net', 'resnet34', '--allow_other_settings')
+    assert '--net resnet18' in error and '--net resnet34' in error
+    folder = classify(csv_root, tmp_path / 'logs', '--test', path, '--ds', 2, '--allow_other_settings')
+    assert folder.name.startswith('ucf101-32-sp1_r18_lc_ds2_seq3_len5_test=')
+
+
+def test_a_file_without_settings_is_tested_with_the_defaults(capsys):
+    args = settled('--test', 'x.pth.tar', '--num_seq', '6', checkpoint={'net': 'resnet34', 'state_dict': {}})
+    assert [args.net, args.img_dim, args.num_seq, args.seq_len, args.ds] == ['resnet34', 128, 6, 5, 3]
+    assert ('settings: net resnet34 (checkpoint), img_dim 128 (default), num_seq 6 (given), seq_len 5 (default), '
+            'ds 3 (default)') in capsys.readouterr().out
+
+
+def test_training_follows_the_net_only():
+    """Clips may differ: fine-tuning at another size, or on more blocks."""
+    stored = {'net': 'resnet34', 'state_dict': {}, 'settings': {**TRAINED, 'model': 'dpc-rnn', 'net': 'resnet34'}}
+    args = settled('--pretrain', 'x.pth.tar', '--img_dim', '224', checkpoint=stored)
+    assert [args.net, args.img_dim, args.num_seq, args.ds] == ['resnet34', 224, 8, 3]
+    with pytest.raises(UserError, match='x.pth.tar .*--net resnet34, not --net resnet18'):
+        settled('--pretrain', 'x.pth.tar', '--net', 'resnet18', checkpoint=stored)
+
+
+def test_a_net_that_is_not_listed():
+    with pytest.raises(UserError, match="x.pth.tar is a checkpoint of net 'vgg'"):
+        settled('--test', 'x.pth.tar', checkpoint={'net': 'vgg'})
+
+
+def test_classes_of_another_order_or_number(csv_root, with_settings, tmp_path, capsys):
+    """The error names the first differences; names that differ in spaces and underscores are the same."""
+    names = ucf101_classes()
+    swapped = [names[0], names[2], names[1], *names[3:]]
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--test', with_settings(class_names=swapped))
+    assert f"label 1 is '{names[2]}' there and '{names[1]}' here" in error and 'label 2' in error
+    assert 'ucf101/classInd.txt' in error and '--allow_other_settings' in error
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--allow_other_settings', '--test',
+                     with_settings(class_names=names[:-1]))
+    assert '(100 there, 101 here)' in error and f"only here: label 100, '{names[-1]}'" in error
+    spelt = [name.replace('Class', 'Class_') for name in names]
+    path = with_settings(class_names=spelt)
+    assert "label 0 is 'ApplyEyeMakeup'" not in error_of(csv_root, tmp_path / 'logs', capsys, '--test', path)
+    classify(csv_root, tmp_path / 'logs', '--test', path, '--allow_other_settings')
+
+
+def test_spaces_in_class_names_equal_underscores():
+    check_class_names('x', ['a b', 'c'], ['a_b', 'c'], 'classInd.txt')
+
+
+# ---- mistakes
+
+def test_a_probe_needs_weights(csv_root, tmp_path, capsys):
+    flags = [flag for flag in CLASSIFIER if flag not in ('--pretrain', 'random')]
+    for more in ([], ['--resume', 'auto']):
+        error = error_of(csv_root, tmp_path, capsys, *more, base=flags)
+        assert '--pretrain FILE' in error and '--pretrain random' in error
+    folder = run_folder(script, [*flags, '--csv_root', csv_root, '--train_what', 'ft'], tmp_path)
+    assert 'random weights' in capsys.readouterr().out and folder.name.endswith('train-ft_pt=random')
+
+
+def test_one_clip_per_process_cannot_train(csv_root, tmp_path, capsys, monkeypatch):
+    error = error_of(csv_root, tmp_path, capsys, '--batch_size', 1)
+    assert '--batch_size 1' in error and 'at least 2 clips' in error and 'give 2 or more' in error
+    monkeypatch.setattr('utils.parallel.distributed.world', lambda: 4)
+    with pytest.raises(UserError, match='--batch_size 4: .* give 8 or more'):
+        script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4']))
+    script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4', '--sync_bn']))
+
+
+# ---- odd names
+
+def own_test_list(csv_root, root, names, add=()):
+    """A data set 'odd' whose test list has the videos of the tiny UCF101 with their classes renamed; `add` are more
+    classes. Names are bytes."""
+    renamed = dict(zip((b'ApplyEyeMakeup', b'Archery', b'YoYo'), names))
+    lines = []
+    for line in (csv_root / 'ucf101' / 'test_split01.csv').read_bytes().split():
+        path, count = line.rsplit(b',', 1)
+        frames, name, video = path.rsplit(b'/', 2)
+        link = os.fsencode(root) + b'/frames/' + renamed[name]
+        os.makedirs(link, exist_ok=True)
+        os.symlink(path, link + b'/' + video)
+        lines.append(link + b'/' + video + b',' + count)
+    (root / 'odd').mkdir()
+    (root / 'odd' / 'test_split01.csv').write_bytes(b'\n'.join(lines) + b'\n')
+    listed = [*names, *add]
+    (root / 'odd' / 'classInd.txt').write_bytes(b''.join(b'%d %s\n' % row for row in enumerate(listed, 1)))
+
+
+CAFE = 'Café'.encode()
+
+
+def test_class_names_of_any_letters(csv_root, tmp_path):
+    """Also as a program whose output is strict UTF-8."""
+    own_test_list(csv_root, tmp_path, [CAFE, b'$x$_{', b'B'])
+    broken = tmp_path / 'frames' / os.fsdecode(CAFE) / 'v_ApplyEyeMakeup_g01_c02'
+    os.unlink(broken)
+    argv = [sys.executable, 'eval/test.py', *CLASSIFIER, '--dataset', 'odd', '--csv_root', tmp_path, '--log_dir',
+            tmp_path, '--test', 'random']
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, env={**os.environ, 'PYTHONIOENCODING': 'utf-8:strict',
+                                                                    'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr
+    folder, = tmp_path.glob('log_*/*')
+    assert CAFE in (folder / 'predictions.csv').read_bytes()
+    assert CAFE + b'/v_ApplyEyeMakeup_g01_c02' in (folder / 'test_log.md').read_bytes()
+    assert CAFE + b'/v_ApplyEyeMakeup_g01_c02' in done.stdout
+    assert (folder / 'confusion.png').is_file()
+
+
+def test_too_many_classes_for_a_picture(csv_root, tmp_path, capsys):
+    own_test_list(csv_root, tmp_path, [b'A', b'B', b'C'], add=[b'Class%d' % i for i in range(1000)])
+    folder = classify(tmp_path, tmp_path, '--dataset', 'odd', '--test', 'random')
+    assert not (folder / 'confusion.png').exists() and (folder / 'predictions.csv').is_file()
+    assert 'no confusion.png: 1003 classes' in capsys.readouterr().out

@@ -1,9 +1,10 @@
 """What training does on CUDA, without a GPU: on fake tensors, which know device, type and shape but hold no values.
 
-Tensors of two devices in one operation are an error there, and so is a value that the host reads: it would make every
-step wait for the device. Gradients can't be computed so; they are the same code on every device.
+Tensors of two devices in one operation are an error there, and so is a value that the host reads: within a step, nothing
+may wait for the device. Gradients can't be computed this way; their code is the same on every device.
 """
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +17,8 @@ from dpc.model import DPC
 from eval.model import ActionClassifier
 from utils.data.colour import to_block
 from utils.parallel.device import Precision
-from utils.run.metrics import Averages
 from utils.run.optimisation import load_optimizer, make_optimizer
-from utils.data.prefetcher import put_together
-from utils.run.setup import put_on
+from utils.run.setup import prepare_model
 
 CUDA = torch.device('cuda', 0)
 B, N, T, PX = 4, 8, 5, 64
@@ -35,7 +34,7 @@ def fake_cuda(monkeypatch):
 
 
 def on_fake_cuda(model):
-    """The model with its tensors replaced by fake ones on CUDA, in the layout that `put_on` gives them."""
+    """The model with its tensors replaced by fake ones on CUDA, in the layout that `prepare_model` gives them."""
     def fake(tensor):
         layout = torch.channels_last_3d if tensor.dim() == 5 else torch.contiguous_format
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=CUDA, memory_format=layout)
@@ -48,13 +47,13 @@ def on_fake_cuda(model):
     return model
 
 
-def fake_pieces():
-    """A batch as the data workers give it, in two pieces."""
-    colour = {'grey': torch.zeros(B // 2, N * T, dtype=torch.int8), 'factors': torch.ones(B // 2, N * T, 4),
-              'order': torch.zeros(B // 2, N * T, 4, dtype=torch.int8)}
-    piece = {'frames': torch.zeros(B // 2, N * T, PX, PX, 3, dtype=torch.uint8), 'colour': colour, 'broken': [],
-             'label': torch.zeros(B // 2, dtype=torch.long), 'index': torch.zeros(B // 2, dtype=torch.long)}
-    return [piece, piece]
+def fake_batch():
+    """Frames, colour parameters and labels of a batch, already copied to the device."""
+    colour = {'grey': torch.zeros(B, N * T, dtype=torch.int8, device=CUDA),
+              'factors': torch.ones(B, N * T, 4, device=CUDA),
+              'order': torch.zeros(B, N * T, 4, dtype=torch.int8, device=CUDA)}
+    frames = torch.zeros(B, N * T, PX, PX, 3, dtype=torch.uint8, device=CUDA)
+    return frames, colour, torch.zeros(B, dtype=torch.long, device=CUDA)
 
 
 @pytest.mark.parametrize('encode_chunks', [1, 3])
@@ -62,10 +61,9 @@ def fake_pieces():
 @pytest.mark.parametrize('train', [True, False])
 def test_a_step(fake_cuda, amp, encode_chunks, train):
     precision = Precision(amp, CUDA)
-    batch = put_together(fake_pieces(), CUDA)
-    block = to_block(batch['frames'], batch['colour'], N, precision.dtype)
+    frames, colour, label = fake_batch()
+    block = to_block(frames, colour, N, precision.dtype)
     assert (block.device, block.dtype, block.shape) == (CUDA, precision.dtype, (B, N, 3, T, PX, PX))
-    averages = Averages()
     for model in (DPC(), DPC(prediction='parallel', feature_map='pooled'), ActionClassifier(num_class=7)):
         on_fake_cuda(model).train(train)
         model.encode_chunks = encode_chunks
@@ -75,22 +73,24 @@ def test_a_step(fake_cuda, amp, encode_chunks, train):
                 loss, rank = dense_info_nce(prediction, target, chunk=5)
                 values = {'loss': loss, 'top1': top_k(rank, 1) / len(rank), 'spread': spread(target)}
             else:
-                values = {'loss': F.cross_entropy(model(block), batch['label'])}
+                values = {'loss': F.cross_entropy(model(block), label)}
         assert (values['loss'].device, values['loss'].dtype) == (CUDA, torch.float32)
-        averages.add(B, values)
-    assert {total.device for total in averages.sums.values()} == {CUDA}
+        assert {value.device for value in values.values()} == {CUDA}
 
 
-@pytest.mark.parametrize('model', [DPC(), ActionClassifier(num_class=7)], ids=['pretraining', 'classifier'])
-def test_weights_of_convolutions_are_channels_last_off_the_cpu(model):
-    put_on(model, torch.device('meta'))
+@pytest.mark.parametrize('model', [DPC, ActionClassifier], ids=['pretraining', 'classifier'])
+def test_weights_of_convolutions_are_channels_last_on_a_gpu(model, monkeypatch):
+    model = model()
+    monkeypatch.setattr(model, 'to', lambda device: None)  # there is none
+    args = SimpleNamespace(net='resnet18', img_dim=64, seq_len=5, encode_chunks=2, sync_bn=False, compile='colour')
+    prepared = prepare_model(args, model, Precision('off', CUDA))
+    assert prepared is model and model.encode_chunks == 2
     for name, parameter in model.named_parameters():
-        assert parameter.is_meta
         assert parameter.is_contiguous(memory_format=torch.channels_last_3d) or parameter.dim() != 5, name
 
 
 @pytest.mark.parametrize('name', ['adam', 'adamw', 'sgd'])
-def test_a_first_step_that_is_left_out_leaves_no_trace(name):
+def test_a_skipped_first_step_leaves_no_trace(name):
     """fp16 often overflows at its initial scale."""
     weights = []
     for gradients in ([math.inf, 1.], [1.]):
@@ -108,7 +108,7 @@ def test_a_first_step_that_is_left_out_leaves_no_trace(name):
 
 
 @pytest.mark.parametrize('optimizer', ['adam', 'adamw', 'sgd'])
-def test_an_optimizer_goes_on_in_another_memory_layout(optimizer):
+def test_an_optimizer_resumes_in_another_memory_layout(optimizer):
     """As when a run moves from a GPU to the CPU: its moments are channels-last then, and the weights are not."""
     torch.manual_seed(0)
     start, *gradients = (torch.randn(6, 4, 3, 3, 3) for _ in range(3))

@@ -1,6 +1,9 @@
-"""Clips and whole videos: which frames they hold, that chance comes from the seed alone, and what broken frames do."""
+"""Clips and whole videos: their frames, random choices that depend on the seed only, and broken frames."""
 import os
+import resource
+import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from tests.numbered import is_flipped, numbers, write_videos
 from utils.data.augmentation import Box
 from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.clips import ClipDataset, VideoDataset, clip_starts, read_frames
-from utils.data.frames import FrameError, frame_name
+from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 
 
@@ -56,7 +59,7 @@ def test_centre_is_the_middle_and_never_changes(videos):
     dataset = clips_of(videos, crop='centre', flip=1)
     first, second = dataset[0, 3]['frames'], dataset[7, 3]['frames']
     assert torch.equal(first, second)
-    assert numbers(first).tolist() == (19 + 4 * np.arange(6)).tolist()  # 18 frames before it, 18 after its last window
+    assert numbers(first).tolist() == (19 + 4 * np.arange(6)).tolist()  # 18 frames before the window, 18 after
     assert not is_flipped(first).any()
 
 
@@ -67,7 +70,7 @@ def test_one_flip_for_all_frames(videos, flip):
     assert abs(np.mean(flipped) - flip) <= (0.12 if flip == 0.5 else 0)
 
 
-def test_chance_comes_from_seed_epoch_and_index_alone(videos):
+def test_random_choices_depend_on_seed_epoch_and_index_only(videos):
     def drawn(seed, keys):
         dataset = clips_of(videos, colour=PRETRAINING, seed=seed)
         samples = {key: dataset[key] for key in keys}
@@ -85,11 +88,11 @@ def test_chance_comes_from_seed_epoch_and_index_alone(videos):
 def test_a_batch_is_its_samples(videos):
     dataset = clips_of(videos, colour=FINETUNING, labels=np.arange(6))
     keys = [(2, 4), (2, 0), (2, 3)]
-    frames = torch.empty(3, *dataset[keys[0]]['frames'].shape, dtype=torch.uint8)
-    batch = dataset.read_clips(keys, frames)
+    batch = dataset.__getitems__(keys)
+    assert dataset.progress.value > 0
     for i, key in enumerate(keys):
         sample = dataset[key]
-        assert torch.equal(frames[i], sample['frames'])
+        assert torch.equal(batch['frames'][i], sample['frames'])
         assert all(torch.equal(batch['colour'][name][i], value) for name, value in sample['colour'].items())
         assert batch['label'][i] == sample['label'] and batch['index'][i] == sample['index']
 
@@ -113,21 +116,22 @@ def test_a_broken_video_is_replaced_and_named(tmp_path):
     with open(broken, 'wb') as file:
         file.write(b'\xff\xd8 not a JPEG')
     dataset = clips_of(videos.select(np.array([0, 1])), crop='centre', labels=np.array([7, 8]))
-    # The middle window of 30 frames starts at frame 4: the broken frame isn't among the clip's.
+    # The middle window of 30 frames starts at frame 4: the broken frame is not in the clip.
     assert dataset[0, 1]['broken'] == []
     os.remove(f'{videos.path(1)}/{frame_name(8)}')
     sample = dataset[0, 1]
     assert set(sample['broken']) == {f'{videos.path(1)}/{frame_name(8)}: No such file or directory'}
     assert sample['index'] == 0 and sample['label'] == 7
     assert torch.equal(sample['frames'], dataset[0, 0]['frames'])
-    batch = dataset.read_clips([(0, 0), (0, 1)], torch.empty(2, *sample['frames'].shape, dtype=torch.uint8))
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
     assert batch['index'].tolist() == [0, 0] and len(batch['broken']) >= 1
 
 
 def test_nothing_but_broken_videos_is_an_error(tmp_path):
     videos = VideoList.from_rows([str(tmp_path / 'a' / 'gone')], [40])
-    with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos.*check_frames\.py'):
+    with pytest.raises(FrameError, match=r'gone/image_00\d\d\d.jpg: .*10 broken videos in a row.*check_frames\.py'):
         clips_of(videos)[0, 0]
+    assert clips_of(videos).__getitems__([(0, 0)]).keys() == {'error'}
 
 
 def test_frames_of_another_size_are_broken(tmp_path):
@@ -135,8 +139,9 @@ def test_frames_of_another_size_are_broken(tmp_path):
     write_videos(tmp_path / 'small', [3], height=20)
     path = str(tmp_path / 'a' / 'video00')
     os.replace(f'{tmp_path}/small/a/video00/{frame_name(2)}', f'{path}/{frame_name(2)}')
-    with pytest.raises(FrameError, match=f'{frame_name(2)}: not of the size'):
-        read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8))
+    with pytest.raises(FrameError, match=f'{frame_name(2)}: its size differs'):
+        read_frames(path, np.array([1, 2, 3]), lambda h, w: Box(0, 0, h, w), False, np.empty((3, 8, 8, 3), np.uint8),
+                    SimpleNamespace(value=0))
 
 
 def test_reduced_decoding_shows_the_same_picture(tmp_path):
@@ -144,7 +149,9 @@ def test_reduced_decoding_shows_the_same_picture(tmp_path):
     boxes = {'whole': Box(0, 0, 64, 96), 'right': Box(0, 48, 64, 48)}
     for box in boxes.values():
         out = np.empty((2, 16, 16, 3), np.uint8)
-        read_frames(path, np.array([1, 2]), lambda h, w, box=box: box, False, out)
+        progress = SimpleNamespace(value=0)
+        read_frames(path, np.array([1, 2]), lambda h, w, box=box: box, False, out, progress)
+        assert progress.value == 2
         assert numbers(out).tolist() == [1, 2]
         ramp = np.linspace(40, 200, 96)[box.left:box.left + box.width].reshape(16, -1).mean(1)
         assert np.abs(out[..., 1].mean((0, 1)) - ramp).max() < 4
@@ -170,7 +177,41 @@ def test_whole_videos(tmp_path, n_frames):
     stride = num_seq // 2
     assert all(0 < later - first <= stride for first, later in zip(firsts, firsts[1:]))
     assert {first + i for first in firsts for i in range(num_seq)} == set(range(len(blocks)))  # every block is used
+    assert item['start'].tolist() == firsts and item['n_frames'] == n_frames
     assert item['label'] == 4 and item['index'] == 0
+
+
+def test_whole_videos_with_chosen_clips(tmp_path):
+    videos = write_videos(tmp_path, [24, 12])
+    dataset = VideoDataset(videos, 2, 3, 2, img_dim=16, starts_of=lambda n: np.array([0, 2] if n == 24 else [0]))
+    assert [dataset[i]['start'].tolist() for i in range(2)] == [[0, 2], [0]]
+    assert numbers(dataset[0]['frames']).tolist() == [[1, 3, 5, 7, 9, 11], [13, 15, 17, 19, 21, 23]]
+    assert numbers(dataset[1]['frames']).tolist() == [[1, 3, 5, 7, 9, 11]]
+
+
+def test_a_broken_whole_video_says_why(tmp_path):
+    """Truncated, missing frame, no such folder, and frames listed that do not exist; the others stay readable."""
+    videos = write_videos(tmp_path, [20] * 5)
+    with open(f'{videos.path(0)}/{frame_name(5)}', 'r+b') as file:
+        file.truncate(200)
+    os.remove(f'{videos.path(1)}/{frame_name(7)}')
+    shutil.rmtree(videos.path(2))
+    videos = VideoList.from_rows(videos.paths(), [20, 20, 20, 2 ** 31 - 1, 20])
+    dataset = VideoDataset(videos, 2, 3, 2, 16)
+    broken = [dataset[i].get('broken', '') for i in range(5)]
+    assert broken[0] == f'{videos.path(0)}/{frame_name(5)}: not a whole JPEG of at most {MAX_PIXELS} pixels'
+    assert broken[1] == f'{videos.path(1)}/{frame_name(7)}: No such file or directory'
+    assert videos.path(2) in broken[2]
+    assert broken[3].startswith(videos.path(3)) and '2147483647' in broken[3]
+    assert broken[4] == '' and dataset[3]['index'] == 3
+
+
+def test_a_count_that_is_far_too_large_allocates_nothing(tmp_path):
+    """2^31 − 1 frames of 16×16 px would be 800 GB."""
+    videos = VideoList.from_rows(write_videos(tmp_path, [20]).paths(), [2 ** 31 - 1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 'broken' in VideoDataset(videos, 2, 3, 2, 16)[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
 def test_clip_starts():

@@ -25,7 +25,7 @@ def train(world):
     torch.manual_seed(0)
     model = DPC('resnet18', pred_step=1, dropout=0).train()
     if world > 1:
-        distributed.synchronise_batch_norm(model)
+        model = distributed.synchronise_batch_norm(model, torch.device('cpu'))
     network = distributed.wrap(model, torch.device('cpu'))
     # a larger eps than usual: else Adam's first steps are the gradients' signs, which rounding decides for tiny ones
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, eps=1e-3)
@@ -42,7 +42,7 @@ def train(world):
         loss.backward()
         optimizer.step()
         averages = Averages()
-        averages.add(len(block), {'loss': loss, 'top1': top_k(rank, 1) / len(rank)})
+        averages.add(len(block), {'loss': loss.item(), 'top1': top_k(rank, 1).item() / len(rank)})
         history.append(averages.read())
     return torch.nn.utils.parameters_to_vector(model.parameters()).detach().numpy(), history
 
@@ -95,13 +95,14 @@ def exchange(world):
     (whole * torch.arange(len(whole)).view(-1, 1) * (number + 1)).sum().backward()
 
     x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))[number * 2:number * 4 + 2].requires_grad_()
-    mean, variance = torch.zeros(3), torch.ones(3)
-    y = sync_batch_norm(x, mean, variance, torch.ones(3), torch.zeros(3), True, 0.1, 1e-5)
+    norm = torch.nn.BatchNorm1d(3)
+    y = sync_batch_norm(norm, x)
     (y ** 3).sum().backward()
     averages = Averages()
-    averages.add(number + 1, {'value': torch.tensor(float(number))})
-    averages.add(5, {'value': torch.tensor(float('nan'))})
-    tensors = [tensor.detach().numpy() for tensor in (whole, mine.grad, y, x.grad, mean, variance)]
+    averages.add(number + 1, {'value': float(number)})
+    averages.add(5, {'value': float('nan')})
+    tensors = [tensor.detach().numpy() for tensor in (whole, mine.grad, y, x.grad, norm.running_mean,
+                                                            norm.running_var)]
     return (first, *tensors, distributed.any_process([number, 1 - number]), distributed.from_main(f'said by {number}'),
             distributed.lists_of_all([number]), averages.read())
 
@@ -109,8 +110,8 @@ def exchange(world):
 def test_exchange():
     results = in_group(exchange, 2)
     x = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    mean, variance = torch.zeros(3), torch.ones(3)
-    y = torch.nn.functional.batch_norm(x, mean, variance, torch.ones(3), torch.zeros(3), True, 0.1, 1e-5)
+    norm = torch.nn.BatchNorm1d(3)
+    y = norm(x)
     (y ** 3).sum().backward()
     for number, result in enumerate(results):
         first, whole, gradient, its_y, its_gradient, its_mean, its_variance, flags, said, lists, averages = result
@@ -120,8 +121,8 @@ def test_exchange():
         assert gradient[:, 0].tolist() == [[0], [3, 6]][number]
         np.testing.assert_allclose(its_y, y[rows].detach(), atol=1e-5)
         np.testing.assert_allclose(its_gradient, x.grad[rows], atol=1e-4)
-        np.testing.assert_allclose(its_mean, mean, atol=1e-6)
-        np.testing.assert_allclose(its_variance, variance, atol=1e-6)
+        np.testing.assert_allclose(its_mean, norm.running_mean, atol=1e-6)
+        np.testing.assert_allclose(its_variance, norm.running_var, atol=1e-6)
         assert flags == [1, 1] and said == 'said by 0' and lists == [0, 1]
         assert averages == {'value': pytest.approx(2 / 3)}
 

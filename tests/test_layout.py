@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'benchmarks', 'tests')
 MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'backbone', 'utils'},
-              'eval': {'eval', 'backbone', 'utils'}, 'process_data': {'process_data'}}
+              'eval': {'eval', 'backbone', 'utils'}, 'process_data': {'process_data', 'utils'}}
+# all that process_data may import from utils: small modules without torch, so that its scripts start at once
+SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.frames'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
                  'process_data/check_frames.py', 'process_data/pack_frames.py', 'process_data/make_demo.py')
 # what is imported under another name than it is installed
@@ -39,6 +41,26 @@ def name_of(path):
 def test_a_package_imports_only_what_it_may(package):
     ours = {module.split('.')[0] for path in modules(package) for module, _ in imported(path)} & set(PACKAGES)
     assert ours <= MAY_IMPORT[package]
+
+
+def test_process_data_imports_only_the_shared_modules_of_utils():
+    """And these import nothing else of utils, either."""
+    shared = [ROOT / f'{name.replace(".", "/")}.py' for name in SHARED_WITH_PROCESS_DATA]
+    for path in [*modules('process_data'), *shared]:
+        ours = {module for module, _ in imported(path) if module.split('.')[0] == 'utils'}
+        assert ours <= SHARED_WITH_PROCESS_DATA, name_of(path)
+
+
+def test_process_data_starts_without_torch():
+    names = [name_of(path).removesuffix('.py').replace('/', '.') for path in modules('process_data')]
+    code = f"""
+import importlib, sys
+for name in {names!r}:
+    importlib.import_module(name)
+print(sorted({{'torch', 'torchvision', 'pandas', 'matplotlib'}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, '[]\n'), done.stderr
 
 
 def test_imports_are_absolute():

@@ -1,7 +1,8 @@
 """Averages over samples and throughput against plain arithmetic."""
+import math
+
 import numpy as np
 import pytest
-import torch
 
 from utils.run.metrics import Averages, Throughput
 
@@ -13,31 +14,40 @@ def test_averages_are_weighted_by_samples():
     for size in (8, 8, 8, 3):
         values = rng.normal(size=size)
         samples.extend(values)
-        averages.add(size, {'loss': torch.tensor(values.mean()), 'top1': torch.tensor(np.mean(values > 0))})
+        averages.add(size, {'loss': values.mean(), 'top1': np.mean(values > 0)})
     assert averages.read() == pytest.approx({'loss': np.mean(samples), 'top1': np.mean(np.array(samples) > 0)})
     assert averages.weight == len(samples)
 
 
-def test_averages_go_on_after_a_resumption():
+def test_averages_after_resuming():
     """Bit for bit: what is stored is the sum in double precision."""
-    values = [torch.rand((), generator=torch.Generator().manual_seed(i)) for i in range(6)]
+    values = np.random.default_rng(0).random(6).tolist()
     whole, first, second = Averages(), Averages(), Averages()
     for value in values:
         whole.add(3, {'loss': value})
     for value in values[:4]:
         first.add(3, {'loss': value})
-    second.load_state_dict(first.state_dict(), torch.device('cpu'))
+    second.load_state_dict(first.state_dict())
     for value in values[4:]:
         second.add(3, {'loss': value})
     assert second.read() == whole.read()
 
 
 def test_averages_keep_small_differences():
-    """A million equal values average to that value: the sum isn't kept in float32."""
+    """A million equal values average to that value: the sum isn't float32."""
     averages = Averages()
     for _ in range(1000):
-        averages.add(1000, {'loss': torch.tensor(4.1)})
-    assert averages.read()['loss'] == pytest.approx(torch.tensor(4.1).item(), rel=1e-12)
+        averages.add(1000, {'loss': 4.1})
+    assert averages.read()['loss'] == pytest.approx(4.1, rel=1e-12)
+
+
+def test_averages_leave_out_what_is_not_finite():
+    """The whole batch, but none of its names: processes exchange the sums by position."""
+    averages = Averages()
+    averages.add(3, {'loss': math.nan, 'top1': 1.})
+    assert math.isnan(averages.read()['loss']) and averages.state_dict()['sums'].keys() == {'loss', 'top1'}
+    averages.add(2, {'loss': 2., 'top1': 0.5})
+    assert averages.read() == {'loss': 2., 'top1': 0.5}
 
 
 def test_throughput(monkeypatch):

@@ -54,7 +54,7 @@ def test_what_a_run_leaves_behind(pretrained):
 def test_the_validation_numbers(pretrained, csv_root):
     """Loss and accuracies of the log equal those of the saved model, worked out place by place with a loop."""
     arguments = json.loads((pretrained / 'args.json').read_text())
-    _, videos = train_and_validation(str(csv_root), 'ucf101', 1, 32, None, 'train', arguments['val_fraction'], seed=0)
+    _, videos = train_and_validation(csv_root / 'ucf101', 1, None, 'train', arguments['val_fraction'], seed=0)
     dataset = ClipDataset(videos, 3, 5, 1, 'centre', 32, flip=0)
     model = DPC('resnet18', pred_step=1)
     load_weights(model, pretrained / 'model' / 'epoch1.pth.tar')
@@ -204,7 +204,7 @@ def test_broken_frames_are_replaced_counted_and_logged(csv_root, tmp_path, capsy
 
 def read_paths(csv_root):
     """The videos that are trained on, not held out."""
-    train, _ = train_and_validation(str(csv_root), 'ucf101', 1, 32, None, 'train', 0.25, seed=0)
+    train, _ = train_and_validation(csv_root / 'ucf101', 1, None, 'train', 0.25, seed=0)
     return train.paths()
 
 

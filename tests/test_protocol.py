@@ -1,21 +1,31 @@
-"""The test protocol's numbers against loops, and the pictures and files made of them."""
+"""The numbers of the test protocols against loops, and the files written from them."""
 import csv
+import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from eval.protocol import VideoScores, score_videos, summarise
-from eval.report import confusion_matrix, draw_confusion, write_log, write_predictions
+from eval.classification import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
+                                 score_videos, summarise)
+from eval.outputs import confusion_matrix, draw_confusion, printable, write_log, write_predictions
 from tests.test_classifier_cli import obvious_numbers, table_of
+from utils.cli import UserError
+from utils.data.clips import count_blocks
 from utils.data.colour import to_block
 from utils.parallel.device import Precision
+
+
+def scores_of(probability, label):
+    loss = -np.log(np.maximum(probability[np.arange(len(label)), label], 1e-12))
+    return VideoScores(np.arange(len(label)), probability, label, loss)
 
 
 def random_scores(videos=40, classes=7, seed=0):
     rng = np.random.default_rng(seed)
     probability = rng.dirichlet(np.ones(classes), videos).astype(np.float32)
-    return VideoScores(probability, rng.integers(classes - 1, size=videos))  # one class has no video
+    return scores_of(probability, rng.integers(classes - 1, size=videos))  # one class has no video
 
 
 def test_summary():
@@ -29,23 +39,77 @@ def test_summary():
 def test_mean_class_accuracy_weighs_classes_alike():
     """9 of 10 videos of one class right and 0 of 1 of the other: 45%, where top-1 is 82%."""
     probability = np.array([[0.9, 0.1]] * 9 + [[0.2, 0.8]] + [[0.6, 0.4]], np.float32)
-    stats = summarise(VideoScores(probability, np.array([0] * 10 + [1])))
+    stats = summarise(scores_of(probability, np.array([0] * 10 + [1])))
     assert stats['top1'] == pytest.approx(9 / 11) and stats['mean_class'] == pytest.approx(0.45) and stats['top5'] == 1
 
 
-def test_a_certain_mistake_has_a_finite_loss():
-    assert np.isfinite(summarise(VideoScores(np.array([[1., 0.]], np.float32), np.array([1])))['loss'])
+# ---- which clips
+
+def obvious_blocks(n, N, T, ds):
+    """Frame numbers of the blocks of a video of n frames, from 1; a short video repeats its last frame."""
+    sampled = list(range(1, n + 1, ds))
+    while len(sampled) < N * T:
+        sampled.append(n)
+    blocks = []
+    while len(sampled) >= T:
+        blocks.append(sampled[:T])
+        sampled = sampled[T:]
+    return blocks
 
 
-def test_part_of_the_videos():
-    scores = random_scores()
-    mask = scores.label == 2
-    part = scores.select(mask)
-    assert len(part.label) == mask.sum() and (part.probability == scores.probability[mask]).all()
+def obvious_clips(n, N, T, ds):
+    """First blocks of our clips: every N//2 blocks, then one that ends with the last block."""
+    blocks = len(obvious_blocks(n, N, T, ds))
+    starts = []
+    start = 0
+    while start + N < blocks:
+        starts.append(start)
+        start += N // 2
+    return starts + [blocks - N]
 
+
+def published_clips(n, N, T, ds, dataset):
+    """As the published code chooses them: [] for a video that it drops."""
+    if n <= N * T * ds:
+        return []
+    blocks = math.floor(math.ceil(n / ds) / T)
+    return list(range(0, blocks - N + 1, 3 * N // 4 if dataset == 'hmdb51' else N // 2))
+
+
+@pytest.mark.parametrize('dataset', ['ucf101', 'hmdb51'])
+def test_clips_of_every_length(dataset):
+    """Videos of 1 to 1000 frames with N=8, T=5, ds=3; one pass has the clips of both protocols, and no others."""
+    N, T, ds = 8, 5, 3
+    protocols = protocols_for(dataset, N, T, ds)
+    ours, published = protocols
+    for n in range(1, 1001):
+        assert count_blocks(n, N, T, ds) == len(obvious_blocks(n, N, T, ds))
+        assert ours.starts(n).tolist() == obvious_clips(n, N, T, ds), n
+        assert published.starts(n).tolist() == published_clips(n, N, T, ds, dataset), n
+        union = sorted({*obvious_clips(n, N, T, ds), *published_clips(n, N, T, ds, dataset)})
+        assert clips_of_all(protocols)(n).tolist() == union, n
+    assert published.starts(120).tolist() == [] and published.starts(121).tolist() == [0]
+    assert published.starts(150).tolist() == [0] and ours.starts(150).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize('N', [1, 2, 3])
+def test_short_clips_have_a_stride(N):
+    for dataset in ('ucf101', 'hmdb51'):
+        assert np.diff(published_protocol(dataset, N, 2, 1).starts(40)).min() >= 1
+
+
+def test_rows_by_data_set():
+    """The published protocol exists for two data sets only."""
+    names = {dataset: [protocol.name for protocol in protocols_for(dataset, 8, 5, 3)]
+             for dataset in ('ucf101', 'hmdb51', 'k400', 'my_videos')}
+    both = ['every video', 'published protocol (only videos over 120 frames)']
+    assert names == {'ucf101': both, 'hmdb51': both, 'k400': ['every video'], 'my_videos': ['every video']}
+
+
+# ---- scores
 
 class Mean(torch.nn.Module):
-    """Logits are the mean colours of a clip; as a net with batch statistics, it tells how many clips it got."""
+    """Logits are the mean colours of a clip. Records how many clips it gets at a time."""
 
     def __init__(self):
         super().__init__()
@@ -57,56 +121,147 @@ class Mean(torch.nn.Module):
 
 
 class Videos(list):
-    """A loader of whole videos of different lengths, in another order than the list's."""
+    """A loader of whole videos of different lengths, not in list order, and the data set behind it."""
+    timeout = 0
+    num_seq = 2
 
     @property
     def dataset(self):
         return self
 
+    videos = dataset
+    progress = SimpleNamespace(value=0)
+
+    def path(self, index):
+        return f'/videos/{index}'
+
+
+N, T, DS = 2, 3, 1  # clips of 6 frames
+
+
+def make_video(index, n_frames, protocols, rng):
+    starts = clips_of_all(protocols)(n_frames)
+    frames = rng.integers(0, 256, (count_blocks(n_frames, N, T, DS), T, 4, 4, 3), np.uint8)
+    clips = np.stack([frames[start:start + N].reshape(N * T, 4, 4, 3) for start in starts])
+    return {'frames': torch.from_numpy(clips), 'start': torch.from_numpy(starts), 'n_frames': n_frames,
+            'label': torch.tensor(index % 3), 'index': torch.tensor(index), 'all': frames}
+
 
 @pytest.mark.parametrize('clips_at_once', [1, 2, 100])
 def test_scores_of_videos(clips_at_once):
-    """The mean over clips of the softmax, at the video's place, however many clips go through at a time."""
+    """Both protocols from one pass: mean softmax over each one's clips at the video's place, and each one's loss."""
     rng = np.random.default_rng(0)
-    videos = Videos({'frames': torch.from_numpy(rng.integers(0, 256, (clips, 6, 4, 4, 3), np.uint8)),
-                     'label': torch.tensor(index % 3), 'index': torch.tensor(index)}
-                    for index, clips in ((2, 3), (0, 1), (1, 5)))
+    protocols = protocols_for('hmdb51', N, T, DS)
+    videos = Videos(make_video(index, frames, protocols, rng) for index, frames in ((2, 16), (0, 4), (3, 6), (1, 31)))
     model, device = Mean(), torch.device('cpu')
-    scores = score_videos(model, videos, 2, device, Precision('off', device), 3, clips_at_once)
+    (ours, published), broken = score_videos(model, videos, protocols, Precision('off', device), 3,
+                                             clips_at_once)
+    assert broken == []
+    assert ours.index.tolist() == [0, 1, 2, 3] and published.index.tolist() == [1, 2]  # the others are 4 and 6 frames
     for video in videos:
-        clips = [Mean()(to_block(clip[None], None, 2))[0].softmax(dim=0).numpy() for clip in video['frames']]
-        expected = np.mean(clips, axis=0)
-        assert scores.probability[video['index']] == pytest.approx(expected, abs=1e-6)
-        assert scores.label[video['index']] == video['label']
-    assert max(model.sizes) <= clips_at_once and not model.training
+        index, n, label = int(video['index']), video['n_frames'], int(video['label'])
 
+        def logits_of(starts):
+            clips = [torch.from_numpy(video['all'][start:start + N].reshape(1, 1, N * T, 4, 4, 3)) for start in starts]
+            return np.array([Mean()(to_block(clip[0], None, N))[0].numpy() for clip in clips])
+
+        def softmax(logits):
+            return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+
+        row = list(ours.index).index(index)
+        expected = softmax(logits_of(obvious_clips(n, N, T, DS))).mean(axis=0)
+        assert ours.probability[row] == pytest.approx(expected, abs=1e-6)
+        assert ours.loss[row] == pytest.approx(-np.log(expected[label]), abs=1e-5) and ours.label[row] == label
+        if index in published.index:
+            row = list(published.index).index(index)
+            logits = logits_of(published_clips(n, N, T, DS, 'hmdb51'))
+            assert published.probability[row] == pytest.approx(softmax(logits).mean(axis=0), abs=1e-6)
+            assert published.loss[row] == pytest.approx(-np.log(softmax(logits.mean(axis=0))[label]), abs=1e-5)
+            assert published.label[row] == label
+    assert max(model.sizes) <= clips_at_once and not model.training
+    assert sum(model.sizes) == sum(len(video['start']) for video in videos), 'each clip is scored once'
+
+
+def score_three(change):
+    """Scores three videos after `change(videos)`; returns ([VideoScores], broken)."""
+    rng, protocols, device = np.random.default_rng(0), [every_video(N, T, DS)], torch.device('cpu')
+    videos = Videos(make_video(index, 12, protocols, rng) for index in range(3))
+    change(videos)
+    return score_videos(Mean(), videos, protocols, Precision('off', device), 3, 4)
+
+
+def test_an_unreadable_video_is_left_out(capsys):
+    def breaks(videos):
+        videos[1] = {'index': torch.tensor(1), 'broken': '/videos/1/image_00003.jpg: not a whole JPEG'}
+
+    (scores,), broken = score_three(breaks)
+    (whole,), _ = score_three(lambda videos: None)
+    assert scores.index.tolist() == [0, 2] and broken == [(1, '/videos/1/image_00003.jpg: not a whole JPEG')]
+    assert (scores.probability == whole.probability[[0, 2]]).all() and (scores.label == whole.label[[0, 2]]).all()
+    assert summarise(scores)['videos'] == 2
+    assert '/videos/1/image_00003.jpg' in capsys.readouterr().err
+
+
+def test_nothing_but_unreadable_videos():
+    def breaks(videos):
+        videos[:] = [{'index': torch.tensor(i), 'broken': f'/videos/{i}: gone'} for i in range(3)]
+
+    with pytest.raises(UserError, match='none of the 3 videos can be read; the first: /videos/0: gone'):
+        score_three(breaks)
+
+
+def test_scores_that_are_not_finite(monkeypatch):
+    monkeypatch.setattr(Mean, 'forward', lambda self, block: block.new_full((len(block), 3), float('nan')))
+    with pytest.raises(UserError, match='/videos/0 are not finite'):
+        score_three(lambda videos: None)
+
+
+def test_a_certain_mistake_has_a_finite_loss():
+    logits = torch.tensor([[200., 0.], [150., 0.]])
+    assert np.isfinite(every_video(N, T, DS).loss(logits, 1))
+    assert published_protocol('ucf101', N, T, DS).loss(logits, 1) == pytest.approx(175)
+
+
+# ---- files
 
 def test_confusion_matrix():
     label, prediction = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
     assert confusion_matrix(label, prediction, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
 
 
-@pytest.mark.parametrize('classes', [3, 101])
+@pytest.mark.parametrize('classes', [3, 101, 401])
 def test_confusion_picture(tmp_path, classes):
-    """Drawn for few classes and for many, also with names and classes that nothing was tested of."""
+    """Drawn for few classes and for many, whatever their names hold, and for classes without a tested video."""
     matrix = np.zeros((classes, classes), int)
     matrix[0, 1] = 5
-    draw_confusion(tmp_path / 'confusion.png', matrix, [f'Class $ {i}' for i in range(classes)])
+    names = [f'Class $ {i}' for i in range(classes)]
+    names[:3] = ['Caf\udce9', r'$\frac{$', 'x$^$_{']  # a byte of Latin-1, and what is a formula to matplotlib
+    draw_confusion(tmp_path / 'confusion.png', matrix, names)
     assert (tmp_path / 'confusion.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_files(tmp_path):
-    """Paths with commas, quotes and bytes that are no UTF-8 survive the csv; a second test is added to the log."""
+    """Paths and names with commas, quotes and bytes that are not UTF-8 survive; a second test is added to the log."""
     scores = random_scores(videos=3, classes=2)
-    names = ['a, b', 'c "d"']
+    names = ['a, b\udce9', 'c "d"']
     paths = ['/x/a, "b"/v 1', '/x/ü/v', '/x/\udcff/v']
     write_predictions(tmp_path / 'predictions.csv', paths, scores, names)
     with open(tmp_path / 'predictions.csv', newline='', encoding='utf-8', errors='surrogateescape') as file:
         rows = list(csv.DictReader(file))
     assert [row['path'] for row in rows] == paths
     assert [row['prediction'] for row in rows] == [names[i] for i in scores.prediction]
+    write_log(tmp_path / 'test_log.md', 'first \udcff', {'weights': '/\udcff/x'}, {'every video': summarise(scores)},
+              skipped=['/x/\udcff/w: gone'])
+    assert b'- /x/\xff/w: gone' in (tmp_path / 'test_log.md').read_bytes()
+    (tmp_path / 'test_log.md').unlink()
     write_log(tmp_path / 'test_log.md', 'first', {'weights': 'x'}, {'every video': summarise(scores)})
     assert table_of(tmp_path / 'test_log.md')['every video'][0] == 3
     write_log(tmp_path / 'test_log.md', 'second', {'weights': 'y'}, {'every video': summarise(scores)})
     text = (tmp_path / 'test_log.md').read_text()
     assert text.index('## first') < text.index('- weights: x') < text.index('## second') < text.index('- weights: y')
+    assert 'Skipped' not in text
+
+
+def test_what_is_printed_can_be_printed():
+    printable('/x/\udcff/ü').encode('utf-8')
+    assert printable('/x/ü') == '/x/ü'

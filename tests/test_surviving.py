@@ -2,16 +2,17 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from dpc import main as pretraining
-from tests.tiny import PRETRAINING, ROOT, equal, read_log, run
+from tests.tiny import PRETRAINING, ROOT, equal, read_log, write_rows
 
 EPOCHS = 2
 
@@ -79,16 +80,17 @@ def undisturbed(csv_root, tmp_path_factory, processes):
     return log_dir
 
 
-def kill_and_go_on(csv_root, log_dir, processes, moments, undisturbed):
+def kill_and_resume(csv_root, log_dir, processes, moments, undisturbed):
     """Kills the run without warning at each of `moments` (steps done, seconds after), then lets it finish."""
     flags = ['--num_procs', processes, '--resume', 'auto']
     for steps, delay in moments:
         process = start(csv_root, log_dir, *flags)
         wait_for_steps(log_dir, steps)
         time.sleep(delay)
+        processes_of_run = [process.pid, *children_of(process.pid)]
         process.kill()
         process.communicate()
-        time.sleep(1)  # the other processes notice that the first is gone
+        wait_until_gone(processes_of_run)  # the others notice that the first is gone
     status, _, err = finish(start(csv_root, log_dir, *flags))
     assert status == 0, err
     assert_same_run(log_dir, undisturbed)
@@ -96,13 +98,13 @@ def kill_and_go_on(csv_root, log_dir, processes, moments, undisturbed):
 
 def test_killed_at_random_moments(csv_root, tmp_path, processes, undisturbed):
     moments = [(1, random.uniform(0, 0.5)), (3, random.uniform(0, 1))]
-    kill_and_go_on(csv_root, tmp_path, processes, moments[:1] if processes == 2 else moments, undisturbed)
+    kill_and_resume(csv_root, tmp_path, processes, moments[:1] if processes == 2 else moments, undisturbed)
 
 
 @pytest.mark.soak
 def test_killed_at_many_random_moments(csv_root, tmp_path, processes, undisturbed):
     moments = [(random.randrange(8), random.uniform(0, 2)) for _ in range(10)]
-    kill_and_go_on(csv_root, tmp_path, processes, moments, undisturbed)
+    kill_and_resume(csv_root, tmp_path, processes, moments, undisturbed)
 
 
 def children_of(pid):
@@ -111,21 +113,29 @@ def children_of(pid):
         return [int(child) for child in file.read().split()]
 
 
-@pytest.mark.parametrize('signum', [signal.SIGUSR1, signal.SIGINT])
+def wait_until_gone(pids, seconds=30):
+    deadline = time.monotonic() + seconds
+    while any(os.path.exists(f'/proc/{pid}') for pid in pids):
+        assert time.monotonic() < deadline, f'{pids} are still there after {seconds} s'
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize('signum', [signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_signal_saves_and_ends(csv_root, tmp_path, signum):
     process = start(csv_root, tmp_path, '--save_minutes', 0, '--epochs', 100)
     wait_for_steps(tmp_path, 2)
     process.send_signal(signum)
     status, _, err = finish(process)
     assert status == 128 + signum
-    assert f'stopped by {signum.name}' in err and '--resume auto' in err and 'Traceback' not in err
+    saved = folder_of(tmp_path) / 'model' / 'last.pth.tar'
+    assert f'stopped by {signum.name}' in err and f'--resume {saved}\n' in err and 'Traceback' not in err
     saved = checkpoints(tmp_path)
     newest = max(saved.values(), key=lambda checkpoint: checkpoint['iteration'])
     assert newest['iteration'] >= 2
     assert read_log(folder_of(tmp_path), 'end')[0]['how'].startswith(f'stopped by {signum.name} in epoch')
 
 
-def test_stopped_by_a_signal_and_gone_on(csv_root, tmp_path, processes, undisturbed):
+def test_stopped_by_a_signal_and_resumed(csv_root, tmp_path, processes, undisturbed):
     flags = ['--num_procs', processes]
     process = start(csv_root, tmp_path, *flags)
     wait_for_steps(tmp_path, 3)
@@ -135,13 +145,6 @@ def test_stopped_by_a_signal_and_gone_on(csv_root, tmp_path, processes, undistur
     status, _, err = finish(start(csv_root, tmp_path, *flags, '--resume', 'auto'))
     assert status == 0, err
     assert_same_run(tmp_path, undisturbed)
-
-
-def test_resume_auto_refuses_another_run(csv_root, tmp_path, capsys):
-    flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
-    assert run(pretraining, flags) == 0
-    assert run(pretraining, [*flags, '--resume', 'auto', '--seed', 7]) == 2
-    assert '--seed 7 (was 0)' in capsys.readouterr().err
 
 
 def test_full_disk_ends_a_group_with_one_line(csv_root, tmp_path):
@@ -160,6 +163,65 @@ def test_killed_data_worker(csv_root, tmp_path):
     assert status == 2 and err.startswith('error: DataLoader worker') and 'Traceback' not in err
 
 
+def test_stopped_data_worker(csv_root, tmp_path):
+    """The run ends, although the worker takes no signal but SIGKILL."""
+    process = start(csv_root, tmp_path, '--epochs', 100, '--timeout', 3)
+    wait_for_steps(tmp_path, 1)
+    worker = children_of(process.pid)[0]
+    os.kill(worker, signal.SIGSTOP)
+    status, _, err = finish(process, 60)
+    assert status == 2 and err.startswith('error: the data workers have not read a frame for 3 s')
+    assert err.count('\n') == 1 and not os.path.exists(f'/proc/{worker}')
+
+
+def test_the_reader_of_the_output_leaves(csv_root, tmp_path):
+    """As `| head -1` does: the run trains on and ends well."""
+    process = start(csv_root, tmp_path)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0
+    assert process.stderr.read() == ''
+    assert read_log(folder_of(tmp_path), 'end')[0]['how'] == 'finished'
+
+
+def test_run_folder_deleted_under_a_run(csv_root, tmp_path):
+    process = start(csv_root, tmp_path, '--epochs', 100)
+    wait_for_steps(tmp_path, 1)
+    shutil.rmtree(folder_of(tmp_path) / 'model')
+    status, _, err = finish(process, 60)
+    assert status == 2 and 'is gone; it was deleted or moved during the run' in err and err.count('\n') == 1
+
+
+def test_replaced_samples_are_counted_once_by_a_resumed_group(csv_root, tmp_path):
+    """The checkpoint has the total of all processes."""
+    csv_root, broken = with_a_broken_video(csv_root, tmp_path)
+    flags = ['--num_procs', 2, '--num_workers', 0, '--save_minutes', 0, '--epochs', 1]
+    status, _, err = finish(start(csv_root, tmp_path / 'whole', *flags))
+    assert status == 0, err
+    process = start(csv_root, tmp_path / 'parts', *flags)
+    wait_for_steps(tmp_path / 'parts', 2)
+    process.terminate()
+    assert finish(process)[0] == 143
+    status, _, err = finish(start(csv_root, tmp_path / 'parts', *flags, '--resume', 'auto'))
+    assert status == 0, err
+    counts = [read_log(folder_of(tmp_path / part), 'train')[0]['replaced'] for part in ('whole', 'parts')]
+    assert counts[0] == counts[1] > 0
+
+
+def with_a_broken_video(csv_root, tmp_path):
+    """A copy of the tiny UCF101 whose training videos all lack a frame in their middle, but for a few."""
+    rows = [line.rsplit(',', 1) for line in (csv_root / 'ucf101' / 'train_split01.csv').read_text().splitlines()]
+    copies = []
+    for i, (path, count) in enumerate(rows):
+        copy = tmp_path / 'frames' / Path(path).parent.name / Path(path).name
+        shutil.copytree(path, copy)
+        if i % 3:
+            (copy / 'image_00012.jpg').unlink()
+        copies.append((copy, count))
+    write_rows(tmp_path / 'csv' / 'ucf101' / 'train_split01.csv', copies)
+    return tmp_path / 'csv', copies
+
+
 def test_killed_process_of_a_group(csv_root, tmp_path):
     process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100)
     wait_for_steps(tmp_path, 1)
@@ -167,6 +229,7 @@ def test_killed_process_of_a_group(csv_root, tmp_path):
     status, _, err = finish(process, 60)
     assert status == 128 + signal.SIGKILL
     assert 'error: process 1 of 2 was killed by SIGKILL' in err and 'Traceback' not in err
+    assert f'--resume {folder_of(tmp_path)}/model/last.pth.tar' in err or 'Nothing was saved yet' in err
 
 
 def test_hung_process_of_a_group(csv_root, tmp_path):

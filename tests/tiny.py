@@ -20,7 +20,7 @@ CLIP = ['--img_dim', '32', '--num_seq', '3', '--ds', '1']
 RUN = [*CLIP, '--batch_size', '4', '--epochs', '1', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off',
        '--val_fraction', '0.25']
 PRETRAINING = [*RUN, '--pred_step', '1']
-CLASSIFIER = RUN
+CLASSIFIER = [*RUN, '--pretrain', 'random']
 
 
 def make_frames(folder, count, seed, size=(34, 44)):

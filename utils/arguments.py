@@ -2,8 +2,8 @@
 import argparse
 
 from utils import ROOT
-from utils.cli import cpu_cores, fraction, not_negative, positive, positive_int, whole_number
-from utils.parallel.distributed import local_world
+from utils.cli import fraction, not_negative, positive, positive_int, whole_number
+from utils.data.lists import is_kinetics
 from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
 
@@ -53,25 +53,23 @@ def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
     group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, all processes (default 4)')
     group.add_argument('--encode_chunks', default=1, type=positive_int, metavar='K',
-                       help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk; BN '
-                            'statistics are per chunk (default 1)')
+                       help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk, a third '
+                            'more time; BN statistics are per chunk (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
     group.add_argument('--lr', default=1e-3, type=not_negative, help='learning rate (default 0.001)')
     group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
     group.add_argument('--schedule', default=schedule, choices=SCHEDULES,
-                       help=f'of the learning rate, by epoch; plateau watches the validation loss (default {schedule})')
+                       help=f'of the learning rate, by epoch (default {schedule})')
     group.add_argument('--lr_milestones', type=learning_rate_milestones, metavar='EPOCHS', default=[],
-                       help='for step: epochs after which the learning rate drops, as 60,80,100')
-    group.add_argument('--lr_gamma', default=0.1, type=positive,
-                       help='factor of a drop, for step and plateau (default 0.1)')
+                       help='for step: epochs after which the learning rate drops tenfold, as 60,80,100')
     group.add_argument('--warmup_epochs', default=0, type=whole_number,
-                       help='epochs of linear rise to the learning rate, not for plateau (default 0: none)')
+                       help='epochs over which the learning rate rises linearly (default 0: none)')
     group.add_argument('--clip_grad', type=positive, metavar='NORM', help='largest norm of the gradient (default: any)')
-    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, with resumptions (default 10)')
+    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, resumed ones included (default 10)')
     group.add_argument('--start-epoch', default=None, type=whole_number,
-                       help='number the first epoch from here; the schedule stays (default 0, or where a run resumes)')
+                       help='number of the first epoch; the schedule stays, and a resumed run ignores it (default 0)')
     group.add_argument('--skip_nonfinite', default=0, type=whole_number, metavar='K',
-                       help='leave out up to K steps with a non-finite loss before stopping (default 0)')
+                       help='skip up to K steps with a non-finite loss before stopping (default 0)')
     group.add_argument('--seed', default=0, type=whole_number, help='seed of every random choice (default 0)')
     return group
 
@@ -83,12 +81,14 @@ def add_device_arguments(parser):
     group.add_argument('--num_procs', default=1, type=positive_int, help='processes, with --gpu cpu (default 1)')
     group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
-                       help='end the run when a process or a data worker is silent for so long (default 40; 0 never)')
+                       help='end the run when a process is silent, or no data worker reads a frame, for this long '
+                            '(default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
                             'hardware has it)')
-    group.add_argument('--compile', action='store_true',
-                       help='compile the backbone: a slow start, then faster on GPUs')
+    group.add_argument('--compile', default='colour', choices=['off', 'colour', 'all'],
+                       help='what torch.compile compiles on a GPU: the colour augmentation, or the backbone, too, for a '
+                            'slow start and faster steps (default colour; on the CPU only "all" compiles)')
     return group
 
 
@@ -96,9 +96,9 @@ def add_run_arguments(parser):
     group = parser.add_argument_group('run')
     group.add_argument('--pretrain', metavar='FILE', help='start from the weights in this checkpoint; random for none')
     group.add_argument('--resume', metavar='FILE',
-                       help='go on exactly from this checkpoint, in its run folder; auto: from the newest good one of '
-                            'the folder that these flags name, or start there')
-    group.add_argument('--reset_lr', action='store_true', help='with --resume: go on from --lr, not the run\'s rate')
+                       help='resume exactly from this checkpoint, in its run folder; auto: the run under log_{prefix} '
+                            'that began with the same flags, or a new one if there is none')
+    group.add_argument('--reset_lr', action='store_true', help='with --resume: use --lr, not the rate of the run')
     group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed lines (default 5)')
     group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
     group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')
@@ -108,11 +108,6 @@ def add_run_arguments(parser):
     return group
 
 
-def default_workers():
-    """This process's share of the CPU cores it may use."""
-    return max(1, min(16, cpu_cores() // local_world()))
-
-
 def default_ds(dataset):
-    """Kinetics runs at twice the frame rate of UCF101's recipe: every 5th frame; all others every 3rd."""
-    return 5 if dataset == 'k400' else 3
+    """Every 5th frame on Kinetics, whose recipe runs at twice the frame rate of UCF101's; every 3rd on all others."""
+    return 5 if is_kinetics(dataset) else 3

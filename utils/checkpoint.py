@@ -1,50 +1,61 @@
 """Reading and writing checkpoints, plain dicts of tensors, numbers and strings. Loading never runs code from a file."""
+import contextlib
 import os
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from utils.checkpoint_fields import check_fields, is_state_dict
 from utils.cli import UserError
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
 SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,
                 np.dtype, type(np.dtype('float64')), type(np.dtype('float32'))]
+ZIP_START = b'PK\x03\x04'  # torch.save has written zip files since 1.6; published files are older and have no checksums
 
 
-@dataclass
-class LoadReport:
-    """What `load_weights` did: lists of tensor names, in the model's naming."""
-    used: list
-    missing: list     # in the model, not in the file: they keep their initial values
-    left_over: list   # in the file, not in the model
-    has_bn_statistics: bool  # the backbone's running statistics came from the file
+def read_checkpoint(path, resumable=False):
+    """Returns the checkpoint stored at `path`, a dict as FIELDS describes it, on the CPU.
 
-    def __str__(self):
-        lines = [f'{len(self.used)} tensors loaded']
-        for title, names in (('not in the file, left as initialised', self.missing),
-                             ('in the file, not used', self.left_over)):
-            if names:
-                shown = ', '.join(names[:6]) + (f', … {len(names) - 6} more' if len(names) > 6 else '')
-                lines.append(f'{len(names)} {title}: {shown}')
-        return '; '.join(lines)
-
-
-def read_checkpoint(path):
-    """Returns the dict stored at `path`, on the CPU. UserError if there is no such file or it is not a checkpoint."""
-    if not Path(path).is_file():
-        what = 'a folder' if Path(path).is_dir() else 'not there'
+    resumable: it must hold all that a resumed run needs; otherwise only its weights are checked, as published files
+    hold little else. UserError: no such file, not a checkpoint, damaged, or a field missing or of another kind."""
+    if not os.path.isfile(path):
+        what = 'a folder' if os.path.isdir(path) else 'not there'
         raise UserError(f'{path} is {what}: give the path of a checkpoint')
+    damaged = None
     try:
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch.load raises many kinds; each means that the file can't be used
+        with open(path, 'rb') as file:
+            is_zip = file.read(len(ZIP_START)) == ZIP_START  # as torch.load decides
+        if is_zip:
+            damaged = damaged_record(path)
+        if not damaged:
+            with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except PermissionError as error:
+        raise UserError(f'{path} cannot be read ({error.strerror}): check its permissions') from error
+    except Exception as error:  # torch.load and zipfile raise many kinds; each means that the file can't be used
         raise UserError(f'{path} is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers '
                         'and strings; take another copy') from error
+    if damaged:
+        raise UserError(f'{path} is damaged: {damaged!r} in it does not match its checksum; take another copy')
     if not isinstance(checkpoint, dict):
         raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
+    check_fields(checkpoint, str(path), resumable)
     return checkpoint
+
+
+def damaged_record(path):
+    """Name of the first record whose CRC32 doesn't match, or None; torch.load reads the records without looking."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(set(names)) < len(names) or any(info.compress_type != zipfile.ZIP_STORED for info in archive.filelist):
+            raise zipfile.BadZipFile('not written by torch.save')  # a compressed record may be of any size
+        return archive.testzip()
 
 
 def write_checkpoint(checkpoint, path):
@@ -60,12 +71,33 @@ def write_checkpoint(checkpoint, path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        # torch's writer turns a failed write into a RuntimeError; so is what it raises, just now, if a data worker dies
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        # torch's writer turns a failed write into a RuntimeError; a data worker that dies just now raises one too
         if isinstance(error, RuntimeError) and 'DataLoader' in str(error):
             raise
+        if not path.parent.is_dir():
+            raise UserError(f'cannot write the checkpoint {path}: the folder {path.parent} is gone; it was deleted or '
+                            'moved during the run') from error
         raise UserError(f'cannot write the checkpoint {path} ({str(error).splitlines()[0]}): is the disk full? Earlier '
-                        'checkpoints are untouched; free some space and go on with --resume') from error
+                        'checkpoints are untouched; free some space and resume with --resume') from error
+
+
+@dataclass
+class LoadReport:
+    """What `load_weights` did: lists of tensor names, in the model's naming."""
+    used: list
+    missing: list     # in the model, not in the file: they keep their initial values
+    left_over: list   # in the file, not in the model
+
+    def __str__(self):
+        lines = [f'{len(self.used)} tensors loaded']
+        for title, names in (('not in the file, left as initialised', self.missing),
+                             ('in the file, not used', self.left_over)):
+            if names:
+                shown = ', '.join(names[:6]) + (f', … {len(names) - 6} more' if len(names) > 6 else '')
+                lines.append(f'{len(names)} {title}: {shown}')
+        return '; '.join(lines)
 
 
 def plain_names(state_dict):
@@ -86,28 +118,39 @@ def load_weights(model, source, strict=False, origin=None):
     """
     origin = origin or ('the given weights' if isinstance(source, dict) else str(source))
     checkpoint = source if isinstance(source, dict) else read_checkpoint(source)
-    weights = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(weights, dict) or not any(torch.is_tensor(value) for value in weights.values()):
+    check_fields(checkpoint, origin, resumable=False)
+    weights = checkpoint.get('state_dict')
+    if weights is None:  # a state dict by itself
+        weights = {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}
+    if not weights:
         raise UserError(f'{origin} holds no weights (no `state_dict` of tensors): give a .pth.tar of a training run')
+    if not is_state_dict(weights):
+        raise UserError(f'{origin} holds sparse or meta tensors, not weights: save it again with dense tensors')
     weights = plain_names(weights)
     own = model.state_dict()
     used = [name for name in own if name in weights and weights[name].shape == own[name].shape]
     report = LoadReport(used=used, missing=[name for name in own if name not in used],
-                        left_over=[name for name in weights if name not in used],
-                        has_bn_statistics=has_all_statistics(own, used))
+                        left_over=[name for name in weights if name not in used])
     refuse_another_net(origin, checkpoint, report, own, weights)
     lacking = parameters_among(report.missing)
     if strict and lacking:
         raise UserError(f'{origin} lacks {len(lacking)} tensors of the model ({lacking[0]}, …): '
                         'it is not a checkpoint of this kind of model and number of classes')
-    model.load_state_dict({name: weights[name] for name in used}, strict=False)
+    model.load_state_dict({name: usable_tensor(name, weights[name], own[name], origin) for name in used}, strict=False)
     print(f'weights from {origin}: {report}')
     return report
 
 
-def has_all_statistics(own, used):
-    """Whether all running statistics of the backbone's BN layers, whatever their names, are among the names `used`."""
-    return all(name in used for name in own if name.startswith('backbone.') and name.endswith('running_mean'))
+def usable_tensor(name, tensor, own, origin):
+    """`tensor` in the dtype of the model's own. UserError: NaN or infinity, or complex or whole numbers as weights."""
+    if tensor.is_complex() or tensor.is_floating_point() != own.is_floating_point() or tensor.dtype == torch.bool:
+        raise UserError(f'{origin}: {name} is of {tensor.dtype}, where the model has {own.dtype}; give a checkpoint '
+                        'with weights of float16, bfloat16, float32 or float64')
+    tensor = tensor.detach().to(own.dtype)
+    if own.is_floating_point() and not torch.isfinite(tensor).all():
+        raise UserError(f'{origin}: {name} holds NaN or infinity; the training it is from had diverged, or the file is '
+                        'damaged: give an earlier checkpoint')
+    return tensor
 
 
 def parameters_among(names):

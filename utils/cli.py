@@ -1,7 +1,8 @@
-"""What every command line of the project shares, without torch: one-line errors, argument types, core counts."""
+"""Shared by all command lines, without torch: one-line errors, argument types, core counts."""
 import argparse
 import math
 import os
+import sys
 
 
 class UserError(Exception):
@@ -9,14 +10,32 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Ends with one line for a wrong flag, not with the whole usage before it."""
+    """Reports a wrong flag in one line, without the usage text."""
 
     def error(self, message):
         self.exit(2, f'error: {message} (--help explains every flag)\n')
 
 
+def run_cli(main, args):
+    """Calls main(args) and exits with the status it returns; a UserError becomes one line and status 2."""
+    # File names are bytes. Those that are not valid UTF-8 are printed escaped.
+    sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        sys.exit(main(args))
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print('interrupted; run the same command again to continue', file=sys.stderr)
+        sys.exit(130)
+
+
+def warn(message):
+    print(f'warning: {message}', file=sys.stderr)
+
+
 def number(kind, fits, description):
-    """A type for argparse: numbers of a `kind` (int, float) that `fits` accepts; errors ask for `description`."""
+    """Argument type: a number of type `kind` (int, float) for which `fits` is true. Errors ask for `description`."""
     def parse(text):
         try:
             value = kind(text)
@@ -29,8 +48,9 @@ def number(kind, fits, description):
     return parse
 
 
-positive_int = number(int, lambda value: value > 0, 'a whole number above 0')
-whole_number = number(int, lambda value: value >= 0, 'a whole number, 0 or more')
+LARGEST = 2 ** 31 - 1  # what NumPy, PyTorch and files take without a second thought
+positive_int = number(int, lambda value: 0 < value <= LARGEST, 'a whole number above 0, below 2^31')
+whole_number = number(int, lambda value: 0 <= value <= LARGEST, 'a whole number, 0 or more, below 2^31')
 positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')
 not_negative = number(float, lambda value: 0 <= value < math.inf, 'a number, 0 or more')
 fraction = number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')

@@ -1,4 +1,4 @@
-"""Extraction: what the frames are, what is done with bad videos, and what is left when it is stopped."""
+"""Extraction: the frames, bad videos, bad disks, and runs that are stopped and resumed."""
 import csv
 import os
 import random
@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from process_data.errors import UserError
-from process_data.extract_frames import find_videos
-from process_data.layout import frame_name
-from process_data.report import read_reports
+from process_data.extract_frames import find_videos, report_unlabelled
+from process_data.report import append_row, make_row, read_report, read_reports, write_report
 from process_data.video import resize, target_size
 from tests.process_data.tiny_videos import (command, cut, extract, make_frames, tree_bytes, write_audio, write_rotated,
                                             write_variable_rate, write_video)
+from utils.cli import UserError
+from utils.data.frames import frame_name
 
 
 def decoded(path):
-    """All frames of a video the plain way."""
+    """All frames of a video, read with a plain loop."""
     capture, frames = cv2.VideoCapture(str(path)), []
     while True:
         more, frame = capture.read()
@@ -40,7 +40,7 @@ def frames_in(folder):
 # ---- Frames
 
 @pytest.mark.parametrize('name', ['a.avi', 'a.mp4', 'a.mkv', 'a.webm', 'a.mov'])
-def test_frames_are_those_of_the_plain_way(tmp_path, name):
+def test_frames_equal_a_plain_loop(tmp_path, name):
     video = write_video(tmp_path / 'videos/class' / name, n_frames=5, width=96, height=64)
     done = extract(tmp_path / 'videos', tmp_path / 'frames', '--short_side', 40, '--quality', 95)
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_rotated_phone_video_is_upright(tmp_path):
     (tmp_path / 'videos/c').mkdir(parents=True)
     frames = make_frames(4, 96, 64)
     for frame in frames:
-        frame[:16, :16] = 255                   # white at the top left, which belongs at the top right
+        frame[:16, :16] = 255                   # white at the top left, to be shown at the top right
         frame[-16:, :] = 0
     write_rotated(tmp_path / 'videos/c/phone.mp4', width=96, height=64, frames=frames)
     assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
@@ -148,7 +148,7 @@ def test_bad_videos_are_skipped_with_their_reason_and_nothing_else_is_lost(tmp_p
     for name in reasons:
         assert f'failed: class 1/{name}: {reasons[name]}' in done.stderr
     assert '8 failed' in done.stdout
-    # Exactly the good ones have a folder, and nothing half-done lies about.
+    # Only the good ones have a folder, and nothing incomplete is left.
     assert len(os.listdir(tmp_path / 'frames/class 1')) == len(good) + 2
     assert os.listdir(tmp_path / 'frames/.extracting') == ['1of1.lock']
 
@@ -183,7 +183,7 @@ def test_the_report_keeps_the_videos_of_another_video_root(tmp_path):
     (tmp_path / 'train/c/bad.avi').write_text('no video')
     assert extract(tmp_path / 'train', tmp_path / 'frames').returncode == 1
     done = extract(tmp_path / 'val', tmp_path / 'frames')
-    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('1 videos whole, 0 partial, 0 failed')
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('1 videos complete, 0 partial, 0 failed')
     statuses = {name: row['status'] for name, row in read_reports(tmp_path / 'frames').items()}
     assert statuses == {'c/bad.avi': 'failed', 'c/train.avi': 'ok', 'c/val.avi': 'ok'}
 
@@ -197,9 +197,38 @@ def test_link_loops_hidden_files_and_other_extensions(tmp_path, capsys):
     (tmp_path / 'b/other').symlink_to(tmp_path / 'a')
     found = find_videos(str(tmp_path), str(tmp_path / 'frames'))
     assert found == ['a/other/z.m2ts', 'a/x.avi', 'a/y.VOB', 'b/other/x.avi', 'b/other/y.VOB', 'b/z.m2ts']
-    assert "4 files without a video's extension passed over" in capsys.readouterr().out
-    with pytest.raises(UserError, match='class folder'):
-        find_videos(str(tmp_path / 'a'), str(tmp_path / 'a/other'))
+    assert "4 files without a video's extension skipped" in capsys.readouterr().out
+    assert find_videos(str(tmp_path / 'a'), str(tmp_path / 'a/other')) == ['x.avi', 'y.VOB']
+
+
+def test_unlabelled_videos_are_accepted_for_a_folder_only(tmp_path):
+    for name in ('one.avi', 'two.mp4'):
+        write_video(tmp_path / 'videos' / name, n_frames=3)
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    assert done.returncode == 0 and 'warning' not in done.stderr
+    assert done.stdout.startswith('no class folders: the videos are unlabelled, for pretraining only\n')
+    assert len(frames_in(tmp_path / 'frames/one')) == len(frames_in(tmp_path / 'frames/two')) == 3
+    assert set(read_reports(tmp_path / 'frames')) == {'one.avi', 'two.mp4'}
+    assert '0 to do' in extract(tmp_path / 'videos', tmp_path / 'frames').stdout
+    for dataset in ('ucf101', 'hmdb51', 'k400', 'demo'):
+        with pytest.raises(UserError, match='no class folder in it; .*--dataset folder for unlabelled videos'):
+            report_unlabelled(['one.avi', 'two.mp4'], str(tmp_path / 'videos'), dataset)
+
+
+def test_a_root_named_like_a_video_is_not_one(tmp_path):
+    (tmp_path / 'videos.avi').mkdir()
+    with pytest.raises(UserError, match='no video in it'):
+        find_videos(str(tmp_path / 'videos.avi'), str(tmp_path / 'frames'))
+
+
+def test_a_video_above_the_class_folders_is_named_at_extraction(tmp_path):
+    write_video(tmp_path / 'videos/stray.avi', n_frames=3)
+    write_video(tmp_path / 'videos/run/a.avi', n_frames=3)
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    lines = [line for line in done.stderr.replace('\r', '\n').split('\n') if line and 'video/s' not in line]
+    assert done.returncode == 0 and len(frames_in(tmp_path / 'frames/stray')) == 3
+    assert lines == [f'warning: videos in no class folder: 1 (first {tmp_path}/videos/stray.avi); they are extracted, '
+                     'but write_csv.py leaves them out of the lists: move them into class folders']
 
 
 @pytest.mark.parametrize('make, message', [
@@ -228,7 +257,7 @@ def test_other_settings_in_the_same_frame_root_are_refused(tmp_path):
 # ---- Bad disks
 
 def one_error_line(done):
-    """The error that ended a run; the progress bar may have been drawn before it."""
+    """The error that ended a run, perhaps after the progress bar."""
     lines = [line for line in done.stderr.replace('\r', '\n').split('\n') if line and 'video/s' not in line]
     assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith('error: '), done.stderr
     return lines[0]
@@ -242,17 +271,17 @@ def test_frame_root_that_cannot_be_written(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own with room for 400 kB."""
+    """A separate file system of 400 kB."""
     mount = tmp_path / 'disk'
     mount.mkdir()
     if os.getuid() != 0 or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', str(mount)],
                                           capture_output=True).returncode:
-        pytest.skip('mounting a small file system takes root and the right to mount')
+        pytest.skip('mounting a small file system needs root and the right to mount')
     yield mount
     subprocess.run(['umount', '-l', str(mount)], check=True)
 
 
-def test_full_disk_ends_the_run_and_a_rerun_with_room_goes_on(tmp_path, small_disk):
+def test_full_disk_ends_the_run_and_a_rerun_with_space_resumes(tmp_path, small_disk):
     for i in range(12):
         write_video(tmp_path / f'videos/c/{i:02d}.avi', n_frames=20, width=160, height=120, seed=i)
     done = extract(tmp_path / 'videos', small_disk)
@@ -263,6 +292,18 @@ def test_full_disk_ends_the_run_and_a_rerun_with_room_goes_on(tmp_path, small_di
     assert extract(tmp_path / 'videos', small_disk).returncode == 0
     assert extract(tmp_path / 'videos', tmp_path / 'undisturbed').returncode == 0
     assert tree_bytes(small_disk) == tree_bytes(tmp_path / 'undisturbed')
+
+
+def test_a_full_disk_under_the_report_is_one_error(small_disk):
+    path = small_disk / 'extract_report.csv'
+    write_report(str(path), {'c/a.avi': make_row('c/a.avi', 'ok')})
+    with pytest.raises(OSError), open(small_disk / 'filler', 'wb', buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(UserError, match='extract_report.csv: cannot be written .No space left'):
+        for i in range(200):                    # the last page of the report still has room
+            append_row(str(path), make_row(f'c/{i}.avi', 'ok'))
+    assert 'c/a.avi' in read_report(path)
 
 
 def test_read_only_disk(tmp_path, small_disk):
@@ -280,11 +321,11 @@ def test_file_size_limit_is_a_disk_error_and_no_video_is_blamed(tmp_path):
     assert len(frames_in(tmp_path / 'frames/c/a')) == 8
 
 
-# ---- Stopped and started
+# ---- Stopping and resuming
 
 @pytest.fixture(scope='module')
 def many_videos(tmp_path_factory):
-    """24 videos, one of them broken, and the tree an undisturbed run makes of them."""
+    """24 videos and a broken one, and the output tree of an undisturbed run."""
     root = tmp_path_factory.mktemp('many')
     for i in range(24):
         write_video(root / f'videos/class{i % 3}/{i:02d}.avi', n_frames=40, width=320, height=240, seed=i)
@@ -315,10 +356,10 @@ def test_kill_at_a_random_moment_and_rerun_gives_the_same_bytes(tmp_path, many_v
             try:
                 wait_for_frames(tmp_path, process)
             except AssertionError:
-                pass                                            # all was done before
+                pass                                            # it had finished
         time.sleep(rng.uniform(0, 0.4))
         if rng.random() < 0.5:
-            process.kill()                                      # the run alone: its workers outlive it for a moment
+            process.kill()                                      # only the run: its workers outlive it for a moment
         else:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -333,7 +374,7 @@ def test_kill_at_a_random_moment_and_rerun_gives_the_same_bytes(tmp_path, many_v
 
 
 def workers_of(process):
-    """Process ids of the workers of a run: its children that joblib calls LokyProcess."""
+    """Ids of the worker processes of a run: those of its children that joblib calls LokyProcess."""
     found = []
     for pid in filter(str.isdigit, os.listdir('/proc')):
         try:
@@ -341,7 +382,7 @@ def workers_of(process):
                 if int(stat.read().rsplit(')', 1)[1].split()[1]) == process.pid and 'LokyProcess' in arguments.read():
                     found.append(int(pid))
         except (FileNotFoundError, ProcessLookupError):
-            pass                                                # it ended meanwhile
+            pass                                                # it has just ended
     return found
 
 
@@ -358,21 +399,21 @@ def test_a_worker_that_is_killed_costs_no_video(tmp_path, many_videos, victim):
     assert tree_bytes(tmp_path) == undisturbed
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, many_videos):
+def test_ctrl_c_says_how_to_resume(tmp_path, many_videos):
     videos, undisturbed = many_videos
     process = start(videos, tmp_path)
     wait_for_frames(tmp_path, process, workers=2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
     message = process.stderr.read().decode()
-    assert 'the same command starts again' in message and 'Traceback' not in message
+    assert 'run the same command again to continue' in message and 'Traceback' not in message
     assert extract(videos, tmp_path, '--allow_failures').returncode == 0
     assert tree_bytes(tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize('script', ['extract_frames', 'pack_frames', 'check_frames'])
 def test_ctrl_c_while_the_workers_start(tmp_path, many_videos, script):
-    """It reaches them too, in the middle of their imports."""
+    """Ctrl-C also reaches the workers, during their imports."""
     videos, _ = many_videos
     made = videos.parent / 'undisturbed'
     (tmp_path / 'list.csv').write_text(''.join(f'class{i % 3}/{i:02d},40\n' for i in range(24)))
@@ -388,14 +429,14 @@ def test_ctrl_c_while_the_workers_start(tmp_path, many_videos, script):
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     lines = [line for line in said.replace('\r', '\n').split('\n') if line and 'video/s' not in line]
-    assert process.returncode == 130 and lines == ['stopped; the same command starts again'], said
+    assert process.returncode == 130 and lines == ['interrupted; run the same command again to continue'], said
 
 
 def test_two_runs_at_once_are_refused(tmp_path, many_videos):
     videos, undisturbed = many_videos
     process = start(videos, tmp_path)
     wait_for_frames(tmp_path, process)
-    process.send_signal(signal.SIGSTOP)                         # else it may be done before the other has started
+    process.send_signal(signal.SIGSTOP)                         # or it might finish before the other one starts
     assert 'another run' in one_error_line(extract(videos, tmp_path))
     process.send_signal(signal.SIGCONT)
     assert process.wait(timeout=60) == 0
@@ -403,7 +444,7 @@ def test_two_runs_at_once_are_refused(tmp_path, many_videos):
 
 
 def test_folders_without_a_report_row_are_described_again(tmp_path, many_videos):
-    """As after a kill between the renaming of a folder and its row."""
+    """As after a kill between renaming a folder and writing its row."""
     videos, undisturbed = many_videos
     shutil.copytree(videos.parent / 'undisturbed', tmp_path / 'frames')
     os.remove(tmp_path / 'frames/extract_report.csv')
@@ -411,7 +452,7 @@ def test_folders_without_a_report_row_are_described_again(tmp_path, many_videos)
     assert tree_bytes(tmp_path / 'frames') == undisturbed
 
 
-def test_shards_divide_the_videos_and_make_the_same_frames(tmp_path, many_videos):
+def test_shards_split_the_videos_and_give_the_same_frames(tmp_path, many_videos):
     videos, undisturbed = many_videos
     names = []
     for i in (1, 2, 3):
@@ -434,8 +475,8 @@ def test_folders_that_cannot_be_read_are_named_and_empty_ones_filled(tmp_path):
     (tmp_path / 'frames/c/other').mkdir()
     (tmp_path / 'frames/c/other/Thumbs.db').touch()
     done = extract(tmp_path / 'videos', tmp_path / 'frames')
-    assert done.returncode == 1 and 'failed: c/b.avi: its frames are there but cannot be read' in done.stderr
-    assert 'failed: c/other.avi: its frame folder is there with other things in it: remove it' in done.stderr
+    assert done.returncode == 1 and 'failed: c/b.avi: its frames exist but cannot be read' in done.stderr
+    assert 'failed: c/other.avi: its frame folder exists and has other files in it: remove it' in done.stderr
     assert len(frames_in(tmp_path / 'frames/c/a')) == 8
     os.remove(tmp_path / 'frames/c/b.zip')
     shutil.rmtree(tmp_path / 'frames/c/other')
@@ -447,4 +488,4 @@ def test_flags_that_make_no_sense(tmp_path):
     for flags in (['--shard', '3/2'], ['--shard', '0/4'], ['--shard', 'x'], ['--quality', '0'], ['--jobs', '0'],
                   ['--short_side', '-1'], ['--unknown']):
         said = one_error_line(extract(tmp_path / 'videos', tmp_path / 'frames', *flags))
-        assert flags[0] in said and said.endswith('; --help explains the flags') and 'share_of' not in said
+        assert flags[0] in said and said.endswith(' (--help explains every flag)') and 'shard_of' not in said

@@ -1,20 +1,24 @@
-"""From frames to csv lists for each kind of data set, checking them, packing the frames."""
+"""Writing csv lists for each kind of data set, checking them, packing frames."""
 import csv
 import errno
+import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from process_data import check_frames, layout, write_csv
-from process_data.errors import UserError, run_cli
-from process_data.write_csv import random_split
+from process_data import check_frames, layout, splits, write_csv
+from process_data.splits import random_split
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
+from utils.cli import UserError, run_cli
+from utils.data.lists import VideoList, check_on_disk, csv_file, hold_out
 
 
 def rows_of(path):
@@ -85,6 +89,9 @@ def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
     (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), 'classInd.txt:2: this id or name'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n2 Archery\n'), 'classInd.txt:2: this id or name'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1' * 5000 + ' Archery\n'), 'classInd.txt:1: not a line'),
     (lambda r: shutil.rmtree(r / 'splits'), 'no such folder'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'such as trainlist01.txt, testlist01.txt, …;'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('test*.txt')], 'testlist01.txt: missing'),
@@ -109,13 +116,22 @@ def one_error_line_after_warning(done):
 def test_frame_counts_come_from_the_report_where_there_is_one(ucf):
     (ucf / 'frames/extract_report.csv').write_text(
         'video,frames,announced,width,height,fps,seconds,status,reason\n'
-        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # a torn last row
+        'Archery/v_Archery_g01_c01.avi,77,77,8,8,25,1,ok,\nArchery/v_Archery_g02_c01.avi,9')     # an incomplete last row
     assert write_ucf(ucf).returncode == 0
     assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 77)
     assert rows_of(ucf / 'csv/ucf101/test_split02.csv')[0] == ('Archery/v_Archery_g02_c01', 5)
 
 
-def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
+def test_reports_that_were_edited(ucf):
+    header = 'video,frames,announced,width,height,fps,seconds,status,reason\n'
+    (ucf / 'frames/extract_report.csv').write_text(header + 'Archery/v_Archery_g01_c01.avi,x,77,8,8,25,1,ok,\n')
+    assert write_ucf(ucf).returncode == 0
+    assert rows_of(ucf / 'csv/ucf101/test_split01.csv')[0] == ('Archery/v_Archery_g01_c01', 4)
+    (ucf / 'frames/extract_report.csv').write_text(header + 'x' * 200_000)
+    assert 'extract_report.csv: not a report' in one_error_line_after_warning(write_ucf(ucf))[0]
+
+
+def test_other_zips_and_names_that_are_not_utf8(ucf):
     (ucf / 'frames/notes.zip').write_bytes(b'no zip')
     with zipfile.ZipFile(ucf / 'frames/Archery/empty.zip', 'w'):
         pass
@@ -135,12 +151,12 @@ def test_what_is_no_frame_folder_and_bytes_that_are_no_utf8(ucf):
     (ucf / 'splits/classInd.txt').unlink()
     (ucf / 'splits/classInd.txt').mkdir()
     with pytest.raises(UserError, match='classInd.txt: cannot be read'):
-        write_csv.ucf101_splits(str(ucf / 'splits'))
+        splits.ucf101_splits(str(ucf / 'splits'))
 
 
 @pytest.mark.parametrize('folder', ['frames/Surfing', 'frames/Surfing/v_Surfing_g02_c01', 'splits'])
 def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, folder):
-    """As without the right to: root, who runs many a test, has every right."""
+    """As without permission. It is simulated, since root, who often runs tests, has every permission."""
     scandir = os.scandir
 
     def refuse(path):
@@ -153,11 +169,11 @@ def test_a_folder_that_cannot_be_listed_is_one_line(ucf, monkeypatch, capsys, fo
                                  str(ucf / 'splits'), '--csv_root', str(ucf / 'csv')])
     with pytest.raises(SystemExit) as end:
         run_cli(write_csv.main, args)
-    error = f'error: {ucf / folder}: cannot be listed (Permission denied); mend that and run again\n'
+    error = f'error: {ucf / folder}: cannot be listed (Permission denied); fix that and run again\n'
     assert end.value.code == 2 and capsys.readouterr().err.endswith(error)
 
 
-def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
+def test_links_to_a_folder_above_are_not_followed(tmp_path):
     make_frames(tmp_path / 'frames', {'a/one': 3, 'a/two': 3, 'b/three': 3})
     (tmp_path / 'frames/a/up').symlink_to(tmp_path / 'frames')
     (tmp_path / 'frames/a/above').symlink_to(tmp_path)
@@ -165,7 +181,7 @@ def test_links_back_to_a_folder_above_are_not_followed(tmp_path):
     (tmp_path / 'frames/a/itself').symlink_to('itself')
     (tmp_path / 'frames/c').symlink_to('b')
     assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
-    # and by way of another link: the frame root lies in `disk` by its real path only
+    # and through another link: only the real path of the frame root is inside `disk`
     (tmp_path / 'disk').mkdir()
     (tmp_path / 'frames').rename(tmp_path / 'disk/frames')
     (tmp_path / 'frames').symlink_to('disk/frames')
@@ -264,7 +280,7 @@ def test_kinetics_lists_are_named_by_what_was_extracted(tmp_path, capsys, extrac
     assert (f'--short_side {extracted}' in capsys.readouterr().err) == warned
 
 
-def test_torn_settings_are_one_line(tmp_path):
+def test_incomplete_settings_are_one_line(tmp_path):
     (tmp_path / 'extract_settings.json').write_text('{"short_si')
     args = write_csv.parse_args(['--dataset', 'k400', '--frame_root', str(tmp_path), '--annotations', 'a.csv'])
     with pytest.raises(UserError, match='extract_settings.json: not readable; remove it'):
@@ -273,7 +289,7 @@ def test_torn_settings_are_one_line(tmp_path):
 
 def test_kinetics_videos_outside_class_folders_are_named(tmp_path, capsys):
     (tmp_path / 'train.csv').write_text(HEADER + 'yoga,aaaaaaaaaaa,3,13,train\nyoga,bbbbbbbbbbb,3,13,train\n')
-    write_csv.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
+    splits.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
     assert 'found train/aaaaaaaaaaa, but not in a class folder yoga' in capsys.readouterr().err
 
 
@@ -284,22 +300,23 @@ def test_flags_that_make_no_sense(tmp_path, capsys, flags):
         write_csv.parse_args(['--dataset', 'folder', '--frame_root', str(tmp_path), *flags])
     said = capsys.readouterr().err
     assert end.value.code == 2 and flags[0] in said
-    assert said.startswith('error: ') and said.endswith('; --help explains the flags\n') and said.count('\n') == 1
+    assert said.startswith('error: ') and said.endswith(' (--help explains every flag)\n') and said.count('\n') == 1
 
 
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'val.csv').unlink(), 'val.csv: cannot be read'),
     (lambda r: (r / 'val.csv').write_text('id,label\n'), 'val.csv: its first line'),
-    (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: no csv file'),
+    (lambda r: (r / 'val.csv').write_text('x' * 200_000), 'val.csv: not a csv file'),
     *((lambda r, time=time: (r / 'train.csv').write_text(HEADER + f'abseiling,a,{time},13,train\n'),
        'train.csv:2: time_start and time_end are not numbers') for time in ('x', 'inf', 'nan')),
-    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'), 'rename them alike')])
+    (lambda r: os.rename(r / 'frames/val_256/air_drumming', r / 'frames/val_256/air drumming'),
+     'give them the same name')])
 def test_kinetics_mistakes_are_one_line(k400, break_it, message):
     break_it(k400)
     assert message in one_error_line_after_warning(write_k400(k400))[0]
 
 
-# ---- A folder of one's own
+# ---- A folder of your own
 
 def test_random_split_is_stratified_seeded_and_keeps_groups_together():
     frames = {f'{c}/v_g{i // 4:02d}_c{i % 4}': 9 for c in 'abc' for i in range(40)}
@@ -318,7 +335,7 @@ def test_random_split_is_stratified_seeded_and_keeps_groups_together():
 
 
 @pytest.mark.parametrize('n_videos, n_test', [(1, 0), (2, 1), (3, 1), (8, 2)])
-def test_small_classes_train_first_then_test(n_videos, n_test):
+def test_small_classes_are_for_training_first(n_videos, n_test):
     lists, _ = random_split({f'c/{i}': 5 for i in range(n_videos)}, 0.25, None, seed=0)
     assert len(lists['test_split01']) == n_test and len(lists['train_split01']) == n_videos - n_test
 
@@ -339,16 +356,63 @@ def test_folder_from_videos_to_checked_lists(tmp_path):
     assert run('check_frames', '--jobs', 1, '--csv', *lists, '--decode', 'all').returncode == 0
 
 
-def test_a_folder_without_classes_is_one_line(tmp_path):
-    make_frames(tmp_path / 'frames', {'video': 3})
-    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
-    assert 'class/video' in one_error_line_after_warning(done)[0]
+def write_folder(root, *flags):
+    return run('write_csv', '--dataset', 'folder', '--frame_root', root / 'frames', '--csv_root', root / 'csv',
+               '--name', 'mine', *flags)
 
 
-def test_a_folder_of_one_video_has_nothing_to_test_on(tmp_path):
-    make_frames(tmp_path / 'frames', {'class/video': 3})
-    done = run('write_csv', '--dataset', 'folder', '--frame_root', tmp_path / 'frames', '--csv_root', tmp_path)
-    assert 'test_split01: no video belongs to it' in one_error_line_after_warning(done)[0]
+def test_unlabelled_videos_from_a_flat_folder_to_pretraining_lists(tmp_path):
+    for i in range(8):
+        write_video(tmp_path / f'videos/clip {i}.avi', n_frames=3 + i, seed=i)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    (tmp_path / 'csv/mine').mkdir(parents=True)
+    (tmp_path / 'csv/mine/classInd.txt').write_text('1 from an earlier run\n')
+    for flags, root in ((), None), (('--relative',), str(tmp_path / 'frames')):
+        done = write_folder(tmp_path, *flags)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        assert done.stdout.endswith('no class list: the videos are unlabelled, for pretraining only\n')
+        assert sorted(os.listdir(tmp_path / 'csv/mine')) == ['test_split01.csv', 'train_split01.csv']
+        lists = [VideoList.read_csv(csv_file(str(tmp_path / 'csv'), 'mine', 1, subset, 64), root)
+                 for subset in ('train', 'test')]
+        assert [len(videos) for videos in lists] == [6, 2]
+        found = dict(zip(sum((videos.paths() for videos in lists), []),
+                         np.concatenate([videos.n_frames for videos in lists]).tolist()))
+        assert found == {str(tmp_path / f'frames/clip {i}'): 3 + i for i in range(8)}
+        for videos in lists:
+            check_on_disk(videos)
+        kept, held = hold_out(lists[0], 0.2, seed=0)
+        assert len(kept) == 5 and len(held) == 1
+    flags = ['--jobs', 1, '--dataset', 'mine', '--csv_root', tmp_path / 'csv', '--frame_root', tmp_path / 'frames']
+    assert run('check_frames', *flags).returncode == 0
+
+
+def test_videos_above_the_class_folders_are_left_out_and_named(tmp_path):
+    make_frames(tmp_path / 'frames', {'run/a': 3, 'run/b': 3, 'stray': 3, 'above': 3})
+    done = write_folder(tmp_path)
+    assert done.returncode == 0
+    assert ('warning: videos in no class folder: 2 (first above); left out of the lists: move them into class folders\n'
+            ) in done.stderr
+    rows = rows_of(tmp_path / 'csv/mine/train_split01.csv') + rows_of(tmp_path / 'csv/mine/test_split01.csv')
+    assert sorted(rows) == [('run/a', 3), ('run/b', 3)]
+    assert (tmp_path / 'csv/mine/classInd.txt').read_text() == '1 run\n'
+
+
+@pytest.mark.parametrize('videos, flags, warned, remedy', [
+    (['c/0'], [], 'class c has one video only', 'some class must have two videos, one for'),
+    (['c/0'], ['--group_regex', 'x'], 'class c has one video only',
+     'some class must have two videos in different groups of --group_regex, one for'),
+    ([f'c/v_g01_{i}' for i in range(6)], ['--group_regex', 'g..'], 'class c has 6 videos in one group only',
+     'some class must have two videos in different groups of --group_regex, one for'),
+    (['0'], [], None, 'there must be two videos, one for'),
+    ([f'v_g01_{i}' for i in range(6)], ['--group_regex', 'g..'], None,
+     'there must be two videos in different groups of --group_regex, one for')])
+def test_nothing_left_to_test_on(tmp_path, videos, flags, warned, remedy):
+    make_frames(tmp_path / 'frames', {folder: 1 for folder in videos})
+    done = write_folder(tmp_path, *flags)
+    assert f'error: test_split01: no video belongs to it; {remedy}' in one_error_line_after_warning(done)[0]
+    warnings = [line for line in done.stderr.replace('\r', '\n').split('\n') if line.startswith('warning')]
+    assert warnings == ([f'warning: {warned}: used for training, not for testing'] if warned else [])
+    assert not (tmp_path / 'csv').exists()
 
 
 # ---- Checking
@@ -395,7 +459,7 @@ def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
     shutil.copytree(frames / 'class/a', frames / 'class/copy')
     cut(frames / 'class/d/image_00006.jpg', 0.5)
     with open(frames / 'class/e/image_00006.jpg', 'ab') as file:
-        file.write(bytes(100))                                  # the loaders take it, too
+        file.write(bytes(100))                                  # training accepts it, too
     (tmp_path / 'train_split01.csv').write_text('class/copy,6\nclass/./b,6\nclass//c,6\nclass/c,6\nclass/d,6\n'
                                                 'class/e,6\n')
     (tmp_path / 'test_split01.csv').write_text('class/a,6\nclass/b,6\n')
@@ -411,9 +475,9 @@ def test_the_same_video_under_another_name_is_found(tmp_path, extracted):
 @pytest.mark.parametrize('rows, flags, message', [
     ('class/a,6\n', (), 'train_split01.csv:1: class/a is relative; say where it starts from with --frame_root'),
     ('\n', (), 'train_split01.csv: empty'),
-    ('/nowhere/a,6\n', (), 'train_split01.csv: no row of it can be kept'),
+    ('/nowhere/a,6\n', (), 'train_split01.csv: none of its rows can be kept'),
     ('class/a,6\n', ('--frame_root', '/nowhere'), '/nowhere: no such folder'),
-    ('class/a,²\n', (), 'train_split01.csv: not a csv list, for no row'),
+    ('class/a,²\n', (), 'train_split01.csv: not a csv list, none of its rows'),
     ('x' * 200_000, (), 'train_split01.csv: not a csv list')])
 def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     (tmp_path / 'train_split01.csv').write_text(rows)
@@ -423,21 +487,54 @@ def test_a_repair_never_empties_a_list(tmp_path, rows, flags, message):
     assert os.listdir(tmp_path) == ['train_split01.csv']
 
 
+def test_rows_that_no_file_can_match(tmp_path, extracted):
+    rows = ['class/a,6', f'class/c,{"9" * 5000}', f'class/{"x" * 300},6', 'class/a/image_00001.jpg/d,6']
+    (tmp_path / 'list.csv').write_text('\n'.join(rows) + '\n')
+    done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'list.csv', '--frame_root', extracted)
+    assert done.returncode == 1 and 'error' not in done.stderr, done.stderr
+    for line, finding in ((2, 'bad row'), (3, 'missing folder'), (4, 'missing folder')):
+        assert f'list.csv:{line}: {finding}' in done.stdout
+    assert 'list.csv:1:' not in done.stdout
+    assert check_frames.parse_row(1, ['class/b\0', '6'])['path'] == ''     # csv of Python 3.10 refuses such a file
+
+
+def test_frames_that_no_decoder_should_try(tmp_path):
+    """A JPEG whose header announces 65500 x 65500 px, and zips that are encrypted or of an unknown method."""
+    write_video(tmp_path / 'videos/c/a.avi', n_frames=2)
+    assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
+    frames = tmp_path / 'frames/c/a'
+    jpeg = bytearray((frames / 'image_00002.jpg').read_bytes())
+    size = jpeg.index(b'\xff\xc0') + 5
+    jpeg[size:size + 4] = struct.pack('>HH', 65500, 65500)
+    (frames / 'image_00002.jpg').write_bytes(jpeg)
+    assert check_frames.inspect_frames(str(frames), 'ends') == (2, ['image_00002.jpg'], None)
+
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, 'w') as packed:
+        packed.write(frames / 'image_00001.jpg', 'image_00001.jpg')
+    for offsets, value in ((6, 8), 1), ((8, 10), 99):           # flags, compression method: in the entry, in the index
+        data = bytearray(whole.getvalue())
+        for offset, start in zip(offsets, (data.index(b'PK\3\4'), data.index(b'PK\1\2'))):
+            data[start + offset] = value
+        (tmp_path / 'frames/c/bad.zip').write_bytes(data)
+        assert check_frames.inspect_frames(str(tmp_path / 'frames/c/bad'), 'ends') == (1, ['image_00001.jpg'], None)
+
+
 def test_check_of_a_zip_that_cannot_be_read(tmp_path):
     (tmp_path / 'video.zip').mkdir()
     with pytest.raises(UserError, match='video.zip: cannot be read'):
-        check_frames.look_at(str(tmp_path / 'video'), 'none')
+        check_frames.inspect_frames(str(tmp_path / 'video'), 'none')
 
 
-def test_check_of_a_list_that_is_not_there(tmp_path):
+def test_check_of_a_missing_list(tmp_path):
     (tmp_path / 'k400_150').mkdir()
     (tmp_path / 'k400_150/train_split.csv').touch()
     message = one_error_line(run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path))
-    assert 'no csv list' in message and 'there: k400_150' in message
+    assert 'no csv list' in message and 'existing data set: k400_150' in message
     assert 'write_csv.py' in one_error_line(run('check_frames', '--jobs', 1, '--csv', tmp_path / 'train_split01.csv'))
 
 
-def test_the_bar_of_the_check_ends_full(tmp_path, extracted):
+def test_the_progress_bar_of_the_check_reaches_the_end(tmp_path, extracted):
     (tmp_path / 'list.csv').write_text(''.join(f'class/{name},6\n' for name in 'abcdef'))
     done = run('check_frames', '--jobs', 1, '--csv', tmp_path / 'list.csv', '--frame_root', extracted)
     assert done.returncode == 0 and '6/6' in done.stderr.splitlines()[-1], done.stderr
@@ -465,11 +562,11 @@ def test_extraction_straight_into_zips_gives_the_zips_of_packing(tmp_path, extra
     assert '0 to do' in extract(extracted.parent / 'videos', tmp_path / 'straight', '--packed').stdout
 
 
-def test_packing_again_takes_up_a_killed_run_and_a_differing_zip_is_never_trusted(tmp_path, extracted):
+def test_packing_resumes_a_killed_run_and_never_trusts_a_differing_zip(tmp_path, extracted):
     frames = tmp_path / 'frames'
     shutil.copytree(extracted, frames)
     assert run('pack_frames', '--frame_root', frames).returncode == 0
-    os.remove(frames / 'class/a/image_00006.jpg')               # an earlier removal, cut short
+    os.remove(frames / 'class/a/image_00006.jpg')               # an earlier removal, killed
     cut(frames / 'class/b/image_00006.jpg', 0.9)
     (frames / 'class/c.zip').write_bytes(b'no zip')
     for name in 'bc':
@@ -520,11 +617,11 @@ def test_an_extraction_skips_what_is_packed(tmp_path, extracted):
 @pytest.mark.parametrize('flags, told', [
     (('--packed_root', 'packed', '--remove_loose'), True), (('--packed_root', 'packed'), False),
     (('--packed_root', 'frames/', '--remove_loose'), False), (('--remove_loose',), False)])
-def test_lists_that_lead_nowhere_after_packing_are_told(tmp_path, extracted, flags, told):
+def test_packing_tells_when_lists_become_invalid(tmp_path, extracted, flags, told):
     shutil.copytree(extracted, tmp_path / 'frames')
     done = run('pack_frames', '--frame_root', 'frames', '--jobs', 1, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert ('write_csv.py --frame_root packed\n' in done.stdout) == ('lead nowhere' in done.stdout) == told
+    assert ('write_csv.py --frame_root packed\n' in done.stdout) == ('are now invalid' in done.stdout) == told
 
 
 def test_nothing_to_pack(tmp_path):

@@ -1,4 +1,4 @@
-"""The demo data set: same seed, same bytes; no single frame tells the class, and the motion does."""
+"""The demo data set: the same seed gives the same bytes; motion reveals the class, single frames do not."""
 import os
 
 import cv2
@@ -58,7 +58,7 @@ def test_layout_is_that_of_ucf101(demo):
         tested |= groups[1]
 
 
-def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
+def test_the_seed_determines_the_bytes(tmp_path):
     trees = []
     for name, seed in (('a', 0), ('b', 0), ('c', 1)):
         done = run('make_demo', '--video_root', tmp_path / name / 'v', '--split_root', tmp_path / name / 's',
@@ -69,8 +69,8 @@ def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
     assert trees[0].keys() == trees[2].keys() and trees[0] != trees[2]
 
 
-def test_no_single_frame_tells_the_class(videos):
-    """Nearest neighbours of test frames among training frames, by pixels and by brightness-free shape."""
+def test_no_single_frame_reveals_the_class(videos):
+    """Nearest neighbours of test frames among training frames, by pixels and by shape without brightness."""
     train, test = ({c: half[c][:, ::8] for c in MOTIONS} for half in videos)
     for subtract in (0, 1):
         def features(x):
@@ -83,17 +83,17 @@ def test_no_single_frame_tells_the_class(videos):
             asked = features(test[c])
             distance = (known ** 2).sum(1) - 2 * asked @ known.T
             hits.append(labels[distance.argmin(1)] == label)
-        # 512 frames, but of 64 videos that are alike from frame to frame: 64 draws at chance stay below 0.25 (3 sigma).
+        # The 512 frames come from 64 videos with similar frames: 64 draws at chance stay below 0.25 (3 sigma).
         assert np.mean(hits) < 2 * CHANCE
 
 
 def test_first_and_last_frames_show_no_difference_between_classes(videos):
-    """How large the sprite is at the ends of the videos: the same for all classes, within its scatter."""
+    """The size of the sprite in the first and last frames is the same for all classes, within its scatter."""
     for end in (0, -1):
         sizes = {}
         for c in MOTIONS:
             frames = np.concatenate([half[c] for half in videos])
-            # What changes within a video is the sprite: its share of the frame, at this end.
+            # Only the sprite changes within a video: this is its share of the frame.
             background = np.median(frames, axis=1)
             sizes[c] = (np.abs(frames[:, end] - background) > 20).mean((1, 2))
         moving = np.array([sizes[c].mean() for c in ('MoveRight', 'MoveLeft', 'MoveUp', 'MoveDown')])
@@ -103,7 +103,7 @@ def test_first_and_last_frames_show_no_difference_between_classes(videos):
 
 
 def mean_flow(frames):
-    """[n, 40, 40] -> mean (x, y), curl and divergence of the optical flow, weighted to where things move."""
+    """[n, 40, 40] -> mean (x, y), curl and divergence of the optical flow, weighted by speed."""
     statistics = []
     for before, after in zip(frames[:24:2], frames[1:25:2]):
         flow = cv2.calcOpticalFlowFarneback(before.astype(np.uint8), after.astype(np.uint8), None,
@@ -117,8 +117,8 @@ def mean_flow(frames):
     return np.median(statistics, axis=0)
 
 
-def test_motion_tells_the_class(videos):
-    """Each class against the mean flow statistic it is made of: right by far more than chance, on all classes."""
+def test_motion_reveals_the_class(videos):
+    """The sign of one mean flow statistic identifies each class far above chance."""
     sign = {'MoveRight': (0, 1), 'MoveLeft': (0, -1), 'MoveDown': (1, 1), 'MoveUp': (1, -1), 'TurnClockwise': (2, 1),
             'TurnCounterclockwise': (2, -1), 'Grow': (3, 1), 'Shrink': (3, -1)}
     right = {}

@@ -1,4 +1,4 @@
-"""Small videos of every kind that a downloaded data set holds, and the scripts as a user runs them."""
+"""Small videos of every kind found in downloaded data sets, and functions that run the scripts like a user."""
 import os
 import struct
 import subprocess
@@ -27,7 +27,7 @@ def extract(video_root, frame_root, *flags, **options):
 
 
 def make_frames(n_frames, width, height, seed=0):
-    """n_frames of a smooth picture that slides to the right: uint8 [n, height, width, 3]."""
+    """n_frames of a smooth image that moves to the right: uint8 [n, height, width, 3]."""
     noise = np.random.default_rng(seed).uniform(0, 255, (height, width + n_frames, 3)).astype(np.float32)
     picture = cv2.GaussianBlur(noise, (0, 0), 4)
     picture = np.clip((picture - picture.mean()) / picture.std() * 40 + 128, 0, 255).astype(np.uint8)
@@ -35,7 +35,7 @@ def make_frames(n_frames, width, height, seed=0):
 
 
 def write_video(path, n_frames=8, width=64, height=48, fourcc=None, seed=0, frames=None):
-    """Writes a video file; the codec follows the extension unless it is given."""
+    """Writes a video file; by default the codec depends on the extension."""
     path = str(path)
     fourcc = fourcc or {'.avi': 'MJPG', '.webm': 'VP80'}.get(os.path.splitext(path)[1].lower(), 'mp4v')
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -48,9 +48,9 @@ def write_video(path, n_frames=8, width=64, height=48, fourcc=None, seed=0, fram
 
 
 def write_rotated(path, **options):
-    """An .mp4 that says of itself, as a phone's does, that it is to be shown turned by 90° clockwise."""
+    """An .mp4 with a rotation tag of 90° clockwise, as phones write it."""
     data = bytearray(open(write_video(path, **options), 'rb').read())
-    # The display matrix of the track header (version 0): 40 bytes after the end of its name.
+    # The display matrix of the track header (version 0) starts 40 bytes after its name.
     start = data.index(b'tkhd') + 4 + 40
     upright = struct.pack('>9i', 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
     assert data[start:start + 36] == upright
@@ -59,11 +59,11 @@ def write_rotated(path, **options):
 
 
 def write_variable_rate(path, n_frames):
-    """An .mkv whose frames are shown for ever longer times: the time stamps of its blocks are rewritten."""
+    """An .mkv with increasing frame durations, made by rewriting the time stamps of its blocks."""
     data = bytearray(open(write_video(path, n_frames=n_frames), 'rb').read())
     position, number = data.index(b'\x1f\x43\xb6\x75'), 0
     while (position := data.find(b'\xa3', position + 1)) >= 0:
-        # SimpleBlock: A3, size (1 to 8 bytes), track 1 (81), time stamp of two bytes.
+        # SimpleBlock: A3, size (1 to 8 bytes), track 1 (81), time stamp (2 bytes).
         length = 9 - int(data[position + 1]).bit_length()
         if length <= 8 and data[position + 1 + length] == 0x81:
             before = struct.unpack_from('>h', data, position + 2 + length)[0]
@@ -83,13 +83,13 @@ def write_audio(path):
 
 
 def cut(path, share):
-    """Cuts a file down to a share of its length, as a broken download leaves it."""
+    """Truncates a file to a share of its length, like a broken download."""
     with open(path, 'r+b') as file:
         file.truncate(int(os.path.getsize(path) * share))
 
 
 def tree_bytes(root):
-    """{relative path: bytes} of all files below root, hidden folders left out."""
+    """{relative path: bytes} of all files below root, without hidden folders."""
     found = {}
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith('.')]

@@ -5,13 +5,10 @@ and hue change in the frame's own order, each as torchvision's `adjust_*` does o
 Contrast needs the mean grey of the frame as the operations before it leave it.
 """
 import functools
-import sys
 
 import cv2
 import numpy as np
 import torch
-
-from utils.parallel.device import obstacle_to_compilation
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # columns of `factors`, values in `order`
 UNCHANGED = (1, 1, 1, 0)  # the factors that change nothing
@@ -77,16 +74,7 @@ def _compile(function):
 
 
 def _function(function, compiled):
-    return _compile(function) if compiled and _can_compile() else function
-
-
-@functools.cache
-def _can_compile():
-    """Otherwise the operations run one by one: right, but much slower."""
-    obstacle = obstacle_to_compilation(on_cuda=True)
-    if obstacle:
-        print(f'warning: {obstacle}: colour augmentation will be slow on the GPU', file=sys.stderr)
-    return not obstacle
+    return _compile(function) if compiled else function
 
 
 # ---- all frames at once (CUDA) ---------------------------------------------------------------------------------------

@@ -4,14 +4,23 @@ OpenCV decodes them: within a few per cent of the fastest alternative at full qu
 (benchmarks/NOTES.md has the comparison).
 """
 import os
+import struct
 import zipfile
+import zlib
 
 import cv2
 import numpy as np
 
 from utils.cli import UserError
 
-JPEG_END = b'\xff\xd9'
+MAX_BYTES = 2 ** 25   # of one frame: over a thousand times the usual
+MAX_PIXELS = 2 ** 26  # of one frame, 8192 × 8192: decoders allocate what the header says, gigabytes in a broken one
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
+# Start of frame, the segment with the size; of the markers C0 … CF, C4, C8 and CC are others.
+JPEG_SIZE_MARKERS = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
+JPEG_BARE_MARKERS = frozenset([0x00, 0x01, *range(0xd0, 0xd8)])  # without a segment
+# What zipfile raises for broken archives, depending on where they are broken; RuntimeError for encrypted ones.
+ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 # OpenCV's flags that decode at 1/1, 1/2 and 1/4 of the size and give RGB; libjpeg then skips most of the inverse DCT.
 DECODE_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -30,30 +39,47 @@ def frame_name(number):
 
 
 def read_jpegs(path, numbers):
-    """The bytes of some frames of the video `path` (its frame folder): from the folder, or else from `path + '.zip'`.
+    """Yields the bytes of some frames of the video `path` (its frame folder), from the folder or from `path + '.zip'`.
 
-    numbers: frame numbers from 1, ascending. -> list of bytes. FrameError: a frame or the whole video is missing."""
+    numbers: frame numbers from 1. FrameError: a frame or the whole video is missing, the archive is broken or
+    encrypted, or a frame has over MAX_BYTES."""
+    if not os.path.isdir(path) and os.path.isfile(path + '.zip'):
+        yield from _read_packed(path + '.zip', numbers)
+        return
     try:
-        return [_read_file(f'{path}/{frame_name(number)}') for number in numbers]
+        for number in numbers:
+            yield _read_file(f'{path}/{frame_name(number)}')
     except OSError as error:
-        if os.path.isdir(path) or not os.path.isfile(path + '.zip'):
-            raise FrameError(f'{error.filename or path}: {error.strerror}') from None
-    return _read_packed(path + '.zip', numbers)
+        raise FrameError(f'{error.filename or path}: {error.strerror}') from None
 
 
 def _read_file(file):
     with open(file, 'rb', buffering=0) as frame:
+        if os.fstat(frame.fileno()).st_size > MAX_BYTES:
+            raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
         return frame.read()
 
 
 def _read_packed(file, numbers):
     try:
         with zipfile.ZipFile(file) as archive:
-            return [archive.read(frame_name(number)) for number in numbers]
+            for number in numbers:
+                yield _read_entry(archive, frame_name(number))
     except KeyError as error:
         raise FrameError(f'{file}: {error.args[0]}') from None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise FrameError(f'{file}: {error}') from None
+    except ZIP_ERRORS as error:
+        raise FrameError(f'{file}: {error or "cut short"}') from None
+
+
+def _read_entry(archive, name):
+    entry = archive.getinfo(name)
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile(f'{name} is compressed by method {entry.compress_type}; pack it again with '
+                                 'process_data/pack_frames.py')
+    if max(entry.file_size, entry.compress_size) > MAX_BYTES:
+        raise zipfile.BadZipFile(f'{name} has over {MAX_BYTES} bytes, too big for a frame')
+    with archive.open(entry) as frame:
+        return frame.read(entry.file_size)  # read() would inflate without bound before it looks at the size
 
 
 def has_frame(path, number):
@@ -63,13 +89,36 @@ def has_frame(path, number):
     try:
         with zipfile.ZipFile(path + '.zip') as archive:
             return frame_name(number) in archive.NameToInfo
-    except (OSError, zipfile.BadZipFile):
+    except ZIP_ERRORS:
         return False
 
 
+def is_whole(jpeg):
+    """Whether JPEG bytes have their end mark: decoders fill what was cut off with grey and say nothing."""
+    return JPEG_END in jpeg[-1024:]
+
+
+def size_in_header(jpeg):
+    """(height, width) that the header of a JPEG announces, or None. Like libjpeg it skips bytes between segments."""
+    at = len(JPEG_START) if jpeg.startswith(JPEG_START) else len(jpeg)
+    while 0 <= (at := jpeg.find(b'\xff', at)) <= len(jpeg) - 9:
+        marker = jpeg[at + 1]
+        if marker in JPEG_SIZE_MARKERS:
+            return int.from_bytes(jpeg[at + 5:at + 7], 'big'), int.from_bytes(jpeg[at + 7:at + 9], 'big')
+        if marker == 0xff:  # a fill byte
+            at += 1
+        elif marker in JPEG_BARE_MARKERS:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(jpeg[at + 2:at + 4], 'big')
+    return None
+
+
 def decode(jpeg, reduce=1):
-    """JPEG bytes -> RGB uint8 [H, W, 3], or None where they are broken. `reduce` 2 or 4: half or quarter size."""
-    # OpenCV 4 fills the rest of a truncated frame with grey and says nothing, hence the look at the end marker.
-    if JPEG_END not in jpeg[-1024:]:
+    """JPEG bytes -> RGB uint8 [H, W, 3], or None where they are broken or have over MAX_PIXELS.
+
+    reduce: 2 or 4 for half or quarter size."""
+    size = size_in_header(jpeg)
+    if size is None or size[0] * size[1] > MAX_PIXELS or not is_whole(jpeg):
         return None
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), DECODE_FLAGS[reduce])

@@ -1,8 +1,4 @@
-"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`.
-
-A list of 240,000 videos is held as three numpy arrays, so worker processes made by fork share it without copying
-(a list of str would be copied page by page, as reading a Python object writes its reference count).
-"""
+"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`."""
 import csv
 import os
 import re
@@ -15,30 +11,33 @@ from utils.data.frames import has_frame
 
 # File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
-CSV_ENCODING = {**ENCODING, 'encoding': 'utf-8-sig'}
 UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+')  # v_{class}_g{group}_c{clip}
+KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
+
+MAX_PATH = 4096        # bytes, what Linux opens; every path of a list takes as much memory as the longest
+MAX_FRAMES = 10 ** 7   # of a video: 92 hours at 30 frames a second
+MAX_CLASSES = 10 ** 4
+MAX_LINE = 4 * MAX_PATH  # characters
+CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f]')  # all but the tab; line breaks would split messages
 
 
 class VideoList:
     """R videos, each a frame folder and a number of frames.
 
-    text:      uint8 [L], the UTF-8 bytes of all paths one after the other
-    spans:     int64 [R, 2], first and one-past-last byte of each row's path in `text`
+    encoded:   bytes [R] (NumPy's dtype S), the paths in UTF-8. Not a list of str: worker processes made by fork share
+               an array, while reading a Python object writes its reference count and so copies its page
     n_frames:  int32 [R]
     root:      folder that relative paths start from, or None where all are absolute
     """
 
-    def __init__(self, text, spans, n_frames, root=None):
-        self.text, self.spans, self.n_frames, self.root = text, spans, n_frames, root
+    def __init__(self, encoded, n_frames, root=None):
+        self.encoded, self.n_frames, self.root = encoded, n_frames, root
 
     @classmethod
     def from_rows(cls, paths, n_frames, root=None):
         """Packs a list of str and as many frame counts."""
         encoded = [path.rstrip('/').encode(**ENCODING) for path in paths]
-        ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-        starts = np.concatenate([[0], ends])[:-1]
-        text = np.frombuffer(b''.join(encoded), np.uint8)
-        return cls(text, np.stack([starts, ends], axis=1), np.asarray(n_frames, np.int32), root)
+        return cls(np.array(encoded, dtype='S'), np.asarray(n_frames, np.int32), root)
 
     @classmethod
     def read_csv(cls, path, frame_root=None):
@@ -49,7 +48,8 @@ class VideoList:
         if frame_root is None:
             relative = next((row for row in paths if not row.startswith('/')), None)
             if relative is not None:
-                raise UserError(f'{path}: path {relative!r} is relative; say where it starts from with --frame_root')
+                raise UserError(f'{path}: path {_brief(relative)} is relative; say where it starts from with '
+                                '--frame_root')
         return cls.from_rows(paths, n_frames, frame_root)
 
     def __len__(self):
@@ -57,26 +57,22 @@ class VideoList:
 
     def path(self, i):
         """Frame folder of video i, as str."""
-        start, end = self.spans[i]
-        return self._from_root(self.text[start:end].tobytes().decode(**ENCODING))
+        return self._from_root(self.encoded[i].decode(**ENCODING))
 
     def paths(self):
         """All frame folders, as a list of str."""
-        text = self.text.tobytes()
-        # Two plain lists: a list for every row would keep Python's garbage collector busy for longer than the decoding.
-        starts, ends = self.spans.T.tolist()
-        return [self._from_root(text[start:end].decode(**ENCODING)) for start, end in zip(starts, ends)]
+        return [self._from_root(path.decode(**ENCODING)) for path in self.encoded.tolist()]
 
     def _from_root(self, path):
         return path if self.root is None else os.path.join(self.root, path)
 
     def class_name(self, i):
-        """Class of video i: the name of the folder that its frame folder lies in."""
+        """Class of video i: the name of the folder that contains its frame folder."""
         return _class_name(self.path(i))
 
     def select(self, rows):
-        """The videos of an index array or a boolean mask [R], in that order; the text is shared, not copied."""
-        return VideoList(self.text, self.spans[rows], self.n_frames[rows], self.root)
+        """The videos of an index array or a boolean mask [R], in that order."""
+        return VideoList(self.encoded[rows], self.n_frames[rows], self.root)
 
 
 def _class_name(path):
@@ -84,84 +80,147 @@ def _class_name(path):
     return path[path.rfind('/', 0, end) + 1:end]
 
 
+# ---- reading lists
+
 def _read_rows(path):
     """Both columns of a csv: (list of str, list of int). UserError: no such file, an empty one, a row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
     paths, n_frames, row = [], [], []
-    with open(path, newline='', **CSV_ENCODING) as file:
-        reader = csv.reader(file)
+    with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
+        reader = csv.reader(_lines(file, path))
         try:
             for row in filter(None, reader):
                 folder, count = row
-                n_frames.append(int(count))
-                paths.append(folder)
-                if not folder or not 0 < n_frames[-1] < 2 ** 31:
+                count = int(count)
+                if not folder or not 0 < count <= MAX_FRAMES:
                     raise ValueError
-        except (ValueError, csv.Error):
-            got = ','.join(row)
-            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames above 0, got {got!r}'
+                if not is_usable(folder):
+                    raise UserError(f'{path}:{reader.line_num}: {_brief(folder)} is no path of a frame folder; write '
+                                    'the csv again with process_data/write_csv.py')
+                paths.append(folder)
+                n_frames.append(count)
+        except ValueError:
+            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames from 1 to '
+                            f'{MAX_FRAMES}, got {_brief(",".join(row))}') from None
+        except csv.Error as error:
+            raise UserError(f'{path}:{reader.line_num}: not a row of a csv ({error}); is a quote never closed?'
                             ) from None
     if not paths:
         raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
     return paths, n_frames
 
 
-def csv_file(csv_root, dataset, split, subset, img_dim):
-    """Path of a data set's csv.
-
-    dataset: ucf101, hmdb51, demo, k400 or the name of any folder under `csv_root`; k400 has a folder for each
-             size of frames: short side 150 px, or 256 px for an `img_dim` above 140
-    split:   1, 2 or 3; Kinetics and lists with one split only have no number in the file name
-    subset:  'train' or 'test'
-    UserError: no such folder. A missing file is left to VideoList.read_csv."""
-    folder = dataset
-    if dataset == 'k400':
-        sized = 'k400_256' if img_dim > 140 else 'k400_150'
-        folder = sized if os.path.isdir(os.path.join(csv_root, sized)) else 'k400'
-    root = os.path.join(csv_root, folder)
-    if not os.path.isdir(root):
-        there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
-        wanted = sized if dataset == 'k400' else dataset
-        raise UserError(f'{os.path.join(csv_root, wanted)}: no such data set (there are: {", ".join(there) or "none"})'
-                        '; process_data/write_csv.py writes one')
-    numbered = os.path.join(root, f'{subset}_split{split:02d}.csv')
-    plain = [os.path.join(root, f'{subset}_split.csv')]
-    if subset == 'test':
-        plain.append(os.path.join(root, 'val_split.csv'))
-    return next((file for file in [numbered, *plain] if os.path.isfile(file)), numbered)
+def is_usable(path):
+    """Whether a path can name a frame folder: no control characters, not too long, with a name at its end."""
+    name = path.rstrip('/').rpartition('/')[2]
+    return (name not in ('', '.', '..') and not CONTROL.search(path)
+            and (len(path) * 4 <= MAX_PATH or len(path.encode(**ENCODING)) <= MAX_PATH))
 
 
-def read_class_list(csv_root_folder):
+def _lines(file, path):
+    """The lines of a text file. UserError: one of over MAX_LINE characters, which is no list (a picture, say)."""
+    number = 1
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise UserError(f'{path}:{number}: a line of {MAX_LINE} characters or more, {_brief(line)}; write the file '
+                            'again with process_data/write_csv.py')
+        yield line
+        number += 1
+
+
+def _brief(text):
+    """Quotes a text, shortened in the middle."""
+    return repr(text if len(text) <= 120 else f'{text[:60]}…{text[-30:]}')
+
+
+def read_class_list(folder):
     """Class names in the order of their ids, so that label = position, from `classInd.txt` in a data set's csv folder.
 
-    Its lines are "id name" (UCF101, HMDB51) or "id,name" (Kinetics). UserError: no such file, a line that isn't."""
-    path = os.path.join(csv_root_folder, 'classInd.txt')
+    Its lines are "id name" (UCF101, HMDB51) or "id,name" (Kinetics). UserError: no such file, a line of another form,
+    an id or a name twice, too many classes."""
+    path = os.path.join(folder, 'classInd.txt')
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it beside the csv files')
-    names = {}
-    with open(path, **ENCODING) as file:
-        for number, line in enumerate(map(str.strip, file), start=1):
-            match = re.fullmatch(r'(\d+)[ ,\t]\s*(.+)', line)
-            if line and not match:
-                raise UserError(f'{path}:{number}: expected "id name" or "id,name", got {line!r}')
-            if line:
-                names[int(match[1])] = match[2]
+    names, lines = {}, {}  # by id; line number of each id (int) and name (str)
+    with open(path, encoding='utf-8-sig') as file:
+        try:
+            for number, line in enumerate(map(str.strip, _lines(file, path)), start=1):
+                match = re.fullmatch(r'([0-9]{1,9})[ ,\t]\s*(.+)', line)
+                if line and not match:
+                    raise UserError(f'{path}:{number}: expected "id name" or "id,name", got {_brief(line)}')
+                if line:
+                    names[int(match[1])] = match[2]
+                    for key in (int(match[1]), _spaced(match[2])):
+                        if lines.setdefault(key, number) != number:
+                            what = 'id' if isinstance(key, int) else 'class'
+                            raise UserError(f'{path}:{number}: the {what} {_brief(str(key))} is on line {lines[key]} '
+                                            'already; every class has one line, with an id of its own')
+                if len(names) > MAX_CLASSES:
+                    raise UserError(f'{path}: names more than {MAX_CLASSES} classes; is it a list of videos?')
+        except UnicodeDecodeError:
+            raise UserError(f'{path}: not in UTF-8; convert it, from Latin-1 with iconv -f latin1 -t utf8') from None
     if not names:
         raise UserError(f'{path}: names no class; write it again with process_data/write_csv.py')
     return [names[i] for i in sorted(names)]
 
 
+# ---- the folder of a data set's lists
+
+def is_kinetics(dataset):
+    """Whether `--dataset` names Kinetics: k400, k400_150, kinetics400_256, k600, …, or a path that ends so."""
+    return KINETICS_NAME.fullmatch(os.path.basename(os.path.normpath(dataset)).lower()) is not None
+
+
+def list_folder(csv_root, dataset, img_dim):
+    """The folder of a data set's csv lists and class list.
+
+    dataset: ucf101, hmdb51, demo, k400, the name of any folder under `csv_root`, or a path. k400 has a folder for each
+             size of frames: k400_150 or kinetics400 with a short side of 150 px, k400_256 or kinetics400_256 for an
+             `img_dim` above 140
+    UserError: no such folder."""
+    names = [dataset]
+    if dataset == 'k400':
+        names = ['k400_256', 'kinetics400_256', 'k400'] if img_dim > 140 else ['k400_150', 'kinetics400', 'k400']
+    folders = [os.path.join(csv_root, name) for name in names]
+    found = next(filter(os.path.isdir, folders), None)
+    if found is None:
+        there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
+        raise UserError(f'{folders[0]}: no such data set (there are: {", ".join(there) or "none"}); '
+                        'process_data/write_csv.py writes one')
+    return found
+
+
+def csv_file(folder, split, subset):
+    """Path of one csv in a data set's `list_folder`.
+
+    split:   1, 2 or 3; Kinetics and lists with one split only have no number in the file name
+    subset:  'train' or 'test'
+    A missing file is left to VideoList.read_csv."""
+    numbered = os.path.join(folder, f'{subset}_split{split:02d}.csv')
+    plain = [os.path.join(folder, f'{subset}_split.csv')]
+    if subset == 'test':
+        plain.append(os.path.join(folder, 'val_split.csv'))
+    return next((file for file in [numbered, *plain] if os.path.isfile(file)), numbered)
+
+
+# ---- labels, lengths, validation
+
+def _spaced(name):
+    """Kinetics comes with spaces or underscores in its folders: a class is the same with either."""
+    return name.replace('_', ' ')
+
+
 def labels_of(videos, class_names):
-    """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore
-    (Kinetics comes with either in its folders). UserError: a class that isn't listed."""
-    label = {name.replace('_', ' '): i for i, name in enumerate(class_names)}
+    """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore.
+    UserError: a class that isn't listed."""
+    label = {_spaced(name): i for i, name in enumerate(class_names)}
     codes, found = _numbered(map(_class_name, videos.paths()))
     for code, name in enumerate(found):
-        if name.replace('_', ' ') not in label:
-            raise UserError(f'{videos.path(int(np.argmax(codes == code)))}: its class {name!r} is not in classInd.txt; '
-                            'write csv and class list together with process_data/write_csv.py')
-    return np.array([label[name.replace('_', ' ')] for name in found])[codes]
+        if _spaced(name) not in label:
+            raise UserError(f'{videos.path(int(np.argmax(codes == code)))}: its class {_brief(name)} is not in '
+                            'classInd.txt; write csv and class list together with process_data/write_csv.py')
+    return np.array([label[_spaced(name)] for name in found], np.int64)[codes]
 
 
 def _numbered(values):
@@ -182,7 +241,8 @@ def hold_out(videos, fraction, seed):
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    looks alike in several classes, its looks would tell which class it is not.) UserError: nothing can be held out."""
+    looks alike in several classes, its looks would tell which class it is not.) Videos without class folders are one
+    class, that of the folder they share. UserError: nothing can be held out."""
     paths = videos.paths()
     class_of, _ = _numbered(map(_class_name, paths))
     group_of, groups = _numbered(map(_group, paths))
@@ -199,8 +259,11 @@ def hold_out(videos, fraction, seed):
     held_group[order] = place < np.repeat(count, sizes)
     held = held_group[group_of]
     if not held.any():
-        raise UserError('no class has more than one video (or group of videos), so none can be held out for '
-                        'validation: list more videos, or validate with --val_on test')
+        reason = ('no class has more than one video' if len(groups) == len(videos) else
+                  'the videos of each class are all of one group (gNN in their names), clips of one recording that '
+                  'stay together')
+        raise UserError(f'nothing can be held out of {len(videos)} videos for validation, as {reason}: list more '
+                        'videos, or validate with --val_on test')
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

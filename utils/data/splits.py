@@ -5,20 +5,21 @@ from utils.cli import UserError
 from utils.data.lists import VideoList, check_on_disk, csv_file, fits, hold_out
 
 
-def read_split(csv_root, dataset, split, subset, img_dim, frame_root=None):
-    """The videos of one csv ('train' or 'test'), looked up on disk. UserError: anything missing or malformed."""
-    path = csv_file(csv_root, dataset, split, subset, img_dim)
+def read_split(folder, split, subset, frame_root=None):
+    """The videos of one csv ('train' or 'test') of a data set's `list_folder`. UserError: missing or malformed."""
+    path = csv_file(folder, split, subset)
     videos = VideoList.read_csv(path, frame_root)
     print(f'{len(videos)} videos in {path}')
     return videos
 
 
-def train_and_validation(csv_root, dataset, split, img_dim, frame_root, val_on, val_fraction, seed):
-    """(training, validation) videos. val_on 'train' holds out `val_fraction` of the training list, by group where the
-    names tell groups; 'test' validates on the test list, as the published code did."""
-    train = read_split(csv_root, dataset, split, 'train', img_dim, frame_root)
+def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed):
+    """(training, validation) videos of a data set's `list_folder`. val_on 'train' holds out `val_fraction` of the
+    training list, by group where the names tell groups; 'test' validates on the test list, as the published code did.
+    """
+    train = read_split(folder, split, 'train', frame_root)
     if val_on == 'test':
-        return train, read_split(csv_root, dataset, split, 'test', img_dim, frame_root)
+        return train, read_split(folder, split, 'test', frame_root)
     if val_fraction == 0:
         raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)

@@ -1,6 +1,9 @@
-"""Where the run computes and in which precision."""
+"""Where the run computes, in which precision, and with how much memory."""
 import contextlib
+import ctypes
 import os
+import platform
+import resource
 import shutil
 import sys
 import sysconfig
@@ -8,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from utils.cli import UserError
-from utils.parallel.memory import keep_freed_memory
+from utils.cli import UserError, cpu_cores
 
 TRITON_CAPABILITY = 7, 0  # Volta: what torch.compile generates code for
+PROCESS_BYTES = 5e8       # of a training process beside its model and data, mostly PyTorch itself
 
 
 def uses_cuda(gpu):
@@ -20,25 +23,30 @@ def uses_cuda(gpu):
 
 
 def count_processes(gpu, num_procs):
-    """Processes that `--gpu` and `--num_procs` ask for on this machine: one for each GPU, `num_procs` on the CPU."""
-    if not uses_cuda(gpu):
-        return num_procs
-    if num_procs > 1:
-        raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is a process for each of --gpu 0,1,…')
-    return len(parse_gpu_list(gpu))
+    """Processes that `--gpu` and `--num_procs` ask for on this machine: one per GPU, or `num_procs` on the CPU."""
+    if uses_cuda(gpu):
+        if num_procs > 1:
+            raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is one process for each of --gpu')
+        return len(parse_gpu_list(gpu))
+    most = max(4, 2 * cpu_cores())
+    if num_procs > most:
+        raise UserError(f'--num_procs {num_procs}: this machine has {cpu_cores()} cores; give at most {most}')
+    if num_procs > 1 and num_procs * PROCESS_BYTES > available_memory():
+        raise UserError(f'--num_procs {num_procs} needs at least {num_procs * PROCESS_BYTES / 1e9:.1f} GB of memory; '
+                        f'{available_memory() / 1e9:.1f} GB are free')
+    return num_procs
 
 
 def choose_device(gpu, local_rank=0):
     """The torch.device of this process for `--gpu`: None (what the machine has), 'cpu', or a list such as '0' or '0,1'.
 
     Process `local_rank` of this machine takes that entry of the list. Without CUDA any list runs on the CPU after one
-    warning. UserError for what isn't there. The process is set up to be fast on the device.
+    warning. UserError for a GPU that doesn't exist. Sets the process up to be fast on the device.
     """
     device = find_device(gpu, local_rank)
     if device.type == 'cuda':
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision('high')  # TF32 for what stays float32; the loss asks for more itself
-        torch.backends.cudnn.benchmark = True  # training has few shapes: the fastest kernels are searched for once
+        torch.backends.cudnn.benchmark = True  # training has few shapes: search for the fastest kernels once
     else:
         keep_freed_memory()
     return device
@@ -59,8 +67,7 @@ def find_device(gpu, local_rank):
     if absent:
         raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
     if local_rank >= len(ids):
-        raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process '
-                        'for each GPU')
+        raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process per GPU')
     return torch.device('cuda', ids[local_rank])
 
 
@@ -69,25 +76,9 @@ def parse_gpu_list(gpu):
     if gpu is None:
         return [0]
     ids = [part.strip() for part in gpu.split(',')]
-    if not all(part.isdigit() for part in ids) or len(set(ids)) != len(ids):
+    if not all(part.isdecimal() and len(part) < 5 for part in ids) or len(set(map(int, ids))) != len(ids):
         raise UserError(f'--gpu {gpu}: give the number of a GPU (0), several (0,1), or cpu')
     return [int(part) for part in ids]
-
-
-def copy_to_host(tensor):
-    """Starts to copy a tensor from the device; the function returned waits for the copy and gives it."""
-    if tensor.device.type != 'cuda':
-        return lambda: tensor
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record()
-
-    def wait():
-        arrived.synchronize()
-        return host
-
-    return wait
 
 
 def obstacle_to_compilation(on_cuda):
@@ -104,7 +95,10 @@ def obstacle_to_compilation(on_cuda):
 
 
 class Precision:
-    """Autocast and gradient scaling for `--amp`: 'bf16', 'fp16', 'off', or 'auto' for what the device is fast at."""
+    """A device with autocast and gradient scaling for `--amp`: 'bf16', 'fp16', 'off', or 'auto' for what it is fast at.
+
+    `name`: the precision chosen, `dtype`: that of the backbone's activations.
+    """
 
     def __init__(self, amp, device):
         if amp == 'auto':
@@ -114,8 +108,7 @@ class Precision:
         self.name = amp
         self.device = device
         self.dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}[amp]
-        # Besides scaling fp16's gradients, the scaler leaves out a step whose gradients aren't finite, without waiting
-        # for the device. In the other precisions its scale stays 1.
+        # Also skips a step whose gradients aren't finite. Outside fp16 its scale stays 1.
         self.scaler = torch.amp.GradScaler(device.type, **({} if amp == 'fp16' else {'init_scale': 1.}))
 
     def update_scale(self):
@@ -132,3 +125,34 @@ def automatic_precision(device):
     if device.type == 'cuda':
         return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
     return 'bf16' if torch.cpu.get_capabilities().get('avx512_bf16', False) else 'off'
+
+
+def keep_freed_memory():
+    """Has glibc keep freed memory for the next step. Without it a float32 training step on the CPU takes a third longer:
+    every large tensor is mapped anew, and the kernel clears it page by page. Costs 10 to 25% more memory at the peak."""
+    if platform.libc_ver()[0] == 'glibc':
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_max = -1, -4  # parameter numbers in malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, -1)  # the largest size
+
+
+def available_memory():
+    """Bytes of RAM that this process can still take, as the kernel estimates it, within its container's limit."""
+    try:
+        info = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+        free = int(info['MemAvailable'].split()[0]) * 1024
+    except (OSError, KeyError):
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or no limit ('max')
+        cgroup = Path('/sys/fs/cgroup')
+        limit = int((cgroup / 'memory.max').read_text())
+        free = min(free, limit - int((cgroup / 'memory.current').read_text()))
+    return free
+
+
+def peak_gb(device):
+    """Highest memory use so far, GB: of the GPU, or of this process on the CPU."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

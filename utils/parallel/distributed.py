@@ -1,10 +1,11 @@
-"""Rank, world size and everything that processes say to each other. A single process needs none of it.
+"""Rank, world size and everything that processes exchange. A single process needs none of it.
 
 The group is joined from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), which torchrun sets
 and utils/parallel/launch.py sets in the processes it starts.
 """
 import contextlib
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -15,16 +16,22 @@ import warnings
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 
 from utils.cli import UserError
 from utils.parallel.signals import Stopped
 
 JOIN_SECONDS = 600  # machines of a cluster may start minutes apart
 BEAT_SECONDS = 2
+SILENT_SECONDS = 3 * BEAT_SECONDS
 
 
 class LostContact(UserError):
-    """Another process of the group is gone or silent."""
+    """Another process of the group is gone or silent. `saved`: path of the last checkpoint, or None."""
+
+    def __init__(self, message, saved):
+        super().__init__(message)
+        self.saved = saved
 
 
 def is_joined():
@@ -44,7 +51,7 @@ def is_main():
 
 
 def local_rank():
-    """Which of this machine's processes this is: it picks the GPU."""
+    """This process's number among those on this machine: it picks the GPU."""
     return int(os.environ.get('LOCAL_RANK', 0))
 
 
@@ -58,12 +65,24 @@ def in_environment():
     return int(os.environ.get('WORLD_SIZE', 1)) > 1
 
 
-class Heartbeat:
-    """Tells the other processes every two seconds what this one is doing, so that they can say which one hangs."""
+# ---- the group -------------------------------------------------------------------------------------------------------
 
-    def __init__(self, store, number):
-        self.store, self.key = store, f'beat/{number}'
-        self.doing, self.since = 'starting', time.time()
+_heartbeat = None  # of this process, while it is in a group
+_cpu_group = None  # gloo: what the processes agree on at each step never waits for a GPU
+_store = None
+_arrivals = itertools.count()
+
+
+class Heartbeat:
+    """Tells the other processes every two seconds what this one is doing.
+
+    Without it a run that hangs would end in a timeout that doesn't say which process, on which machine, hung.
+    """
+
+    def __init__(self, store, number, count):
+        self.store, self.number, self.count = store, number, count
+        self.saved = None
+        self.now('starting')
         threading.Thread(target=self._beat, daemon=True).start()
 
     def now(self, doing):
@@ -72,14 +91,36 @@ class Heartbeat:
     def _beat(self):
         with contextlib.suppress(RuntimeError):  # the store goes with the group's first process
             while True:
-                self.store.set(self.key, json.dumps([time.time(), self.doing, self.since]))
+                self.store.set(f'beat/{self.number}', json.dumps([time.time(), self.doing, self.since]))
                 time.sleep(BEAT_SECONDS)
 
+    def leave(self):
+        with contextlib.suppress(RuntimeError):
+            self.store.set(f'left/{self.number}', '')
 
-_heartbeat = None  # of this process, while it is in a group
-_in_step = None  # a gloo group of all processes: what they agree on at each step never waits for a GPU
-_store = None
-_arrivals = itertools.count()
+    def lost_contact(self, timeout):
+        """What each process last said, in one line, if another one is gone or silent, or this one has waited for
+        `timeout` seconds; None if the group is fine. Takes as long as it takes to notice a process that was killed."""
+        waited = time.time() - self.since >= 0.9 * timeout
+        deadline = time.time() + SILENT_SECONDS + BEAT_SECONDS
+        self.store.set_timeout(datetime.timedelta(seconds=3))
+        try:
+            while True:
+                beats = [json.loads(self.store.get(f'beat/{number}')) for number in range(self.count)]
+                gone = [self.store.check([f'left/{number}']) or time.time() - beat[0] > SILENT_SECONDS
+                        for number, beat in enumerate(beats)]
+                if any(gone) or time.time() > deadline:
+                    break
+                time.sleep(0.5)
+        except (dist.DistError, RuntimeError):
+            return 'Process 0 does not answer: look at how it ended'
+        if not any(gone) and not waited:
+            return None
+        said = []
+        for number, ((beat, doing, since), silent) in enumerate(zip(beats, gone)):
+            life = f'no sign of life for {time.time() - beat:.0f} s' if silent else 'alive'
+            said.append(f'process {number}: {life}, {doing} for {time.time() - since:.0f} s')
+        return 'What they were doing: ' + '; '.join(said)
 
 
 def doing(what):
@@ -88,43 +129,53 @@ def doing(what):
         _heartbeat.now(what)
 
 
+def saved(path):
+    """Notes the last checkpoint, for the same message."""
+    if _heartbeat is not None:
+        _heartbeat.saved = path
+
+
 @contextlib.contextmanager
 def group(timeout, nccl=False):
     """Joins the group that the environment names, if any, for the duration of the context.
 
     timeout: seconds after which a process that doesn't answer breaks the group (0: never). nccl: the processes compute
-    on GPUs. Other processes than the first print nothing on stdout.
+    on GPUs. Only the first process prints on stdout.
     LostContact when a collective fails: says what each process was doing.
     """
-    global _heartbeat, _in_step, _store
+    global _heartbeat, _cpu_group, _store
     if not in_environment():
         yield
         return
     number, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
     address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-    limit = datetime.timedelta(seconds=timeout or 7 * 24 * 3600)
-    # torchrun's agent serves a store at that port already.
+    timeout = timeout or 7 * 24 * 3600
+    limit = datetime.timedelta(seconds=timeout)
+    # torchrun's agent already serves a store at that port.
     serves = number == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
     store = connect(address, port, count, serves)
-    if nccl:  # NCCL ends the process when its limit is over: later than ours, which says why
+    if nccl:  # NCCL ends the process at its limit: later than gloo, whose error says why
         dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
     else:
         dist.init_process_group('gloo', store=store, rank=number, world_size=count, timeout=limit)
-    _in_step, _store = dist.new_group(backend='gloo', timeout=limit), store
-    _heartbeat = Heartbeat(connect(address, port, count, serves=False), number)
+    _cpu_group, _store = dist.new_group(backend='gloo', timeout=limit), store
+    _heartbeat = Heartbeat(connect(address, port, count, serves=False), number, count)
     if number > 0:
         sys.stdout = open(os.devnull, 'w')
     try:
         yield
-    except Stopped:  # all of them, after the same step
+    except Stopped:  # all processes, after the same step
         dist.destroy_process_group()
         raise
-    except (dist.DistError, RuntimeError) as error:
-        if not is_lost_contact(error):
+    except RuntimeError as error:  # a failed collective raises many kinds of them
+        said = _heartbeat.lost_contact(timeout)
+        if said is None:
             raise
-        raise LostContact(f'process {number} of {count} lost contact with the others ({first_line(error)}). '
-                        + describe_processes(store, count)) from error
-    _heartbeat = None
+        raise LostContact(f'process {number} of {count} lost contact with the others '
+                          f'({str(error).splitlines()[0][:200]}). {said}', _heartbeat.saved) from error
+    finally:
+        _heartbeat.leave()
+        _heartbeat = None
     dist.destroy_process_group()
 
 
@@ -136,44 +187,19 @@ def connect(address, port, count, serves):
     return store if restart is None else dist.PrefixStore(restart, store)
 
 
-def is_lost_contact(error):
-    """Whether an error comes from a collective whose other side is gone or silent."""
-    text = str(error)
-    return isinstance(error, dist.DistError) or any(
-        sign in text for sign in ('gloo', 'Connection closed by peer', 'Connection reset', 'NCCL', 'Broken pipe'))
-
-
-def first_line(error):
-    return str(error).splitlines()[0][:200]
-
-
-def describe_processes(store, count):
-    """What each process last said it was doing, in one line."""
-    store.set_timeout(datetime.timedelta(seconds=3))
-    try:
-        beats = [json.loads(store.get(f'beat/{number}')) for number in range(count)]
-    except (dist.DistError, RuntimeError):
-        return 'Process 0 does not answer: look at how it ended'
-    said = []
-    for number, (beat, what, since) in enumerate(beats):
-        silent = time.time() - beat
-        life = f'no sign of life for {silent:.0f} s' if silent > 3 * BEAT_SECONDS else 'alive'
-        said.append(f'process {number}: {life}, {what} for {time.time() - since:.0f} s')
-    return 'What they were doing: ' + '; '.join(said)
-
+# ---- what processes tell each other ----------------------------------------------------------------------------------
 
 def any_process(flags):
     """Element-wise maximum of a list of ints over all processes. On the CPU: never waits for a GPU."""
     if not is_joined():
         return flags
     flags = torch.tensor(flags)
-    dist.all_reduce(flags, dist.ReduceOp.MAX, group=_in_step)
+    dist.all_reduce(flags, dist.ReduceOp.MAX, group=_cpu_group)
     return flags.tolist()
 
 
 def wait_for_main():
-    """Waits until the first process has come here, too, which may take minutes when it saves to a slow disk. It doesn't
-    wait for the others."""
+    """Waits for the first process, which may take minutes to save to a slow disk, but not for the others."""
     if is_joined():
         here = f'main is here/{next(_arrivals)}'
         if is_main():
@@ -183,35 +209,12 @@ def wait_for_main():
 
 
 def lists_of_all(values):
-    """The lists of all processes (of anything that pickles), one after the other."""
+    """The lists of all processes (of anything that pickles), concatenated."""
     if not is_joined():
         return values
     lists = [None] * world()
     dist.all_gather_object(lists, values)
     return sum(lists, [])
-
-
-def wrap(model, device):
-    """The model as each process calls it: gradients are averaged over the group. Alone, the model itself."""
-    if not is_joined():
-        return model
-    # Of 1×1×1 kernels, whose gradients on the CPU differ in the strides of these ones: nothing is slower for it.
-    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')
-    device_ids = [device] if device.type == 'cuda' else None
-    return torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
-
-
-def sum_over_processes(tensor):
-    """The tensor's sum over all processes, without gradients."""
-    if is_joined():
-        tensor = tensor.clone()
-        dist.all_reduce(tensor)
-    return tensor
-
-
-def total(number):
-    """The sum of an int over all processes."""
-    return int(sum_over_processes(torch.tensor(number)))
 
 
 def from_main(value):
@@ -223,12 +226,17 @@ def from_main(value):
     return box[0]
 
 
-def copy_buffers_from_main(model):
-    """Running statistics of the first process for all: they are what its checkpoints hold. (Before each training step
-    DistributedDataParallel does the same.)"""
+def total(number):
+    """The sum of an int over all processes."""
+    return int(sum_over_processes(torch.tensor(number)))
+
+
+def sum_over_processes(tensor):
+    """The tensor's sum over all processes, without gradients."""
     if is_joined():
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
 
 
 class _SumWithGradient(torch.autograd.Function):
@@ -242,15 +250,15 @@ class _SumWithGradient(torch.autograd.Function):
 
 
 def differentiable_sum(tensor):
-    """The tensor's sum over all processes; its gradient is summed over them too."""
+    """The tensor's sum over all processes; its gradient is summed over them, too."""
     return _SumWithGradient.apply(tensor) if is_joined() else tensor
 
 
 def gather(tensor):
     """Concatenates [B_r, …] of all processes r along the first dimension, with gradients; B_r may differ.
 
-    Each process puts its part into zeros of the whole size and the sum is taken: simple, the same on every backend, and
-    backward it hands every process the summed gradient of its part.
+    Each process writes its part into zeros of the full size and the sum is taken: the same on every backend, and the
+    backward pass hands each process the summed gradient of its part.
     Returns (the whole, where this process's part begins).
     """
     if not is_joined():
@@ -264,27 +272,56 @@ def gather(tensor):
     return differentiable_sum(whole), first
 
 
-def sync_batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
-    """torch.nn.functional.batch_norm with the statistics of all processes' batches; x [M, C, …], M may differ."""
-    if not training:
-        return torch.nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+# ---- models in several processes -------------------------------------------------------------------------------------
+
+def wrap(model, device):
+    """The model as each process calls it: gradients are averaged over the group. In a single process, the model itself."""
+    if not is_joined():
+        return model
+    # 1×1×1 kernels get gradients of other strides on the CPU, at no cost.
+    warnings.filterwarnings('ignore', 'Grad strides do not match bucket view strides')
+    device_ids = [device] if device.type == 'cuda' else None
+    return torch.nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
+
+
+def copy_buffers_from_main(model):
+    """Gives all processes the first one's running statistics, which its checkpoints store. (DistributedDataParallel does
+    the same before each training step.)"""
+    if is_joined():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def synchronise_batch_norm(model, device):
+    """The model with BN layers that normalise by the batches of all processes together.
+
+    nn.SyncBatchNorm runs on GPUs only: on the CPU, where the test suite trains in several processes, the same formula is
+    put in its place.
+    """
+    if device.type == 'cuda':
+        return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.forward = functools.partial(sync_batch_norm, module)
+    return model
+
+
+def sync_batch_norm(module, x):
+    """forward of a BN layer with the statistics of all processes' batches; x [M, C, …], M may differ."""
+    if not module.training and module.track_running_stats:
+        return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
     dims = [d for d in range(x.dim()) if d != 1]
     shape = [1, -1] + [1] * (x.dim() - 2)
     value = x.float()
-    count = sum_over_processes(value.new_full((), x.numel() // x.shape[1]))  # filled there: a copy would be waited for
+    count = sum_over_processes(torch.tensor(float(x.numel() // x.shape[1])))
     mean = differentiable_sum(value.sum(dims)) / count
     centred = value - mean.view(shape)
     variance = differentiable_sum((centred * centred).sum(dims)) / count
-    if running_mean is not None:
+    if module.training and module.track_running_stats:
         with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(variance * count / (count - 1), momentum)
-    scale = torch.rsqrt(variance + eps) * weight
-    return (centred * scale.view(shape) + bias.view(shape)).to(x.dtype)
-
-
-def synchronise_batch_norm(model):
-    """All BN layers of the model normalise by the batches of all processes together."""
-    for module in model.modules():
-        if hasattr(module, 'batch_norm'):
-            module.batch_norm = sync_batch_norm
+            module.num_batches_tracked.add_(1)
+            momentum = module.momentum if module.momentum is not None else 1 / module.num_batches_tracked.item()
+            module.running_mean.lerp_(mean, momentum)
+            module.running_var.lerp_(variance * count / (count - 1), momentum)
+    scale = torch.rsqrt(variance + module.eps) * module.weight
+    return (centred * scale.view(shape) + module.bias.view(shape)).to(x.dtype)

@@ -1,157 +1,185 @@
-"""Starts a run: in this process, in the group that torchrun made, or in one process for each GPU asked for."""
+"""Starts a run: in this process, in the group that torchrun made, or in one process per GPU asked for."""
+import contextlib
 import errno
+import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
-import time
 from multiprocessing import resource_tracker
 
 import torch
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing import ProcessExitedException, start_processes
 
-from utils.parallel import distributed
 from utils.cli import UserError, cpu_cores
+from utils.parallel import distributed
 from utils.parallel.device import count_processes, uses_cuda
-from utils.parallel.signals import SIGNALS, Stopped
-from utils.data.batches import worker_errors
+from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
-GRACE_SECONDS = 10  # for the others to end after one process has failed
-FULL, FORBIDDEN = 'make room and go on with --resume auto', 'change its permissions or name another place'
+GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
+FULL, FORBIDDEN = 'make room and resume', 'change its permissions or name another place'
 REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL,
             errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, errno.EROFS: FORBIDDEN}
-INTERRUPTED = 128 + signal.SIGINT, 'interrupted', False  # as run_one returns
 
 
 def launch(main, args):
-    """Calls `main(args)` in as many processes as `--gpu` and `--num_procs` ask for, and ends with its exit status.
+    """Calls `main(args)` in as many processes as `--gpu` and `--num_procs` ask for, and exits with its status.
 
-    A UserError is printed as `error: …`, status 2. A run stopped by a signal ends with status 128 + its number.
+    A UserError is printed as `error: …`, status 2. A run stopped by a signal exits with status 128 + its number.
     """
-    lost_contact = False
-    try:
-        count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
-        if count == 1:
-            status, message, lost_contact = run_one(main, args)
-        else:
-            status, message = run_group(main, args, count)
-    except UserError as error:
-        status, message = 2, f'error: {error}'
-    if message:
-        print(message, file=sys.stderr)
-    leave(status, lost_contact)
+    lost_contact = None
+    with surviving_output():
+        try:
+            count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
+            if count == 1:
+                status, message, lost_contact = run(main, args)
+            else:
+                status, message = run_group(main, args, count)
+        except UserError as error:
+            status, message = 2, f'error: {error}'
+        if message:
+            print(message, file=sys.stderr)
+        leave(status, lost_contact)
 
 
 def leave(status, lost_contact):
-    """Ends this process. At once if it lost contact: what waits for the others in the background holds up an exit."""
+    """Ends this process; at once if it lost contact, as threads that wait for the others would hold up a normal exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     if lost_contact:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
 
-def run_one(main, args):
+def run(main, args):
     """Runs `main(args)` in this process, in its group if it has one.
 
-    Returns (exit status, what to say, whether it is only that another process of the group is gone).
+    Returns (exit status, message, and if it failed only because another process of the group is gone, how to resume).
     """
     try:
-        with distributed.group(args.timeout, uses_cuda(args.gpu)), worker_errors():
+        with distributed.group(args.timeout, uses_cuda(args.gpu)):
             main(args)
     except Stopped as stopped:
-        return 128 + stopped.signum, str(stopped), False
+        return 128 + stopped.signum, str(stopped), None
+    except distributed.LostContact as error:
+        advice = (f'Resume with the same command and --resume {error.saved}' if error.saved else
+                  'Nothing was saved yet')
+        return 2, f'error: {error}. {advice}', advice
     except UserError as error:
-        return 2, f'error: {error}', isinstance(error, distributed.LostContact)
+        return 2, f'error: {error}', None
     except OSError as error:
         remedy = REMEDIES.get(error.errno)
         if remedy is None or (remedy is FORBIDDEN and not error.filename):
             raise
-        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', False
+        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', None
+    except torch.OutOfMemoryError as error:
+        return 2, (f'error: {str(error).splitlines()[0]} Lower --batch_size, or encode it in parts with --encode_chunks'
+                   ), None
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):  # raised wherever the main process happens to be
+            raise
+        return 2, (f'error: {str(error).splitlines()[0]} If it was killed, memory may have run out: try fewer '
+                   '--num_workers or a smaller --batch_size'), None
     except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0, '', False
+        return 128 + signal.SIGINT, 'interrupted', None
+    finally:
+        kill_workers()
+    return 0, '', None
 
 
 def run_group(main, args, count):
-    """Runs `main(args)` in `count` new processes; when one fails the rest is ended. (exit status, what to say)."""
+    """Runs `main(args)` in `count` new processes; when one fails, the others are ended. (exit status, message)."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # else its store prints stack traces when a process is gone
-    context = multiprocessing.get_context('spawn')
-    pipes = [context.Pipe(duplex=False) for _ in range(count)]
-    processes = [context.Process(target=child, args=(main, args, number, count, port, os.getpid(), sender))
-                 for number, (_, sender) in enumerate(pipes)]
+    os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # its store prints stack traces when a process is gone
+    logging.getLogger('torch.multiprocessing.spawn').setLevel(logging.ERROR)  # it announces each process that it ends
+    outcomes = multiprocessing.get_context('spawn').SimpleQueue()
     asked = []
+    # A terminal sends Ctrl-C to every process: block it until each child has left the terminal's group, see `child`.
+    # The resource tracker starts first, as its start would unblock the signal.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    processes = start_processes(child, (main, args, count, port, outcomes), count, join=False, start_method='spawn')
 
     def forward(signum, frame):
         asked.append(signum)
-        for process in processes:
+        for process in processes.processes:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL if asked.count(signal.SIGINT) > 1 else signum)
 
-    # Ctrl-C goes to every process of the terminal: blocked until each child is out of its reach, see `child`
-    resource_tracker.ensure_running()  # or the first start would do that, and unblock it
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    for process in processes:
-        process.start()
-    for signum in SIGNALS:
+    for signum in STOP_SIGNALS:
         signal.signal(signum, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    while (all(process.exitcode in (None, 0) for process in processes)
-           and any(process.is_alive() for process in processes)):
-        time.sleep(0.1)
-    killed = [(number, -process.exitcode) for number, process in enumerate(processes) if (process.exitcode or 0) < 0]
-    end(processes, 300 if asked else GRACE_SECONDS)
+    failed = None
+    try:
+        while not processes.join(timeout=1, grace_period=SAVING_SECONDS if asked else GRACE_SECONDS):
+            pass
+    except ProcessExitedException as error:
+        failed = error
 
-    said = [receiver.recv() for receiver, _ in pipes if receiver.poll()]
-    if killed and not asked:
-        number, signum = killed[0]
-        why = ' (the system does that when memory runs out)' if signum == signal.SIGKILL else ''
-        return 128 + signum, (f'error: process {number} of {count} was killed by {signal.Signals(signum).name}{why}; '
-                              'the others were ended. Go on with the same command and --resume auto')
+    said = []
+    while not outcomes.empty():
+        said.append(outcomes.get())
+    if failed and failed.signal_name and not asked:
+        why = ' (the system does that when memory runs out)' if failed.signal_name == 'SIGKILL' else ''
+        advice = next((lost for _, _, lost in said if lost), '')
+        return 128 - failed.exit_code, (f'error: process {failed.error_index} of {count} was killed by '
+                                        f'{failed.signal_name}{why}; the others were ended. {advice}')
     if asked and not said:
         return 128 + asked[0], f'stopped by {signal.Signals(asked[0]).name} before anything was saved'
-    # Who only lost contact knows least: the process that failed first says why.
-    outcome = min(said, key=lambda outcome: outcome[2], default=(0, '', False))
-    crashed = [number for number, (process, (receiver, _)) in enumerate(zip(processes, pipes)) if process.exitcode == 1]
-    if crashed and (outcome[2] or not said):
-        return 1, f'error: process {crashed[0]} of {count} failed, see its traceback above'
-    return outcome[:2]
+    # A process that only lost contact knows least: the one that failed first says why.
+    return min(said, key=lambda outcome: bool(outcome[2]), default=(0, '', None))[:2]
 
 
-def end(processes, seconds):
-    """Waits a little for the processes, which notice by themselves that one is gone, then kills what is left."""
-    deadline = time.monotonic() + seconds
-    for process in processes:
-        process.join(max(0., deadline - time.monotonic()))
-    for process in processes:
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def child(main, args, number, count, port, parent, sender):
-    """One process of a group started by `run_group`."""
-    os.setpgrp()  # from now on Ctrl-C reaches the parent alone, which passes it on
+def child(number, main, args, count, port, outcomes):
+    """One process of a group started by `run_group`. It gets SIGINT when its parent is killed."""
+    os.setpgrp()  # from now on Ctrl-C reaches the parent alone, which forwards it
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(max(1, cpu_cores() // count))
-    threading.Thread(target=follow, args=(parent,), daemon=True).start()
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # raises one that came while this process started
-        outcome = run_one(main, args)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # raises one that arrived during the start
+        with surviving_output():
+            outcome = run(main, args)
     except KeyboardInterrupt:
-        outcome = INTERRUPTED
+        outcome = 128 + signal.SIGINT, 'interrupted', None
     if outcome[0]:
-        sender.send(outcome)
-    leave(outcome[0], lost_contact=outcome[2])
+        outcomes.put(outcome)
+    leave(*outcome[::2])
 
 
-def follow(parent):
-    """Ends this process when the parent has been killed: nothing may go on writing to its run folder."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+class SurvivingStream:
+    """A stream whose reader may leave (`| head`, a closed terminal): the output is dropped and the run continues."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        return self._until_closed(self.stream.write, text)
+
+    def flush(self):
+        self._until_closed(self.stream.flush)
+
+    def _until_closed(self, function, *args):
+        try:
+            return function(*args)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            with open(os.devnull, 'w') as nowhere:
+                os.dup2(nowhere.fileno(), self.stream.fileno())
+
+
+@contextlib.contextmanager
+def surviving_output():
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(SurvivingStream, streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams

@@ -1,7 +1,8 @@
-"""Signals that ask a run to stop: it finishes its step, saves and says how to go on."""
+"""Signals that ask a run to stop: it finishes its step, saves, and says how to resume. Its workers leave them to it."""
+import multiprocessing
 import signal
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
 class Stopped(Exception):
@@ -13,15 +14,34 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Remembers the first SIGTERM, SIGUSR1 or Ctrl-C in `received` (0: none); a second Ctrl-C quits at once."""
+    """Remembers the first stop signal in `received` (0: none); a second Ctrl-C quits at once."""
 
     def __init__(self):
         self.received = 0
-        for signum in SIGNALS:
-            signal.signal(signum, self._receive)
+        for signum in STOP_SIGNALS:
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup ignores SIGHUP
+                signal.signal(signum, self._receive)
 
     def _receive(self, signum, frame):
         if self.received and signum == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.received = self.received or signum
+
+
+def leave_signals_to_parent():
+    """For a worker process. A scheduler may signal every process of a job, and the parent still needs its workers to
+    finish the step."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
+def kill_workers():
+    """Kills this process's workers: one that is stuck or stopped would hold up the exit."""
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises an error when a data worker dies
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    signal.signal(signal.SIGCHLD, handler)

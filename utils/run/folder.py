@@ -1,4 +1,5 @@
-"""The folder of a run: `log_{prefix}/{experiment}/` with `img/`, `model/`, `args.json` and `log.jsonl`."""
+"""The folder of a run, `log_{prefix}/{experiment}/` with `img/`, `model/`, `args.json` and `log.jsonl`: its name, and
+which run `--resume` means."""
 import json
 import re
 import subprocess
@@ -6,8 +7,20 @@ from pathlib import Path
 
 from utils import ROOT
 from utils.cli import UserError
+from utils.parallel.distributed import is_main
+from utils.run.log import say
+from utils.run.saving import newest_checkpoint
 
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
+
+# Flags that may change on resume. All others tell which run it is.
+FREE_ON_RESUME = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
+                  'save_minutes', 'log_dir', 'prefix', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr',
+                  'start_epoch', 'compile', 'loss_chunk'}
+# What a run with `--resume FILE` may change with a warning: it neither shapes the model nor picks the clips.
+WARNED_ON_RESUME = {'amp', 'encode_chunks', 'sync_bn', 'negatives', 'clip_grad', 'flip',
+                    'optimizer', 'schedule', 'lr_milestones', 'warmup_epochs', 'val_on', 'val_fraction', 'seed',
+                    'short_videos', 'pretrain'}
 
 
 def network_name(network):
@@ -23,66 +36,84 @@ def pretrained_suffix(pretrain):
     return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
 
 
-def create_run_folder(log_dir, prefix, experiment, exist_ok=False):
-    """Makes and returns a new run folder; when the name is taken by an earlier run, `-2`, `-3` … is added, unless
-    `exist_ok`: that run was stopped before it saved anything."""
+def create_run_folder(log_dir, prefix, experiment):
+    """Makes and returns a new run folder; `-2`, `-3` … is appended when the name is taken. UserError if it can't be made."""
     parent = Path(log_dir) / f'log_{prefix}'
     name, number = experiment[:LONGEST_NAME], 1
     while True:
         folder = parent / (name if number == 1 else f'{name}-{number}')
         try:
-            folder.mkdir(parents=True, exist_ok=exist_ok)
-            break
+            folder.mkdir(parents=True)
+            return folder
         except FileExistsError:
             number += 1
         except OSError as error:
             raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another '
                             '--log_dir') from error
-    (folder / 'img').mkdir(exist_ok=True)
-    (folder / 'model').mkdir(exist_ok=True)
-    return folder
 
 
-def run_folder_of(checkpoint_path):
-    """The run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to. UserError if it lies elsewhere."""
-    folder = Path(checkpoint_path).resolve().parent.parent
+def find_run(log_dir, prefix, flags):
+    """`--resume auto`: (folder, checkpoint) of the run in log_{prefix} that began with these flags, or (None, None).
+
+    flags {name: value}: a run is recognised by args.json, not by its name, which some of the flags change that may
+    differ on resume. Of several such runs, the one that went furthest. A run that never saved gives (folder, None).
+    Says so when there are runs, but none with these flags.
+    """
+    folders = sorted(path.parent for path in Path(log_dir).glob(f'log_{prefix}/*/args.json')
+                     if (path.parent / 'model').is_dir())
+    changes = {folder: changed_flags(folder, flags) for folder in folders}
+    same = {folder: newest_checkpoint(folder) for folder in folders if not changes[folder]}
+    if same:
+        folder = max(same, key=lambda folder: same[folder][1])
+        return folder, same[folder][0]
+    if folders:
+        nearest = min(folders, key=lambda folder: len(changes[folder]))
+        say(f'--resume auto: none of the {len(folders)} runs in {nearest.parent} began with these flags, so this is a '
+            f'new one. The nearest, {nearest.name}, differs in {", ".join(changes[nearest].values())}')
+    return None, None
+
+
+def run_of_checkpoint(path, flags):
+    """`--resume FILE`: the run folder that a checkpoint `{run}/model/epoch{n}.pth.tar` belongs to.
+
+    UserError if it is in no run folder, or the run began with other `flags` {name: value} that make it another run.
+    """
+    folder = Path(path).resolve().parent.parent
     if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
-        raise UserError(f'--resume {checkpoint_path}: not in the model folder of a run of this project (no args.json '
+        raise UserError(f'--resume {path}: not in the model folder of a run of this project (no args.json '
                         f'in {folder}); to start a new run from these weights give them to --pretrain')
+    changed = changed_flags(folder, flags)
+    fixed = [text for name, text in changed.items() if name not in WARNED_ON_RESUME]
+    if fixed:
+        raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give those, or '
+                        'start a new run from its weights with --pretrain')
+    if changed:
+        say(f'warning: this run began with other flags: {", ".join(changed.values())}')
     return folder
 
 
-def save_arguments(folder, args):
-    """Writes args.json: the flags and the git revision. A resumed run keeps the first one and adds args-2.json …"""
+def changed_flags(folder, flags):
+    """{flag: '--flag value (was value)'} of the flags that differed when the run in `folder` began."""
+    try:
+        first = dict(json.loads((folder / 'args.json').read_text()))
+    except (OSError, ValueError, TypeError):
+        return {'args': f'{folder}/args.json is missing or damaged'}
+    return {name: f'--{name} {value} (was {first[name]})' for name, value in flags.items()
+            if name in first and name not in FREE_ON_RESUME and first[name] != value}
+
+
+def save_arguments(folder, flags):
+    """Writes args.json from the group's first process: the flags {name: value} and the git revision. A resumed run adds
+    args-2.json, args-3.json …"""
+    if not is_main():
+        return
     path, number = folder / 'args.json', 1
     while path.exists():
         number += 1
         path = folder / f'args-{number}.json'
     temporary = path.with_suffix('.tmp')
-    temporary.write_text(json.dumps({**vars(args), 'git_revision': git_revision()}, indent=2, default=str) + '\n')
+    temporary.write_text(json.dumps({**flags, 'git_revision': git_revision()}, indent=2, default=str) + '\n')
     temporary.replace(path)
-
-
-# Flags that a resumed run may have otherwise than the run so far without becoming another one.
-FREE_ON_RESUMPTION = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
-                      'save_minutes', 'log_dir', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr',
-                      'start_epoch'}
-
-
-# Flags that the folder's name tells and that make another run.
-FIXED_ON_RESUMPTION = {'net', 'model', 'dataset', 'split', 'img_dim', 'num_seq', 'seq_len', 'pred_step', 'ds',
-                       'train_what', 'prediction', 'feature_map', 'batch_size', 'wd', 'dropout'}
-
-
-def changed_flags(folder, args):
-    """{flag: '--flag value (was value)'} of the flags that were others when the run in `folder` began."""
-    try:
-        first = json.loads((folder / 'args.json').read_text())
-    except (OSError, ValueError):
-        raise UserError(f'{folder}/args.json: missing or damaged, so nothing tells whether this is the same run; put '
-                        'it back, or start a new run (another --prefix) from a checkpoint with --pretrain') from None
-    return {name: f'--{name} {value} (was {first[name]})' for name, value in vars(args).items()
-            if name in first and name not in FREE_ON_RESUMPTION and first[name] != value}
 
 
 def git_revision():

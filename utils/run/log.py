@@ -11,11 +11,10 @@ import cv2
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
-from utils.parallel.distributed import is_main
 from utils.cli import UserError
+from utils.parallel.distributed import is_main
 
-# Bars are drawn by one process: tqdm's own lock for several would be reported as leaked when a run ends at once.
+# One process draws bars: tqdm's default lock for several would be reported as leaked when a run ends abruptly.
 tqdm.set_lock(threading.RLock())
 
 
@@ -41,7 +40,7 @@ def open_log(folder):
 
 
 class RunLog:
-    """The log of one run folder. `write` takes the same dict for all three places.
+    """The log of one run folder. `write` sends the same dict to all three places.
 
     UserError if another process is writing to the folder.
     """
@@ -58,9 +57,10 @@ class RunLog:
         self.board = None
 
     def begin(self, size=0, iteration=0):
-        """Starts logging after the first `size` bytes of log.jsonl and after `iteration`: a run that goes on from a
-        checkpoint forgets what was logged behind it, for it will be logged again."""
+        """Starts logging after the first `size` bytes of log.jsonl and after `iteration`: a resumed run drops what was
+        logged after its checkpoint, as it will be logged again."""
         self.file.truncate(size)
+        (self.folder / 'img').mkdir(exist_ok=True)
         self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
         self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
 
@@ -79,23 +79,13 @@ class RunLog:
         line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **more, **stats}
         self.file.write(json.dumps(line) + '\n')
 
-    def write_frames_once(self, kind, block, clips=4):
-        """Stores the first clips of the run's first batch, as the network sees them, as a picture: a row for each clip.
-
-        block: normalised [B, N, C, T, H, W].
-        """
-        path = self.folder / 'img' / f'{kind}_frames.png'
-        if path.exists():
-            return
-        shown = block[:clips].float().cpu()
-        mean, std = (shown.new_tensor(values).view(3, 1, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-        shown = (shown * std + mean).clamp(0, 1).permute(0, 4, 1, 3, 5, 2)      # [clips, H, N, T, W, C]
-        grid = shown.flatten(2, 4).flatten(0, 1).mul(255).byte().numpy()        # [clips·H, N·T·W, C]
-        self.board.add_image(f'{kind}/frames', grid, 0, dataformats='HWC')
-        cv2.imwrite(str(path), grid[:, :, ::-1])
+    def write_picture(self, name, picture):
+        """Stores `picture` uint8 [H, W, 3] as img/{name}.png and in TensorBoard."""
+        cv2.imwrite(str(self.folder / 'img' / f'{name}.png'), picture[:, :, ::-1])
+        self.board.add_image(name, picture, 0, dataformats='HWC')
 
     def size(self):
-        """Bytes of log.jsonl so far; a checkpoint holds it."""
+        """Bytes of log.jsonl so far; checkpoints store it."""
         return os.fstat(self.file.fileno()).st_size
 
     def end(self, how):
@@ -114,7 +104,7 @@ class SilentLog:
     def write(self, kind, iteration, stats, **place):
         pass
 
-    def write_frames_once(self, kind, block):
+    def write_picture(self, name, picture):
         pass
 
     def size(self):

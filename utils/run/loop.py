@@ -1,65 +1,69 @@
 """One training run: what is trained, how far it is, and how its epochs go. Pretraining and classification share it."""
 import contextlib
+import math
 import signal
 
 import numpy as np
 import torch
 
-from utils.parallel import distributed
-from utils.checkpoint import load_weights
+from utils.checkpoint import load_weights, read_checkpoint
+from utils.checkpoint_fields import fitting_state
 from utils.cli import UserError
-from utils.run.finite import FiniteCheck
+from utils.parallel import distributed
+from utils.parallel.device import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
-from utils.run.log import progress_bar, say, warn
-from utils.parallel.memory import peak_gb
+from utils.run.log import open_log, progress_bar, say, warn
 from utils.run.metrics import Averages, Throughput
 from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule
+from utils.run.picture import draw_clips
+from utils.run.saving import Saver, readable_checkpoints
 
-SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named in an epoch; all are counted
+SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named per epoch; all are counted
+COLLAPSED = 0.01         # spread of the features below which a run has stopped telling places apart
 
 
 class TrainingRun:
-    """A model with its optimiser, schedule and log, at a place in the run.
+    """A model with its optimiser, schedule, log and checkpoints, at a place in the run.
 
-    `epoch`, `step` (in the epoch) and `iteration` (in the run) are those that come next. Everything random in a step is
-    seeded by (seed, iteration, rank), so a resumed run goes on exactly as an undisturbed one would.
+    `epoch`, `step` (in the epoch) and `iteration` (in the run) are the next ones. Everything random in a step is seeded
+    by (seed, iteration, rank), so a resumed run continues exactly as an undisturbed one would.
 
-    model: what checkpoints hold. frozen: its parts that stay in eval mode while the rest trains.
-    compute_loss(network, block, label) -> (loss, {name: mean over the batch}) is what differs between tasks; the
-    network is the model, wrapped for the group of processes if there is one. 'top1' decides which model is the best.
+    model: what checkpoints store. Its direct children without trainable parameters stay in eval mode.
+    compute_loss(network, block, label) -> (loss, {name: 0-d tensor, mean over the batch}): what differs between tasks;
+        `network` is the model, wrapped for the group of processes if there is one. 'top1' decides which model is best.
+    optimizer, schedule: see utils.run.optimisation. precision: utils.parallel.device.Precision, which has the device.
+    folder: the run folder. settings: what checkpoints say about the model and its clips, see utils.checkpoint.
+    pred_step: blocks to predict, as the picture of the first batch marks them.
+    keep, save_minutes: see utils.run.saving.Saver. print_freq: steps per printed line.
     clip_grad: largest norm of the gradient (None: any).
-    skip_nonfinite: steps with a non-finite loss or gradient that are left out before the run stops.
+    skip_nonfinite: how many steps with a non-finite loss or gradient are skipped before the run stops.
     """
 
-    def __init__(self, model, net, compute_loss, optimizer, schedule, precision, device, log, saver, seed=0,
-                 print_freq=5, frozen=(), clip_grad=None, skip_nonfinite=0):
-        self.model, self.net, self.compute_loss = model, net, compute_loss
-        self.network = distributed.wrap(model, device)
+    def __init__(self, model, compute_loss, optimizer, schedule, precision, folder, settings, pred_step=0, seed=0,
+                 keep=3, save_minutes=10., print_freq=5, clip_grad=None, skip_nonfinite=0):
+        self.model, self.compute_loss = model, compute_loss
+        self.network = distributed.wrap(model, precision.device)
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
-        self.device, self.log, self.saver = device, log, saver
-        self.seed, self.print_freq, self.frozen = seed, print_freq, frozen
+        self.log, self.saver = open_log(folder), Saver(folder, keep, save_minutes)
+        self.settings, self.pred_step, self.seed, self.print_freq = settings, pred_step, seed, print_freq
         self.clip_grad, self.skip_nonfinite = clip_grad, skip_nonfinite
         self.epoch = self.step = self.iteration = 0
         self.best_acc = 0.
-        self.replaced = 0  # samples of this epoch whose frames could not be read
+        self.replaced = 0  # samples of this epoch whose frames could not be read, in this process
         self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
-        # On CUDA the numbers of a step are looked at when the next one has been queued: nothing waits for them.
-        self.finite = FiniteCheck(delayed=device.type == 'cuda')
-        self.unlogged = None  # the step whose line is due: (iteration, what reads its averages, statistics, place)
         self.signals = StopSignals()
 
     # ---- epochs
 
     def fit(self, train_batches, val_batches, epochs):
-        """Trains up to epoch number `epochs`; validates and saves after each."""
+        """Trains up to epoch number `epochs` on utils.data.batches.ClipBatches; validates and saves after each epoch."""
         if self.epoch >= epochs:
             say(f'nothing to train: {self.epoch} epochs are done; for more raise --epochs {epochs}')
         try:
             while self.epoch < epochs:
                 self.train_epoch(train_batches, epochs)
-                stats = self.evaluate(val_batches, epochs)
-                self.finish_epoch(stats)
+                self.finish_epoch(self.evaluate(val_batches, epochs))
         except Exception as error:
             with contextlib.suppress(OSError):  # the disk may be full
                 self.log.end(str(error).split(';')[0][:150])
@@ -70,46 +74,35 @@ class TrainingRun:
     def train_epoch(self, batches, epochs):
         """Trains from the current step to the end of the epoch."""
         self.model.train()
-        for part in self.frozen:
-            part.eval()
-        batches.loader.sampler.set_position(self.epoch, self.step)
+        for part in self.model.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
         window, window_speed, epoch_speed = Averages(), Throughput(), Throughput()
-        for batch in progress_bar(batches, f'epoch {self.epoch + 1}/{epochs}', total=len(batches), initial=self.step):
+        for batch in progress_bar(batches.epoch(self.epoch, self.step), f'epoch {self.epoch + 1}/{epochs}',
+                                  total=len(batches), initial=self.step):
             distributed.doing(f'training, epoch {self.epoch + 1}, step {self.step + 1}')
-            if self.epoch == 0:
-                self.log.write_frames_once('train', batch.block)
+            if self.iteration == 0:
+                self.draw('train', batch.block, 'training clips as the network sees them: cropped and colours changed')
             values = self.train_step(batch)
             self.count_replaced(batch.broken)
             for averages in (window, self.averages):
                 averages.add(len(batch.block), values)
             for speed in (window_speed, epoch_speed):
                 speed.add(len(batch.block), batch.wait_seconds)
-            self.log_step()
             if self.step % self.print_freq == 0:
-                place = {'epoch': self.epoch + 1, 'epochs': epochs, 'step': self.step, 'steps': len(batches)}
-                stats = {**window_speed.read(), **self.gauges()}
-                self.unlogged = self.iteration, window.start_reading(), stats, place
+                self.log.write('step', self.iteration, {**window.read(), **window_speed.read(), **self.gauges()},
+                               epoch=self.epoch + 1, epochs=epochs, step=self.step, steps=len(batches))
                 window = Averages()
-                if not self.finite.delayed:
-                    self.log_step()
-            self.after_step(batches.loader.dataset)
+            self.after_step(values, batches.paths(batch.index))
             distributed.doing('waiting for data')
-        self.settle(batches.loader.dataset)
         if epoch_speed.clips == 0:
-            return  # resumed in the validation behind the last step: this has been logged
+            return  # resumed in the validation after the last step, when this had been logged
         self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
                                                  'replaced': distributed.total(self.replaced), 'skipped': self.skipped},
                        epoch=self.epoch + 1, epochs=epochs)
 
-    def log_step(self):
-        """Writes the line that is due, if one is."""
-        if self.unlogged is not None:
-            iteration, averages, stats, place = self.unlogged
-            self.log.write('step', iteration, {**averages(), **stats}, **place)
-            self.unlogged = None
-
     def train_step(self, batch):
-        """One optimiser step; returns {name: mean over the batch}, still on the device."""
+        """One optimiser step; returns {name: mean over the batch}. Reading these numbers waits for the device."""
         torch.manual_seed(step_seed(self.seed, self.iteration, distributed.rank()))
         self.optimizer.zero_grad(set_to_none=True)
         scaler = self.precision.scaler
@@ -117,16 +110,12 @@ class TrainingRun:
             loss, values = self.compute_loss(self.network, batch.block, batch.label)
         scaler.scale(loss).backward()
         scaler.unscale_(self.optimizer)
-        values = {'loss': loss.detach(), **values, 'grad_norm': self.gradient_norm()}
-        scaler.step(self.optimizer)  # leaves the weights alone where a gradient isn't finite
+        values = {'loss': loss, **values, 'grad_norm': self.gradient_norm()}
+        scaler.step(self.optimizer)  # leaves the weights alone if a gradient isn't finite
         self.precision.update_scale()
-        # fp16's scaler meets infinite gradients while it looks for its scale: only the loss tells there
-        watched = values['loss'] if self.precision.name == 'fp16' else values['loss'] + values['grad_norm']
-        place = f'epoch {self.epoch + 1}, step {self.step + 1}, lr {self.learning_rate():g}'
-        self.finite.watch(watched, batch.index, place)
         self.step += 1
         self.iteration += 1
-        return values
+        return as_numbers(values)
 
     def gradient_norm(self):
         """Norm of the whole gradient, before it is clipped to `clip_grad`."""
@@ -136,36 +125,26 @@ class TrainingRun:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_grad, norm)
         return norm
 
-    def after_step(self, dataset):
-        """What all processes do together after a step: notice a non-finite one, stop on a signal, save when due."""
+    def after_step(self, values, paths):
+        """What all processes decide together after a step: skip a non-finite one, stop on a signal, save when due."""
+        # fp16's scaler meets infinite gradients while it searches for its scale: only the loss counts there.
+        watched = values['loss'] if self.precision.name == 'fp16' else values['loss'] + values['grad_norm']
         signum, bad, due = distributed.any_process(
-            [self.signals.received, int(self.finite.bad_step is not None), int(self.saver.is_due())])
+            [self.signals.received, int(not math.isfinite(watched)), int(self.saver.is_due())])
         if bad:
-            self.skip_or_stop(dataset)
-        if signum or due:
-            self.settle(dataset)
+            self.skip_or_stop([] if math.isfinite(watched) else paths)
         if signum:
             self.stop(signum)
         if due:
             self.save_last()
 
-    def settle(self, dataset):
-        """Looks at the last step, too, before its results are saved or used."""
-        self.log_step()
-        self.finite.settle()
-        bad, = distributed.any_process([int(self.finite.bad_step is not None)])
-        if bad:
-            self.skip_or_stop(dataset)
-
-    def skip_or_stop(self, dataset):
-        self.log_step()
+    def skip_or_stop(self, paths):
+        """After a non-finite step, which left the weights alone. paths: this process's clips, if its loss was the one."""
         self.skipped += 1
         restart_nonfinite_statistics(self.model)
-        place, index = self.finite.bad_step or ('', [])
-        places = distributed.lists_of_all([place] if place else [])
-        paths = distributed.lists_of_all([dataset.videos.path(i) for i in index])
-        message = (f'non-finite loss or gradient at {places[0]}; the weights were left as they were. '
-                   f'Clips: {", ".join(paths)}')
+        message = (f'non-finite loss or gradient at epoch {self.epoch + 1}, step {self.step}, lr '
+                   f'{self.learning_rate():g}; the weights were left as they were. '
+                   f'Clips: {", ".join(distributed.lists_of_all(paths))}')
         if self.skipped > self.skip_nonfinite:
             path = self.save_last()
             raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps '
@@ -176,28 +155,30 @@ class TrainingRun:
         """Sample-weighted averages over the validation set: the same clips every time."""
         self.model.eval()
         distributed.copy_buffers_from_main(self.model)
-        batches.loader.sampler.set_position(0)
-        averages, replaced = Averages(), distributed.total(self.replaced)
+        averages, replaced = Averages(), self.replaced
         with torch.no_grad():
-            for batch in progress_bar(batches, f'validation {self.epoch + 1}/{epochs}', total=len(batches)):
+            for batch in progress_bar(batches.epoch(0), f'validation {self.epoch + 1}/{epochs}', total=len(batches)):
                 distributed.doing(f'validating, epoch {self.epoch + 1}')
+                if self.epoch == 0 and not averages.weight:
+                    self.draw('val', batch.block, 'validation clips as the network sees them: centre crop')
                 with self.precision.autocast():
                     loss, values = self.compute_loss(self.model, batch.block, batch.label)
-                averages.add(len(batch.block), {'loss': loss, **values})
+                averages.add(len(batch.block), as_numbers({'loss': loss, **values}))
                 self.count_replaced(batch.broken)
-                if self.epoch == 0:
-                    self.log.write_frames_once('val', batch.block)
                 signum, = distributed.any_process([self.signals.received])
                 if signum:
                     self.stop(signum)
         stats = averages.read()
-        said = {**stats, 'replaced': distributed.total(self.replaced) - replaced}
-        self.log.write('val', self.iteration, said, epoch=self.epoch + 1, epochs=epochs)
+        self.log.write('val', self.iteration, {**stats, 'replaced': distributed.total(self.replaced - replaced)},
+                       epoch=self.epoch + 1, epochs=epochs)
+        if stats.get('spread', 1) < COLLAPSED:
+            warn(f'the features have collapsed: their spread is {stats["spread"]:.2g} of their size, so hardly any '
+                 'place differs from another; lower --lr')
         return stats
 
     def finish_epoch(self, stats):
         """Moves to the next epoch, steps the schedule and saves."""
-        step_schedule(self.schedule, stats['loss'])
+        step_schedule(self.schedule)
         self.epoch += 1
         self.step = self.replaced = 0
         self.averages = Averages()
@@ -212,59 +193,81 @@ class TrainingRun:
                 warn(f'replaced a sample: {message}')
             self.replaced += 1
 
+    def draw(self, kind, block, title):
+        if distributed.is_main():
+            self.log.write_picture(f'{kind}_frames', draw_clips(block, self.pred_step, title))
+
     def gauges(self):
-        return {'lr': self.learning_rate(), 'memory_gb': peak_gb(self.device)}
+        return {'lr': self.learning_rate(), 'memory_gb': peak_gb(self.precision.device)}
 
     def learning_rate(self):
         """Of the parameter group with the highest rate."""
         return max(group['lr'] for group in self.optimizer.param_groups)
 
-    # ---- stopping and going on
+    # ---- stopping and resuming
 
     def stop(self, signum):
         """Saves and ends the run, as a signal asked."""
         path = self.save_last()
         name = signal.Signals(signum).name
-        raise Stopped(signum, f'stopped by {name} in epoch {self.epoch + 1} after step {self.step}; saved {path}. '
-                              'Go on with the same command and --resume auto')
+        raise Stopped(signum, f'stopped by {name} in epoch {self.epoch + 1} after step {self.step}. '
+                              f'Resume with the same command and --resume {path}')
 
     def save_last(self):
         return self.saver.save_last(self.checkpoint())
 
     def checkpoint(self):
         """All that a resumed run needs; every process of a group calls this together."""
-        return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.net,
-                'best_acc': self.best_acc, 'state_dict': self.model.state_dict(),
+        return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.settings['net'],
+                'settings': self.settings, 'best_acc': self.best_acc, 'state_dict': self.model.state_dict(),
                 'optimizer': self.optimizer.state_dict(), 'schedule': self.schedule.state_dict(),
                 'scaler': self.precision.scaler.state_dict(), 'averages': self.averages.state_dict(),
                 'replaced': distributed.total(self.replaced), 'skipped': self.skipped, 'log_size': self.log.size()}
 
-    def resume(self, checkpoint, path, reset_lr=None):
-        """Goes on from a checkpoint of this project; `reset_lr` replaces its learning rate. UserError: it isn't one."""
-        lacking = {'schedule', 'scaler', 'step', 'averages', 'log_size'} - checkpoint.keys()
-        if lacking:
-            raise UserError(f'--resume {path}: it has no {", ".join(sorted(lacking))}: only runs of this project can '
-                            'be resumed; give it to --pretrain to start from its weights')
-        load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
+    def start(self, resume=None, reset_lr=None, start_epoch=None):
+        """Begins the run, or continues from the checkpoint at the path `resume`, with the learning rate `reset_lr` if
+        given. start_epoch: number of the first epoch of a run that begins. UserError: the checkpoint doesn't fit."""
+        if resume is None:
+            self.log.begin()
+            self.epoch = start_epoch or 0
+            return
+        checkpoint = read_checkpoint(resume, resumable=True)
+        load_weights(self.model, checkpoint, strict=True, origin=f'--resume {resume}')
         try:
             load_optimizer(self.optimizer, checkpoint['optimizer'])
+            for part, name in ((self.schedule, 'schedule'), (self.precision.scaler, 'scaler')):
+                part.load_state_dict(fitting_state(part.state_dict(), checkpoint[name], name))
         except ValueError as error:
-            raise UserError(f'--resume {path}: its optimiser does not fit ({error}): resume with the flags of the '
-                            'first run, which args.json beside it lists') from error
-        self.schedule.load_state_dict(checkpoint['schedule'])
-        self.precision.scaler.load_state_dict(checkpoint['scaler'])
-        self.averages.load_state_dict(checkpoint['averages'], self.device)
-        for name in ('epoch', 'step', 'iteration', 'best_acc', 'replaced', 'skipped'):
+            raise UserError(f'--resume {resume}: its optimiser or schedule does not fit ({error}): resume with the '
+                            'flags of the first run, which args.json beside it lists') from error
+        self.averages.load_state_dict(checkpoint['averages'])
+        for name in ('epoch', 'step', 'iteration', 'best_acc', 'skipped'):
             setattr(self, name, checkpoint[name])
+        self.replaced = checkpoint['replaced'] if distributed.is_main() else 0
+        self.warn_of_newer(resume)
         self.log.begin(checkpoint['log_size'], self.iteration)
         if reset_lr is not None:
             set_learning_rate(self.optimizer, self.schedule, reset_lr)
-        say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '
+        say(f'resumed {resume}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '
             f'learning rate {self.learning_rate():g}')
+
+    def warn_of_newer(self, resumed):
+        """Checkpoints behind the resumed one make way when the run saves the next time."""
+        if distributed.is_main():
+            newer = [path.name for path, iteration in readable_checkpoints(self.saver.folder.parent).items()
+                     if iteration > self.iteration]
+            if newer:
+                warn(f'{", ".join(newer)} went further than {resumed.name}, and will be deleted when this run saves: '
+                     'stop now and copy them if you want to keep them')
+
+
+def as_numbers(values):
+    """{name: 0-d tensor} -> {name: float}, in one copy from the device."""
+    return dict(zip(values, torch.stack([value.detach().double() for value in values.values()]).tolist()))
 
 
 def restart_nonfinite_statistics(model):
-    """BN's running statistics have taken in the non-finite batch, unlike the weights: they are collected anew."""
+    """Collects BN's running statistics anew where they have taken in the non-finite batch, unlike the weights."""
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not torch.isfinite(module.running_var).all():
             module.reset_running_stats()

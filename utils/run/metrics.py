@@ -1,10 +1,9 @@
-"""Averages over samples, kept on the device so that collecting them never waits for it."""
+"""Averages over samples, and throughput."""
 import math
 import time
 
 import torch
 
-from utils.parallel.device import copy_to_host
 from utils.parallel.distributed import sum_over_processes, world
 
 
@@ -16,51 +15,27 @@ class Averages:
         self.weight = 0.
 
     def add(self, weight, values):
-        """Adds `values` {name: 0-d tensor}, each a mean over `weight` samples. Leaves out a batch that isn't finite."""
-        stacked = torch.stack([value.detach().double() for value in values.values()])
-        finite = torch.isfinite(stacked).all()
-        stacked = torch.where(finite, stacked, 0.) * weight
-        for name, value in zip(values, stacked):
-            self.sums[name] = self.sums.get(name, 0.) + value
-        self.weight = self.weight + finite * weight
+        """Adds `values` {name: number}, each a mean over `weight` samples. Leaves out a batch that isn't finite."""
+        finite = all(map(math.isfinite, values.values()))
+        for name, value in values.items():  # every name, so that all processes exchange the same ones
+            self.sums[name] = self.sums.get(name, 0.) + (value * weight if finite else 0.)
+        self.weight += weight if finite else 0
 
     def read(self):
-        """{name: average}; waits for the device and, in a group, for the other processes."""
-        return self.start_reading()()
-
-    def start_reading(self):
-        """Like `read`, but doesn't wait: the function returned does."""
-        totals = self._start_totals()
-
-        def finish():
-            sums, weight = totals()
-            return {name: total / weight if weight else math.nan for name, total in sums.items()}
-
-        return finish
-
-    def _start_totals(self):
-        """A function that gives ({name: sum}, weight) over all processes, as numbers."""
-        if not self.sums:
-            return lambda: ({}, 0)
-        names = list(self.sums)
-        host = copy_to_host(sum_over_processes(torch.stack([*self.sums.values(), self.weight.double()])))
-
-        def finish():
-            *totals, weight = host().tolist()
-            return dict(zip(names, totals)), weight
-
-        return finish
+        """{name: average} over all processes; NaN without samples."""
+        state = self.state_dict()
+        return {name: total / state['weight'] if state['weight'] else math.nan for name, total in state['sums'].items()}
 
     def state_dict(self):
-        """The averages so far of all processes together, as plain numbers."""
-        sums, weight = self._start_totals()()
-        return {'sums': sums, 'weight': weight}
+        """Sums and weight over all processes, as plain numbers."""
+        totals = torch.tensor([*self.sums.values(), self.weight], dtype=torch.float64)
+        *sums, weight = sum_over_processes(totals).tolist()
+        return {'sums': dict(zip(self.sums, sums)), 'weight': weight}
 
-    def load_state_dict(self, state, device):
-        """Goes on from `state`, each process from an equal part of it."""
-        self.sums = {name: torch.tensor(total / world(), dtype=torch.float64, device=device)
-                     for name, total in state['sums'].items()}
-        self.weight = torch.tensor(state['weight'] / world(), dtype=torch.float64, device=device)
+    def load_state_dict(self, state):
+        """Continues from `state`; each process takes an equal part of it."""
+        self.sums = {name: total / world() for name, total in state['sums'].items()}
+        self.weight = state['weight'] / world()
 
 
 class Throughput:

@@ -1,12 +1,13 @@
-"""Which checkpoints a run folder holds: the last epochs, the best model, and the place where a run was stopped."""
+"""Which checkpoints a run folder holds: the newest epochs, the best model, and the place where a run was stopped."""
 import os
+import re
 import time
 from pathlib import Path
 
 from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.parallel.distributed import is_main, wait_for_main
 from utils.cli import UserError
-from utils.run.log import say
+from utils.parallel.distributed import is_main, saved, wait_for_main
+from utils.run.log import warn
 
 LAST = 'last.pth.tar'  # in the middle of an epoch
 
@@ -22,6 +23,7 @@ class Saver:
         self.keep, self.seconds = keep, minutes * 60
         self.saved_at = time.monotonic()
         if is_main():
+            self.folder.mkdir(exist_ok=True)
             for left_behind in self.folder.glob('*.tmp'):  # by a run that was killed while it saved
                 left_behind.unlink()
 
@@ -32,36 +34,39 @@ class Saver:
         """Saves the place in the middle of an epoch; returns the path."""
         if is_main():
             write_checkpoint(checkpoint, self.folder / LAST)
-        wait_for_main()
-        self.saved_at = time.monotonic()
+        self._saved(self.folder / LAST)
         return self.folder / LAST
 
     def save_epoch(self, checkpoint, epoch, best):
         """Saves after `epoch` epochs, and as the best model so far if it is; removes what is no longer kept."""
         if is_main():
-            self.write_epoch(checkpoint, epoch, best)
+            self._write_epoch(checkpoint, epoch, best)
+        self._saved(self.folder / f'epoch{epoch}.pth.tar')
+
+    def _saved(self, path):
         wait_for_main()
+        saved(path)
         self.saved_at = time.monotonic()
 
-    def write_epoch(self, checkpoint, epoch, best):
+    def _write_epoch(self, checkpoint, epoch, best):
         path = self.folder / f'epoch{epoch}.pth.tar'
-        if best:  # first: a run killed between the two goes on before this epoch and comes by here again
+        if best:  # best first: if killed in between, the resumed run repeats this epoch and writes both
             best_path = self.folder / f'model_best_epoch{epoch}.pth.tar'
             write_checkpoint(checkpoint, best_path)
             write_again(checkpoint, best_path, path)
         else:
             write_checkpoint(checkpoint, path)
-        # Later epochs are of a course of training that was given up for an earlier checkpoint.
+        # Later epochs belong to a course of training that was abandoned for an earlier checkpoint.
         kept = [[file for file in files if epoch_of(file) <= epoch] for files in (self.epochs(), self.bests())]
         for old in set(self.epochs() + self.bests()) - set(kept[0][-self.keep:] + kept[1][-1:]):
             old.unlink()
         (self.folder / LAST).unlink(missing_ok=True)
 
     def epochs(self):
-        return sorted(self.folder.glob('epoch*.pth.tar'), key=epoch_of)
+        return by_epoch(self.folder, 'epoch')
 
     def bests(self):
-        return sorted(self.folder.glob('model_best_epoch*.pth.tar'), key=epoch_of)
+        return by_epoch(self.folder, 'model_best_epoch')
 
     def best(self):
         """Path of the best model, or None before the first epoch has ended."""
@@ -69,7 +74,7 @@ class Saver:
 
 
 def write_again(checkpoint, written, path):
-    """Puts the checkpoint at `path` too: a second name of the file `written`, or where there are none, another file."""
+    """Stores the checkpoint at `path`, too: as a hard link to the file `written`, or as a copy where links don't work."""
     temporary = path.with_name(path.name + '.tmp')
     try:
         os.link(written, temporary)
@@ -80,15 +85,29 @@ def write_again(checkpoint, written, path):
 
 def epoch_of(path):
     """'…/epoch12.pth.tar' -> 12"""
-    return int(path.name.split('epoch')[-1].split('.')[0])
+    return int(re.search(r'epoch(\d+)', path.name)[1])
+
+
+def by_epoch(folder, prefix):
+    """The files {prefix}{n}.pth.tar of a folder, by n."""
+    files = [path for path in folder.glob(f'{prefix}*') if re.fullmatch(prefix + r'\d{1,9}\.pth\.tar', path.name)]
+    return sorted(files, key=epoch_of)
+
+
+def readable_checkpoints(folder):
+    """{path: iteration} of the checkpoints of a run folder that can be resumed. Warns about those that can't be read."""
+    found = {}
+    model = Path(folder) / 'model'
+    for path in [*by_epoch(model, 'epoch'), *model.glob(LAST)]:
+        try:
+            found[path] = read_checkpoint(path, resumable=True)['iteration']
+        except UserError as error:
+            warn(f'{error}; skipped')
+    return found
 
 
 def newest_checkpoint(folder):
-    """(path, checkpoint) of the newest readable one of a run folder, or (None, None). Says which could not be read."""
-    files = [file for pattern in ('epoch*.pth.tar', LAST) for file in (Path(folder) / 'model').glob(pattern)]
-    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
-        try:
-            return file, read_checkpoint(file)
-        except UserError as error:
-            say(f'warning: {error}; trying the one before')
-    return None, None
+    """(path, iteration) of the checkpoint of a run folder that went furthest, or (None, -1)."""
+    found = readable_checkpoints(folder)
+    # Between the last step of an epoch and the end of its validation both files have the same iteration.
+    return max(found.items(), key=lambda item: (item[1], item[0].name != LAST), default=(None, -1))

@@ -1,131 +1,117 @@
-"""What both scripts do between their flags and the training loop: what lies below it takes named values, not `args`."""
+"""Builds a run from parsed flags; modules below take explicit values, never `args`."""
 from pathlib import Path
 
 import torch
 
-from utils.parallel import distributed
-from utils.arguments import default_workers
-from utils.checkpoint import read_checkpoint
-from utils.data.clips import ClipDataset
-from utils.parallel.device import Precision, choose_device, obstacle_to_compilation, uses_cuda
-from utils.cli import UserError
-from utils.data.batches import clip_loader
-from utils.run.contract import check_backbone, check_precision
-from utils.run.log import open_log, say
-from utils.run.metrics import Averages
-from utils.run.optimisation import make_optimizer, make_schedule
-from utils.data.prefetcher import DevicePrefetcher
-from utils.run.folder import FIXED_ON_RESUMPTION, changed_flags, create_run_folder, run_folder_of, save_arguments
-from utils.run.saving import Saver, newest_checkpoint
+from utils.cli import UserError, cpu_cores
+from utils.data.batches import AHEAD, PIECE, ClipBatches
+from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
-from utils.run.loop import TrainingRun
+from utils.parallel import distributed
+from utils.parallel.device import Precision, available_memory, choose_device, obstacle_to_compilation, uses_cuda
+from utils.run.contract import check_backbone, check_precision
+from utils.run.folder import create_run_folder, find_run, run_of_checkpoint
+from utils.run.log import say, warn
+
+LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_nonfinite')
+ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def prepare(args):
-    """The device of this process, set up; weights will be drawn alike in every process."""
+def start(args):
+    """Checks the flags against the machine and returns the Precision, which has this process's device.
+
+    Seeds the weights, which every process draws alike. UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
-    return choose_device(args.gpu, distributed.local_rank())
-
-
-def put_on(model, device):
-    """Moves the model; on GPUs the weights of the backbone's convolutions get the layout that they compute in."""
-    if device.type != 'cpu':
-        model.backbone.to(memory_format=torch.channels_last_3d)
-    return model.to(device)
-
-
-def check_network(args, model, device):
-    """UserError when the backbone breaks its contract, or can't be trained in the precision of the flags."""
-    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
-    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, device, Precision(args.amp, device).dtype)
-
-
-def open_run_folder(args, experiment):
-    """(run folder, path of the checkpoint to go on from or None). Without `--resume` a new folder.
-
-    UserError: flags that don't go together, with each other or with the run that is to go on."""
-    check_training_flags(args)
-    if args.resume == 'auto':
-        folder, path = None, None
-        if distributed.is_main():
-            folder = create_run_folder(args.log_dir, args.prefix, experiment, exist_ok=True)
-            path, _ = newest_checkpoint(folder)
-        folder, path = distributed.from_main((folder, path))
-        changed = changed_flags(folder, args) if path else {}
-        if changed:
-            raise UserError(f'--resume auto: the run in {folder} began with other flags: '
-                            f'{", ".join(changed.values())}. Give this one another --prefix, or go on from there with '
-                            f'--resume {path}')
-    elif args.resume:
-        folder, path = run_folder_of(args.resume), Path(args.resume)
-        changed = changed_flags(folder, args)
-        fixed = [text for name, text in changed.items() if name in FIXED_ON_RESUMPTION]
-        if fixed:
-            raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give those, or '
-                            'start a new run from its weights with --pretrain')
-        if changed:
-            say(f'warning: this run began with other flags: {", ".join(changed.values())}')
-    else:
-        path = None
-        folder = create_run_folder(args.log_dir, args.prefix, experiment) if distributed.is_main() else None
-        folder = distributed.from_main(folder)
-    return folder, path
-
-
-def check_training_flags(args):
+    precision = Precision(args.amp, choose_device(args.gpu, distributed.local_rank()))
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    obstacle = obstacle_to_compilation(uses_cuda(args.gpu)) if args.compile else None
-    if obstacle:
-        raise UserError(f'--compile: {obstacle}; mend that or leave it out')
+    obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
+    if obstacle and args.compile == 'all':
+        raise UserError(f'--compile all: {obstacle}; mend that or leave the flag out')
+    if obstacle and args.compile == 'colour' and precision.device.type == 'cuda':
+        warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
+    check_workers(args.num_workers)
+    check_memory(args, precision)
+    return precision
 
 
-def clip_datasets(args, split, train_augmentation, labels_of=None):
-    """(training, validation) ClipDatasets of the flags. labels_of: VideoList -> labels, None for unlabelled clips."""
-    videos = train_and_validation(args.csv_root, args.dataset, split, args.img_dim, args.frame_root, args.val_on,
-                                  args.val_fraction, args.seed)
-    datasets = []
-    for part, purpose, augmentation in zip(videos, ('training', 'validation'),
-                                           (train_augmentation, {'crop': 'centre', 'flip': 0})):
-        part = usable(part, args.num_seq * args.seq_len * args.ds, args.short_videos, purpose)
-        print(f'{purpose}: {len(part)} videos')
-        datasets.append(ClipDataset(part, args.num_seq, args.seq_len, args.ds, img_dim=args.img_dim, seed=args.seed,
-                                    labels=labels_of(part) if labels_of else None, **augmentation))
-    return datasets
+def check_workers(num_workers):
+    most = 8 * cpu_cores()
+    if (num_workers or 0) * distributed.local_world() > most:
+        raise UserError(f'--num_workers {num_workers}: this machine has {cpu_cores()} cores; give at most '
+                        f'{most // distributed.local_world()}')
 
 
-def batches_of(args, dataset, device, drop_last):
-    """Shuffled batches of a ClipDataset on the device: this process's share."""
-    loader = clip_loader(dataset, args.batch_size, workers_of(args), seed=args.seed, drop_last=drop_last,
-                         rank=distributed.rank(), world=distributed.world(), timeout=args.timeout)
-    return DevicePrefetcher(loader, device, args.num_seq, Precision(args.amp, device).dtype)
+def check_memory(args, precision):
+    """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations."""
+    pixels = args.num_seq * args.seq_len * args.img_dim ** 2
+    share = -(-args.batch_size // distributed.world())
+    in_flight = min(share, PIECE) * AHEAD * workers_of(args)
+    need = pixels * 3 * (in_flight + 2 * share)
+    if precision.device.type == 'cpu':
+        need += pixels * share * (3 * 4 + ACTIVATION_BYTES // args.encode_chunks)
+    need *= distributed.local_world()
+    if need > available_memory():
+        raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} px, '
+                        f'need at least {need / 1e9:.1f} GB of memory, and {available_memory() / 1e9:.1f} GB are free: '
+                        'lower --batch_size, --img_dim, --num_seq or --num_workers')
 
 
 def workers_of(args):
-    return default_workers() if args.num_workers is None else args.num_workers
+    """Data workers of this process: `--num_workers`, or its share of the CPU cores."""
+    return max(1, min(16, cpu_cores() // distributed.local_world())) if args.num_workers is None else args.num_workers
 
 
-def start_run(args, model, compute_loss, groups, frozen, device, folder, resumed):
-    """The TrainingRun of the flags, at its beginning or where the checkpoint `resumed` was saved."""
-    if args.sync_bn:
-        distributed.synchronise_batch_norm(model)
+def prepare_model(args, model, precision):
+    """The model on its device, as the flags want it to compute. UserError: its backbone can't."""
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
     model.encode_chunks = args.encode_chunks
-    if args.compile:
-        model.backbone.compile(dynamic=False)  # the backward pass must recompute with the forward pass's graph
-    optimizer = make_optimizer(args.optimizer, groups, args.lr, args.wd)
-    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.lr_gamma,
-                             args.warmup_epochs)
-    run = TrainingRun(model, args.net, compute_loss, optimizer, schedule, Precision(args.amp, device), device,
-                      open_log(folder), Saver(folder, args.keep, args.save_minutes), args.seed, args.print_freq, frozen,
-                      args.clip_grad, args.skip_nonfinite)
-    if resumed:
-        run.resume(read_checkpoint(resumed), resumed, reset_lr=args.lr if args.reset_lr else None)
-    else:
-        run.log.begin()
+    if precision.device.type == 'cuda':
+        for weight in model.backbone.parameters():  # in the layout that GPUs convolve fastest in
+            if weight.dim() == 5:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+    model.to(precision.device)
+    if args.sync_bn:
+        model = distributed.synchronise_batch_norm(model, precision.device)
+    if args.compile == 'all':
+        model.backbone.compile(dynamic=False)  # recomputation must run the graph of the forward pass
+    return model
+
+
+def clip_videos(args, split):
+    """(training, validation) VideoLists of the flags."""
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    parts = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed)
+    clip_frames = args.num_seq * args.seq_len * args.ds
+    parts = [usable(part, clip_frames, args.short_videos, purpose)
+             for part, purpose in zip(parts, ('training', 'validation'))]
+    say(f'{len(parts[0])} videos to train on, {len(parts[1])} to validate on')
+    return parts
+
+
+def clip_batches(args, dataset, precision, drop_last):
+    """This process's share of the batches of a ClipDataset."""
+    compiled = args.compile != 'off' and precision.device.type == 'cuda' and not obstacle_to_compilation(on_cuda=True)
+    return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.seed, args.timeout,
+                       compiled, distributed.rank(), distributed.world())
+
+
+def open_run(args, experiment):
+    """(run folder, path of the checkpoint to resume or None), as `--resume` asks.
+
+    UserError: the flags belong to another run than the one to resume."""
+    folder = path = None
     if distributed.is_main():
-        save_arguments(folder, args)
-    if args.start_epoch is not None:
-        run.epoch, run.step, run.averages = args.start_epoch, 0, Averages()
-    print(f'{args.net}, {args.model}: {run.precision.name} on {device}, {distributed.world()} process(es), '
-          f'run folder {folder}')
-    return run
+        flags = vars(args)
+        if args.resume == 'auto':
+            folder, path = find_run(args.log_dir, args.prefix, flags)
+        elif args.resume:
+            folder, path = run_of_checkpoint(args.resume, flags), Path(args.resume)
+        folder = folder or create_run_folder(args.log_dir, args.prefix, experiment)
+    return distributed.from_main((folder, path))
+
+
+def loop_options(args):
+    """The flags that TrainingRun takes as they are."""
+    return {name: getattr(args, name) for name in LOOP_FLAGS}

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -58,8 +59,16 @@ def state(records, log):
         return records[-1]['how']
     start = next((record for record in reversed(records) if record['kind'] == 'start'), None)
     if start and start['host'] == socket.gethostname():
-        return 'running' if is_alive(start['pid']) else 'killed; go on with --resume auto'
+        return 'running' if is_alive(start['pid']) else f'killed{resume_advice(log.parent)}'
     return 'running' if time.time() - log.stat().st_mtime < SILENT_SECONDS else 'silent; killed?'
+
+
+def resume_advice(folder):
+    """'; resume with --resume …' from the newest checkpoint by name: last.pth.tar goes when its epoch is saved."""
+    epochs = {int(match[1]): match[0] for match in (re.fullmatch(r'epoch(\d+)\.pth\.tar', path.name)
+                                                    for path in (folder / 'model').glob('epoch*')) if match}
+    name = 'last.pth.tar' if (folder / 'model' / 'last.pth.tar').exists() else epochs.get(max(epochs, default=None))
+    return f'; resume with --resume {folder / "model" / name}' if name else ''
 
 
 def is_alive(pid):

@@ -1,4 +1,4 @@
-"""UCF101, HMDB51 and Kinetics laid out from small videos: extract, write_csv, check, pack, one step of training."""
+"""The whole pipeline on small copies of UCF101, HMDB51 and Kinetics: extract, list, pack, check, train one step."""
 import os
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_from_videos_to_a_training_step(tmp_path, dataset, lay_out, folder, list
              run('write_csv', '--dataset', dataset, '--frame_root', frames, '--csv_root', csv_root, '--relative',
                  *split_flags),
              run('pack_frames', '--frame_root', frames, '--remove_loose', '--jobs', 1)]
-    if dataset == 'ucf101':         # these lists share two videos, which the check has to find
+    if dataset == 'ucf101':         # these lists share two videos, which the check must find
         checked = run('check_frames', '--jobs', 1, '--dataset', folder, '--csv_root', csv_root, '--frame_root', frames,
                       '--repair')
         assert checked.returncode == 1 and checked.stdout.count('in train and test: ') == 2

@@ -1,0 +1,164 @@
+"""Classification of whole videos by a trained classifier (paper, section 4): mean softmax over the clips of a video.
+
+One pass over the videos serves several protocols, which differ in the clips they use and in how they define the loss.
+"""
+import signal
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from utils.cli import UserError
+from utils.data.batches import next_item, start_reading
+from utils.data.clips import clip_starts, count_blocks
+from utils.data.colour import to_block
+from utils.parallel.distributed import any_process, lists_of_all, sum_over_processes, world
+from utils.parallel.signals import Stopped, StopSignals
+from utils.run.log import progress_bar, warn
+
+SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen
+PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
+
+
+@dataclass
+class Protocol:
+    """starts: frames of a video -> first blocks of its clips, int64 [K]; none if the video is not scored.
+    loss: (logits [K, num_class], label) -> loss of a video, float."""
+    name: str
+    about: str
+    starts: Callable
+    loss: Callable
+
+
+@dataclass
+class VideoScores:
+    """Scores of R videos, in list order."""
+    index: np.ndarray        # int64 [R], position in the list
+    probability: np.ndarray  # float32 [R, num_class], mean softmax over clips
+    label: np.ndarray        # int64 [R]
+    loss: np.ndarray         # float32 [R]
+
+    @property
+    def prediction(self):
+        return self.probability.argmax(axis=1)
+
+
+def every_video(num_seq, seq_len, ds):
+    """Our protocol: no video is dropped and every block is used. Loss: −log of the mean softmax."""
+    def starts(n_frames):
+        return clip_starts(count_blocks(n_frames, num_seq, seq_len, ds), num_seq)
+
+    def loss(logits, label):
+        return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
+
+    about = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video; short videos repeat '
+             'their last frame')
+    return Protocol('every video', about, starts, loss)
+
+
+def published_protocol(dataset, num_seq, seq_len, ds):
+    """The published code's protocol, for UCF101 and HMDB51: videos not longer than a clip are dropped, and so are the
+    blocks after the last clip. Loss: cross-entropy of the mean logits."""
+    stride = max(1, PUBLISHED_STRIDE[dataset](num_seq))
+    clip_frames = num_seq * seq_len * ds
+
+    def starts(n_frames):
+        last = count_blocks(n_frames, num_seq, seq_len, ds) - num_seq if n_frames > clip_frames else -1
+        return np.arange(0, last + 1, stride)
+
+    def loss(logits, label):
+        return F.cross_entropy(logits.mean(dim=0), torch.tensor(label)).item()
+
+    return Protocol(f'published protocol (only videos over {clip_frames} frames)',
+                    f'clips start every {stride} blocks, none is added at the end; loss of the mean logits',
+                    starts, loss)
+
+
+def protocols_for(dataset, num_seq, seq_len, ds):
+    """Protocols to report for a data set; the first scores every video."""
+    protocols = [every_video(num_seq, seq_len, ds)]
+    if dataset in PUBLISHED_STRIDE:
+        protocols.append(published_protocol(dataset, num_seq, seq_len, ds))
+    return protocols
+
+
+def clips_of_all(protocols):
+    """A function for VideoDataset: frames of a video -> first blocks of the clips of all protocols together."""
+    return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
+
+
+@torch.no_grad()
+def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
+    """Runs the classifier once over this process's share of a VideoDataset: a loader of utils.data.batches.make_loader.
+
+    clips_at_once: clips of a video that are on the device together.
+    Returns ([VideoScores of each protocol], [(index, error) of each unreadable video]), the same in all processes.
+    UserError: no video can be read; scores that are not finite.
+    """
+    model.eval()
+    signals = StopSignals()
+    count = len(loader.dataset)
+    label = torch.zeros(count, dtype=torch.long)
+    # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
+    probability = torch.zeros(len(protocols), count, num_class)
+    loss = torch.zeros(len(protocols), count)
+    scored = torch.zeros(len(protocols), count, dtype=torch.long)
+    broken = []
+    videos = start_reading(loader)
+    for step in progress_bar(range(-(-count // world())), 'test'):
+        signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
+        if signum:
+            raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; a test saves nothing before its end')
+        if step == len(loader):  # the others have one video more
+            continue
+        video = next_item(videos, loader)
+        index = int(video['index'])
+        if 'broken' in video:
+            if len(broken) < SHOWN_BROKEN:
+                warn(f'skipped a video: {video["broken"]}')
+            broken.append((index, video['broken']))
+            continue
+        logits = score_clips(model, video['frames'], loader.dataset.num_seq, precision, clips_at_once)  # [K, num_class]
+        if not torch.isfinite(logits).all():
+            raise UserError(f'the scores of {loader.dataset.videos.path(index)} are not finite: the weights are '
+                            'unusable, or too large for this precision (try --amp off)')
+        label[index] = video['label']
+        for i, protocol in enumerate(protocols):
+            chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]
+            if len(chosen):
+                probability[i, index] = chosen.softmax(dim=1).mean(dim=0)
+                loss[i, index] = protocol.loss(chosen, int(video['label']))
+                scored[i, index] = 1
+    broken = sorted(lists_of_all(broken))
+    if len(broken) == count:
+        raise UserError(f'none of the {count} videos can be read; the first: {broken[0][1]}. Check --frame_root, or '
+                        'look for broken videos with process_data/check_frames.py')
+    label, probability, loss, scored = (sum_over_processes(tensor).numpy()
+                                        for tensor in (label, probability, loss, scored))
+    rows = [np.flatnonzero(mask) for mask in scored]
+    return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
+
+
+def score_clips(model, frames, num_seq, precision, clips_at_once):
+    """Clips uint8 [K, N·T, H, W, 3] -> logits float32 [K, num_class], on the CPU."""
+    logits = []
+    for part in frames.split(clips_at_once):
+        block = to_block(part.to(precision.device, non_blocking=True), None, num_seq)
+        with precision.autocast():
+            logits.append(model(block).float())
+    return torch.cat(logits).cpu()
+
+
+def summarise(scores):
+    """{videos, loss, top1, top5, mean_class}: the mean loss of a video, and accuracies from 0 to 1.
+
+    mean_class is the mean accuracy over the classes that have a scored video.
+    """
+    true = scores.probability[np.arange(len(scores.label)), scores.label]
+    better = (scores.probability > true[:, None]).sum(axis=1)
+    correct = scores.prediction == scores.label
+    per_class = [correct[scores.label == c].mean() for c in np.unique(scores.label)]
+    return {'videos': len(scores.label), 'loss': float(scores.loss.mean(dtype=np.float64)),
+            'top1': float(correct.mean()), 'top5': float((better < 5).mean()), 'mean_class': float(np.mean(per_class))}
