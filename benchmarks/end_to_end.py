@@ -44,7 +44,7 @@ def our_run(root, args):
                '--net', args.net, '--img_dim', str(args.img_dim), '--ds', str(DS), '--val_on', 'test',
                '--batch_size', str(args.batch_size), '--num_workers', str(args.workers), '--epochs', str(args.epochs),
                '--log_dir', str(root), '--prefix', 'bench',
-               '--gpu', 'cpu' if args.device == 'cpu' else '0', *(['--compile'] if args.compile else [])]
+               '--gpu', 'cpu' if args.device == 'cpu' else '0', *(['--compile', 'all'] if args.compile else [])]
     subprocess.run(command, check=True, stdout=None if args.verbose else subprocess.DEVNULL)
     log, = root.glob('log_bench/*/log.jsonl')
     epochs = [line for line in map(json.loads, log.read_text().splitlines()) if line['kind'] == 'train']

@@ -29,9 +29,9 @@ from utils.data.augmentation import draw_box
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.clips import ClipDataset
 from utils.data.frames import frame_name
-from utils.data.batches import clip_loader
-from utils.data.prefetcher import DevicePrefetcher
+from utils.data.batches import ClipBatches
 from utils.data.lists import VideoList
+from utils.parallel.device import Precision
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5
 HEIGHT, WIDTH = 150, 266  # px
@@ -121,7 +121,6 @@ def per_core(loose, ours, img_dim, rounds, clips):
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     dataset = pretraining_clips(ours, img_dim)
-    frames = torch.empty(1, NUM_SEQ * SEQ_LEN, img_dim, img_dim, 3, dtype=torch.uint8)  # used again, as in the loader
     rng = np.random.default_rng(0)
 
     def plain():
@@ -129,10 +128,11 @@ def per_core(loose, ours, img_dim, rounds, clips):
         return plain_clip(loose.path(i), int(loose.n_frames[i]), img_dim, rng)
 
     def workers():
-        return dataset.read_clips([(int(rng.integers(1 << 30)), int(rng.integers(len(ours))))], frames)
+        return dataset.__getitems__([(int(rng.integers(1 << 30)), int(rng.integers(len(ours))))])
 
     def with_colour():
-        return to_block(frames, workers()['colour'], NUM_SEQ)
+        batch = workers()
+        return to_block(batch['frames'], batch['colour'], NUM_SEQ)
 
     ways = {'plain': plain, 'ours, workers only': workers, 'ours, with colour': with_colour}
     return in_turns(ways, rounds, clips)
@@ -144,15 +144,15 @@ def pretraining_clips(videos, img_dim):
 
 def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
     """(clips/s, share of time waited) of the real loader with colour on `device`; without its start."""
-    batches_per_epoch = 1000  # few videos, many batches: the loader doesn't come to an end within the measurement
+    batches_per_epoch = 1000  # few videos, many batches: the epoch outlasts the measurement
     many = videos.select(np.arange(batches_per_epoch * batch_size) % len(videos))
     dataset = pretraining_clips(many, img_dim)
-    loader = clip_loader(dataset, batch_size, num_workers, seed=0, drop_last=True)
-    dtype = torch.bfloat16 if device == 'cuda' else torch.float32
+    precision = Precision('bf16' if device == 'cuda' else 'off', torch.device(device))
+    batches = ClipBatches(dataset, batch_size, True, precision, num_workers, compiled=device == 'cuda')
     clips = waited = 0
     start = None
-    for i, batch in enumerate(DevicePrefetcher(loader, device, NUM_SEQ, dtype)):
-        if i > 2 * num_workers:  # by then the workers run and the batches that they made during compilation are used up
+    for i, batch in enumerate(batches.epoch(0)):
+        if i > 2 * num_workers:  # the workers run, and the batches they read during compilation are used up
             start = start or time.perf_counter()
             if time.perf_counter() - start > seconds:
                 break

@@ -13,6 +13,7 @@ is timed. Work is counted from the plain net's products (three times its forward
 method is, whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the
 process's peak on the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
 """
+import ctypes
 import multiprocessing
 import statistics
 import time
@@ -24,12 +25,11 @@ from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
-from utils.parallel.device import choose_device
-from utils.parallel.memory import give_back_freed_memory, peak_gb
+from utils.parallel.device import choose_device, peak_gb
 from utils.run.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
-WARM_UP = 2  # steps at the start of a turn that are not timed: memory was given back after the last
+WARM_UP = 2  # steps at the start of a turn that are not timed: memory was released after the last
 
 
 def flop_per_clip(network, img_dim):
@@ -136,16 +136,16 @@ def take_turns(way, args, pipe):
             result = seconds_per_step(step, device, args.steps), peak_gb(device)
         except torch.OutOfMemoryError:
             result = None
-        give_back_memory(args.device)  # the others need the room
+        release_memory(args.device)  # the others need it
         pipe.send(result)
 
 
-def give_back_memory(device):
+def release_memory(device):
     if device == 'cuda':
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()  # the first turn, which tries kernels, doesn't count
     else:
-        give_back_freed_memory()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_turns(args):

@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from utils.data.batches import make_loader, next_item
+from utils.data.batches import make_loader, next_item, start_reading
 from utils.data.colour import to_block
 from utils.parallel.distributed import rank, sum_over_processes, world
 

@@ -22,7 +22,7 @@ SHELL = ('sh', 'bash')
 PATH_ENDINGS = ('.py', '.md', '.txt', '.toml', '.json', '.jsonl', '.csv', '.png', '.tar', '/')
 MADE = ('log_', 'process_data/data/', '.venv')              # what commands make in the repository
 ELSEWHERE = ('HMDB51/', 'extract_report_iofn.csv')          # made by the reader, and a pattern
-SOURCES = '\n'.join(path.read_text() for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py')]
+SOURCES = '\n'.join(path.read_text() for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py'), *ROOT.glob('utils/*/*.py')]
                     if path.parent.name != 'tests')
 
 
@@ -176,7 +176,7 @@ def test_file_map_is_the_tree():
         mapped.add(folder + name if indent else name)
     for path in mapped:
         assert (ROOT / path).exists(), f'{path} is in the file map, but not in the tree'
-    modules = [path for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py')]
+    modules = [path for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py'), *ROOT.glob('utils/*/*.py')]
                if path.parent.name != 'tests' and not path.parent.name.startswith('.') and path.name != '__init__.py']
     for path in modules:
         assert str(path.relative_to(ROOT)) in mapped, f'{path.relative_to(ROOT)} is not in the file map'

@@ -37,11 +37,12 @@ def is_state_dict(value):
 
 
 def is_optimizer(value):
-    if not (isinstance(value, dict) and isinstance(value.get('state'), dict) and value.get('param_groups')):
+    if not isinstance(value, dict):
         return False
-    groups, state = value['param_groups'], value['state']
-    return (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)
+    groups, state = value.get('param_groups'), value.get('state')
+    return (isinstance(groups, list) and len(groups) > 0 and all(isinstance(group, dict) for group in groups)
             and all(isinstance(group.get('params'), list) and all(map(is_count, group['params'])) for group in groups)
+            and isinstance(state, dict)
             and all(is_count(key) and (tensors == {} or is_state_dict(tensors)) for key, tensors in state.items()))
 
 

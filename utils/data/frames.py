@@ -68,7 +68,7 @@ def _read_packed(file, numbers):
     except KeyError as error:
         raise FrameError(f'{file}: {error.args[0]}') from None
     except ZIP_ERRORS as error:
-        raise FrameError(f'{file}: {error or "cut short"}') from None
+        raise FrameError(f'{file}: {str(error)[:200] or "cut short"}') from None
 
 
 def _read_entry(archive, name):

@@ -67,16 +67,21 @@ def prepare_model(args, model, precision):
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
     model.encode_chunks = args.encode_chunks
-    if precision.device.type == 'cuda':
-        for weight in model.backbone.parameters():  # in the layout that GPUs convolve fastest in
-            if weight.dim() == 5:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
-    model.to(precision.device)
+    put_on(model, precision.device)
     if args.sync_bn:
         model = distributed.synchronise_batch_norm(model, precision.device)
     if args.compile == 'all':
         model.backbone.compile(dynamic=False)  # recomputation must run the graph of the forward pass
     return model
+
+
+def put_on(model, device):
+    """Moves the model; on GPUs the backbone's volume convolutions get the memory layout that is fastest there."""
+    if device.type == 'cuda':
+        for weight in model.backbone.parameters():
+            if weight.dim() == 5:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
+    return model.to(device)
 
 
 def clip_videos(args, split):
