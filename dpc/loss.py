@@ -45,4 +45,5 @@ def contrast(rows, columns, positive):
     score = score.detach()
     # Ties and NaN count against the positive: collapsed features must not look perfect.
     below = score < score.gather(1, positive.unsqueeze(1))
-    return loss, score.shape[1] - 1 - below.sum(dim=1)
+    # int32: on the CPU sum() first casts the whole matrix to the type of its result.
+    return loss, score.shape[1] - 1 - below.sum(dim=1, dtype=torch.int32).long()

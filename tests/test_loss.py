@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.step_memory import kept_bytes
 from dpc import loss as loss_module
 from dpc.loss import dense_info_nce
 from dpc.metrics import spread, top_k
@@ -69,6 +70,15 @@ def test_gradients_are_those_of_cross_entropy_at_size():
     assert loss == pytest.approx(expected_loss, rel=1e-6)
     for actual, value in zip(gradients, expected):
         assert (actual - value).norm() < 1e-5 * value.norm()
+
+
+def test_memory_of_chunks_is_linear_in_the_batch():
+    """Between the passes no scores are stored; without chunks the whole matrix is."""
+    for clips in (10, 20):
+        pair = vectors(clips).requires_grad_(), vectors(clips, seed=1).requires_grad_()
+        scores = 4 * (clips * P * S) ** 2
+        assert kept_bytes(lambda: dense_info_nce(*pair), pair) >= scores
+        assert kept_bytes(lambda: dense_info_nce(*pair, 7), pair) < 100 * clips * P * S
 
 
 @pytest.mark.parametrize('chunk', [None, 7])
