@@ -18,8 +18,8 @@ def test_averages_are_weighted_by_samples():
     assert averages.weight == len(samples)
 
 
-def test_averages_go_on_after_a_resumption():
-    """Bit for bit: what is stored is the sum in double precision."""
+def test_averages_continue_after_a_resumption():
+    """Bit for bit: sums are stored in double precision."""
     values = [torch.rand((), generator=torch.Generator().manual_seed(i)) for i in range(6)]
     whole, first, second = Averages(), Averages(), Averages()
     for value in values:
