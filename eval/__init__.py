@@ -1,0 +1,1 @@
+"""Classification and evaluation. Files with a `main` are commands; the others are libraries, one job each."""

@@ -1,4 +1,4 @@
-"""BN statistics estimated from training clips: equal to an obvious computation, and the same in any number of processes."""
+"""BN statistics estimated from training clips: equal to an obvious computation, for any number of processes."""
 import numpy as np
 import pytest
 import torch

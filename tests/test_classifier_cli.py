@@ -235,7 +235,7 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
 
     table = table_of(folder / 'test_log.md')
     assert table['every video'] == pytest.approx((12, *obvious_numbers(scores, labels)), abs=1e-4)
-    # published: a video had to be longer than a clip of 15 frames, so those of 12 and 15 were dropped; no clip at the tail
+    # published: a video had to be longer than a clip of 15 frames, so those of 12 and 15 are dropped; no tail clip
     longer = [i for i, (_, count) in enumerate(rows) if count > 15]
     logits = slow_test(model, [rows[i] for i in longer], tail=False)
     their_labels = [labels[i] for i in longer]

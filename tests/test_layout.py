@@ -94,6 +94,15 @@ def test_entry_scripts(script):
     assert "'..'" not in text and '"../' not in text and "'../" not in text
 
 
+def test_files_of_eval_are_commands_or_libraries():
+    """A command has parse_args, main and the lines that run it; a library has none of them."""
+    for path in modules('eval'):
+        text = path.read_text()
+        signs = {sign: sign in text for sign in ('\ndef parse_args(', '\ndef main(', "\nif __name__ == '__main__':")}
+        assert len(set(signs.values())) == 1, (name_of(path), signs)
+        assert signs['\ndef main('] == (name_of(path) in ENTRY_SCRIPTS), name_of(path)
+
+
 def test_scripts_run_from_any_folder(tmp_path):
     """An uninstalled clone's scripts find its modules; their --help needs nothing but the parser."""
     for script in ENTRY_SCRIPTS:
