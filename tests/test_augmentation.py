@@ -1,4 +1,4 @@
-"""Boxes: where they may lie, how they are distributed, and what is cut out."""
+"""Boxes: their bounds, their distribution, and what is cropped."""
 import cv2
 import numpy as np
 import pytest

@@ -195,7 +195,7 @@ def test_broken_frames_are_replaced_counted_and_logged(csv_root, tmp_path, capsy
     frame = truncated / 'image_00010.jpg'
     frame.write_bytes(frame.read_bytes()[:200])
     (missing / 'image_00010.jpg').unlink()
-    folder = pretrain(own_root, tmp_path, '--batch_size', 3)  # 9 training videos: every one comes by
+    folder = pretrain(own_root, tmp_path, '--batch_size', 3)  # 9 training videos: an epoch has them all
     record, = read_log(folder, 'train')
     assert record['replaced'] >= 2 and math.isfinite(record['loss'])
     said = capsys.readouterr().err

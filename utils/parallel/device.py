@@ -129,7 +129,7 @@ def automatic_precision(device):
 
 def keep_freed_memory():
     """Has glibc keep freed memory for the next step. Without it a float32 training step on the CPU takes a third longer:
-    every large tensor is mapped anew, and the kernel clears it page by page. Costs 10 to 25% more memory at the peak."""
+    every large tensor gets new pages, which the kernel clears one by one. Costs 10 to 25% more memory at the peak."""
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_max = -1, -4  # parameter numbers in malloc.h

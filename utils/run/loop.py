@@ -267,7 +267,7 @@ def as_numbers(values):
 
 
 def restart_nonfinite_statistics(model):
-    """Collects BN's running statistics anew where they have taken in the non-finite batch, unlike the weights."""
+    """Resets BN's running statistics where they have recorded the non-finite batch, unlike the weights."""
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not torch.isfinite(module.running_var).all():
             module.reset_running_stats()

@@ -1,4 +1,4 @@
-"""Prints a table of the runs under a folder: how far each is, how well it does, and whether it still lives.
+"""Prints a table of the runs under a folder: progress, accuracy, and whether it is alive.
 
     python -m utils.run.status LOG_DIR
 """
