@@ -83,18 +83,23 @@ class Heartbeat:
         self.store, self.number, self.count = store, number, count
         self.saved = None
         self.now('starting')
-        threading.Thread(target=self._beat, daemon=True).start()
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.thread.start()
 
     def now(self, doing):
         self.doing, self.since = doing, time.time()
 
     def _beat(self):
         with contextlib.suppress(RuntimeError):  # the store goes with the group's first process
-            while True:
+            while not self.stopped.is_set():
                 self.store.set(f'beat/{self.number}', json.dumps([time.time(), self.doing, self.since]))
-                time.sleep(BEAT_SECONDS)
+                self.stopped.wait(BEAT_SECONDS)
 
     def leave(self):
+        """Says so to the others. The thread ends first: one that still beats while Python shuts down aborts the process."""
+        self.stopped.set()
+        self.thread.join(BEAT_SECONDS)
         with contextlib.suppress(RuntimeError):
             self.store.set(f'left/{self.number}', '')
 
