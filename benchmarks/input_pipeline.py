@@ -25,7 +25,7 @@ from PIL import Image
 
 from benchmarks.flags import make_parser, parse, write_json
 from utils.cli import positive_int, whole_number
-from utils.data.augmentation import draw_box
+from utils.data.crops import draw_box
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.clips import ClipDataset
 from utils.data.frames import frame_name

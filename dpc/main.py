@@ -12,7 +12,7 @@ from utils.arguments import (add_data_arguments, add_device_arguments, add_model
                              add_optimisation_arguments, add_run_arguments, default_ds)
 from utils.checkpoint import load_weights
 from utils.cli import Parser, fraction, positive_int
-from utils.data.augmentation import pretraining_crop
+from utils.data.crops import pretraining_crop
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
 from utils.parallel import distributed

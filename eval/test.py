@@ -18,9 +18,10 @@ from utils.arguments import (add_data_arguments, add_device_arguments, add_model
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, UserError, fraction, positive_int
 from utils.data.batches import make_loader
+from utils.data.classes import labels_of, read_class_list
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
-from utils.data.lists import labels_of, list_folder, read_class_list
+from utils.data.lists import list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.parallel.launch import launch

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
-from utils.data.augmentation import Box
+from utils.data.crops import Box
 from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.clips import ClipDataset, VideoDataset, clip_starts, read_frames
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name

@@ -23,8 +23,9 @@ import pytest
 
 from tests.tiny import ROOT
 from utils.cli import UserError
+from utils.data.classes import labels_of, read_class_list
 from utils.data.frames import MAX_PIXELS, decode, frame_name, has_frame, read_jpegs
-from utils.data.lists import VideoList, check_on_disk, hold_out, labels_of, read_class_list
+from utils.data.lists import VideoList, check_on_disk, hold_out
 
 SECONDS = 10       # for one case
 MEMORY = 2 ** 31   # bytes of address space beyond what the child starts with

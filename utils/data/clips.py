@@ -7,7 +7,7 @@ import multiprocessing
 import numpy as np
 import torch
 
-from utils.data.augmentation import Box, cut, draw_box, reduction
+from utils.data.crops import Box, cut, draw_box, reduction
 from utils.data.colour import draw_colour
 from utils.data.frames import MAX_PIXELS, FrameError, decode, frame_name, has_frame, read_jpegs
 

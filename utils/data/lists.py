@@ -16,7 +16,6 @@ KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
 
 MAX_PATH = 4096        # bytes, what Linux opens; every path of a list takes as much memory as the longest
 MAX_FRAMES = 10 ** 7   # of a video: 92 hours at 30 frames a second
-MAX_CLASSES = 10 ** 4
 MAX_LINE = 4 * MAX_PATH  # characters
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f]')  # all but the tab; line breaks would split messages
 
@@ -48,7 +47,7 @@ class VideoList:
         if frame_root is None:
             relative = next((row for row in paths if not row.startswith('/')), None)
             if relative is not None:
-                raise UserError(f'{path}: path {_brief(relative)} is relative; say where it starts from with '
+                raise UserError(f'{path}: path {brief(relative)} is relative; say where it starts from with '
                                 '--frame_root')
         return cls.from_rows(paths, n_frames, frame_root)
 
@@ -68,14 +67,14 @@ class VideoList:
 
     def class_name(self, i):
         """Class of video i: the name of the folder that contains its frame folder."""
-        return _class_name(self.path(i))
+        return class_name(self.path(i))
 
     def select(self, rows):
         """The videos of an index array or a boolean mask [R], in that order."""
         return VideoList(self.encoded[rows], self.n_frames[rows], self.root)
 
 
-def _class_name(path):
+def class_name(path):
     end = max(path.rfind('/'), 0)
     return path[path.rfind('/', 0, end) + 1:end]
 
@@ -88,7 +87,7 @@ def _read_rows(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
     paths, n_frames, row = [], [], []
     with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
-        reader = csv.reader(_lines(file, path))
+        reader = csv.reader(lines_of(file, path))
         try:
             for row in filter(None, reader):
                 folder, count = row
@@ -96,13 +95,13 @@ def _read_rows(path):
                 if not folder or not 0 < count <= MAX_FRAMES:
                     raise ValueError
                 if not is_usable(folder):
-                    raise UserError(f'{path}:{reader.line_num}: {_brief(folder)} is no path of a frame folder; write '
+                    raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a frame folder; write '
                                     'the csv again with process_data/write_csv.py')
                 paths.append(folder)
                 n_frames.append(count)
         except ValueError:
             raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames from 1 to '
-                            f'{MAX_FRAMES}, got {_brief(",".join(row))}') from None
+                            f'{MAX_FRAMES}, got {brief(",".join(row))}') from None
         except csv.Error as error:
             raise UserError(f'{path}:{reader.line_num}: not a row of a csv ({error}); is a quote never closed?'
                             ) from None
@@ -118,51 +117,20 @@ def is_usable(path):
             and (len(path) * 4 <= MAX_PATH or len(path.encode(**ENCODING)) <= MAX_PATH))
 
 
-def _lines(file, path):
+def lines_of(file, path):
     """The lines of a text file. UserError: one of over MAX_LINE characters, which is no list (a picture, say)."""
     number = 1
     while line := file.readline(MAX_LINE):
         if len(line) == MAX_LINE:
-            raise UserError(f'{path}:{number}: a line of {MAX_LINE} characters or more, {_brief(line)}; write the file '
+            raise UserError(f'{path}:{number}: a line of {MAX_LINE} characters or more, {brief(line)}; write the file '
                             'again with process_data/write_csv.py')
         yield line
         number += 1
 
 
-def _brief(text):
+def brief(text):
     """Quotes a text, shortened in the middle."""
     return repr(text if len(text) <= 120 else f'{text[:60]}…{text[-30:]}')
-
-
-def read_class_list(folder):
-    """Class names in the order of their ids, so that label = position, from `classInd.txt` in a data set's csv folder.
-
-    Its lines are "id name" (UCF101, HMDB51) or "id,name" (Kinetics). UserError: no such file, a line of another form,
-    an id or a name twice, too many classes."""
-    path = os.path.join(folder, 'classInd.txt')
-    if not os.path.isfile(path):
-        raise UserError(f'{path}: no such file; process_data/write_csv.py writes it beside the csv files')
-    names, lines = {}, {}  # by id; line number of each id (int) and name (str)
-    with open(path, encoding='utf-8-sig') as file:
-        try:
-            for number, line in enumerate(map(str.strip, _lines(file, path)), start=1):
-                match = re.fullmatch(r'([0-9]{1,9})[ ,\t]\s*(.+)', line)
-                if line and not match:
-                    raise UserError(f'{path}:{number}: expected "id name" or "id,name", got {_brief(line)}')
-                if line:
-                    names[int(match[1])] = match[2]
-                    for key in (int(match[1]), _spaced(match[2])):
-                        if lines.setdefault(key, number) != number:
-                            what = 'id' if isinstance(key, int) else 'class'
-                            raise UserError(f'{path}:{number}: the {what} {_brief(str(key))} is on line {lines[key]} '
-                                            'already; every class has one line, with an id of its own')
-                if len(names) > MAX_CLASSES:
-                    raise UserError(f'{path}: names more than {MAX_CLASSES} classes; is it a list of videos?')
-        except UnicodeDecodeError:
-            raise UserError(f'{path}: not in UTF-8; convert it, from Latin-1 with iconv -f latin1 -t utf8') from None
-    if not names:
-        raise UserError(f'{path}: names no class; write it again with process_data/write_csv.py')
-    return [names[i] for i in sorted(names)]
 
 
 # ---- the folder of a data set's lists
@@ -204,26 +172,9 @@ def csv_file(folder, split, subset):
     return next((file for file in [numbered, *plain] if os.path.isfile(file)), numbered)
 
 
-# ---- labels, lengths, validation
+# ---- lengths, validation
 
-def _spaced(name):
-    """Kinetics comes with spaces or underscores in its folders: a class is the same with either."""
-    return name.replace('_', ' ')
-
-
-def labels_of(videos, class_names):
-    """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore.
-    UserError: a class that isn't listed."""
-    label = {_spaced(name): i for i, name in enumerate(class_names)}
-    codes, found = _numbered(map(_class_name, videos.paths()))
-    for code, name in enumerate(found):
-        if _spaced(name) not in label:
-            raise UserError(f'{videos.path(int(np.argmax(codes == code)))}: its class {_brief(name)} is not in '
-                            'classInd.txt; write csv and class list together with process_data/write_csv.py')
-    return np.array([label[_spaced(name)] for name in found], np.int64)[codes]
-
-
-def _numbered(values):
+def numbered(values):
     """Numbers equal values alike, from 0 in order of appearance -> (int64 [R], list of the distinct values)."""
     numbers = {}
     codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64)
@@ -244,13 +195,13 @@ def hold_out(videos, fraction, seed):
     looks alike in several classes, its looks would tell which class it is not.) Videos without class folders are one
     class, that of the folder they share. UserError: nothing can be held out."""
     paths = videos.paths()
-    class_of, _ = _numbered(map(_class_name, paths))
-    group_of, groups = _numbered(map(_group, paths))
+    class_of, _ = numbered(map(class_name, paths))
+    group_of, groups = numbered(map(_group, paths))
     class_of_group = np.zeros(len(groups), np.int64)
     class_of_group[group_of] = class_of
 
     # Within each class the groups in a random order of their names: the first `count` are held out.
-    name_of_group, names = _numbered(group[group.rfind('/') + 1:] for group in groups)
+    name_of_group, names = numbered(group[group.rfind('/') + 1:] for group in groups)
     order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
     sizes = np.bincount(class_of_group)
     count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)

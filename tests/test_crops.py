@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.augmentation import Box, cut, draw_box, pretraining_crop, reduction
+from utils.data.crops import Box, cut, draw_box, pretraining_crop, reduction
 
 
 def boxes(crop, height, width, count=3000):
