@@ -3,10 +3,10 @@
     python -m benchmarks.end_to_end                       on the CPU, a small run
     python -m benchmarks.end_to_end --device cuda         R18, 128 px, 128 clips, all cores
 
-Ours is `python dpc/main.py` over frames made here, its last epoch, read from the run's log.jsonl: every epoch goes over
-each video --repeat times, and the first (workers start, kernels are chosen and compiled) doesn't count. The plain way
-is one process, whatever the number of --workers: it reads a batch as benchmarks/input_pipeline.py's plain_clip does,
-then takes a plain step (benchmarks/plain_net.py). What was expected and found is in benchmarks/NOTES.md.
+Ours is the last epoch of `python dpc/main.py` on generated frames, read from the run's log.jsonl. An epoch covers each
+video --repeat times. The first is not counted: workers start, kernels are chosen and compiled. The plain way is one
+process, whatever --workers: it reads a batch with plain_clip of benchmarks/input_pipeline.py, then takes a plain step
+(benchmarks/plain_net.py). Expectations and findings are in benchmarks/NOTES.md.
 """
 import json
 import math
@@ -39,7 +39,7 @@ def write_lists(folder, videos, repeat):
 
 
 def our_run(root, args):
-    """-> clips/s and share of time spent waiting for data, of the last epoch."""
+    """Clips/s and the share of time spent waiting for data, of the last epoch."""
     command = [sys.executable, str(ROOT / 'dpc' / 'main.py'), '--dataset', 'bench', '--csv_root', str(root / 'csv'),
                '--net', args.net, '--img_dim', str(args.img_dim), '--ds', str(DS), '--val_on', 'test',
                '--batch_size', str(args.batch_size), '--num_workers', str(args.workers), '--epochs', str(args.epochs),
@@ -52,9 +52,9 @@ def our_run(root, args):
 
 
 def plain_run(videos, args):
-    """The same of the plain way, over a few batches after the first; None where it doesn't fit into memory.
+    """The same for the plain way, over a few batches after the first; None when out of memory.
 
-    In a process of its own, whose memory is free again before ours starts."""
+    Runs in a process of its own, so that its memory is released before ours starts."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
         try:
             return pool.submit(plain_batches, videos, args).result()
@@ -82,14 +82,17 @@ def plain_batches(videos, args):
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_step_flags(parser)
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='that read data (default: all cores)')
-    parser.add_argument('--compile', action='store_true', help='with torch.compile')
-    parser.add_argument('--videos', type=int, default=None, help='videos to make (default 8 on the CPU, 256 on a GPU)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(),
+                        help='processes that read data (default: all cores)')
+    parser.add_argument('--compile', action='store_true', help='run ours with --compile all')
+    parser.add_argument('--videos', type=int, default=None,
+                        help='videos to generate (default 8 on the CPU, 256 on a GPU)')
     parser.add_argument('--repeat', type=int, default=None,
-                        help='times each is in an epoch (default 2 on the CPU, 160 on a GPU)')
-    parser.add_argument('--epochs', type=int, default=2, help='of which the last counts (default 2)')
-    parser.add_argument('--plain_batches', type=int, default=2, help='of the plain way, after the first (default 2)')
-    parser.add_argument('--verbose', action='store_true', help='show the output of the run')
+                        help='times each appears in an epoch (default 2 on the CPU, 160 on a GPU)')
+    parser.add_argument('--epochs', type=int, default=2, help='of our run; the last is measured (default 2)')
+    parser.add_argument('--plain_batches', type=int, default=2,
+                        help='measured batches of the plain way, after one to warm up (default 2)')
+    parser.add_argument('--verbose', action='store_true', help='show the output of our run')
     args = parse(parser, argv)
     small = args.device == 'cpu'
     args.videos = args.videos or (8 if small else 256)

@@ -1,12 +1,12 @@
-"""Extraction of frames against the plain way, per core, and its scaling over cores, on videos made here.
+"""Frame extraction against the plain way, per core, and its scaling over cores, on generated videos.
 
     python -m benchmarks.extract [--json FILE]
 
-The plain way decodes with OpenCV, resizes with cv2.resize and writes with cv2.imwrite, one after the other, with the
-same JPEG quality. It is timed with OpenCV's default bilinear filter and with its area filter, which is the one that
-does not alias when frames shrink to a third or less; ours halves by 2×2 means and ends bilinear, which is as free of
-aliasing as the area filter. Per core means per second of processor time, all threads of the process counted, so that
-idle waiting and other programs don't disturb it. Each is run in turns and the medians are compared.
+The plain way decodes with OpenCV, resizes with cv2.resize and writes with cv2.imwrite at the same JPEG quality. It is
+timed with OpenCV's default bilinear filter, and with its area filter, which does not alias when frames shrink to a
+third or less. Ours halves by 2×2 means and finishes bilinearly, as free of aliasing as the area filter. "Per core" means
+per second of processor time over all threads, so waiting and other programs don't count. The ways alternate and their
+medians are compared.
 
 Where the time goes, in ms per frame of one core of an AMD EPYC, on a file system in memory:
 
@@ -15,15 +15,14 @@ Where the time goes, in ms per frame of one core of an AMD EPYC, on a file syste
     340×256 to 199×150     0.09     0.04     0.05  (0.05,  0.33)       0.06     0.04
     1280×720 to 267×150    0.92     0.39     0.35  (0.06,  2.1)        0.08     0.04
 
-- Creating a file costs 0.3 ms and more on a busy ext4 disk: more than everything else for small frames, and the same
-  for both ways. That is what --packed saves.
-- The area filter is the one large cost that can be avoided at equal quality; nothing is resized that has its size.
-- A frame's buffer used again saves OpenCV an allocation, and the page faults of it, per frame.
-- Decoder and OpenCV threads gain nothing per core. Encoding beside decoding in another thread gains nothing either.
-- simplejpeg encodes in the same time as cv2.imencode (both are libjpeg-turbo) and PyAV, which hands YUV planes to it
-  without two colour conversions, needs 0.37, 0.31 and 1.4 ms in all where this way needs 0.34, 0.37 and 1.9: not
-  enough for two more dependencies. OpenCV itself gives only the Y plane (CAP_PROP_CONVERT_RGB=0), so YUV is no way
-  there.
+- Creating a file takes 0.3 ms and more on a busy ext4 disk, for small frames more than everything else, in both ways.
+  --packed saves that.
+- The area filter is the one large cost that can be avoided at equal quality. Frames of the right size are not resized.
+- Reusing a frame's buffer saves OpenCV an allocation and its page faults per frame.
+- Decoder and OpenCV threads gain nothing per core, nor does encoding in a second thread.
+- simplejpeg encodes as fast as cv2.imencode (both are libjpeg-turbo). PyAV could pass YUV planes to it without two
+  colour conversions: 0.37, 0.31 and 1.4 ms in total instead of 0.34, 0.37 and 1.9, not enough for two more
+  dependencies. OpenCV itself only returns the Y plane (CAP_PROP_CONVERT_RGB=0).
 """
 import argparse
 import json
@@ -58,12 +57,11 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--videos', default=8, type=int, help='videos of each kind (default: %(default)s)')
     parser.add_argument('--frames', default=100, type=int, help='frames per video (default: %(default)s)')
-    parser.add_argument('--repeats', default=5, type=int, help='runs of each way, in turns (default: %(default)s)')
+    parser.add_argument('--repeats', default=5, type=int, help='alternating runs of each way (default: %(default)s)')
     parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
                         help='processes for the scaling (default: the cores this process may use)')
-    parser.add_argument('--folder', help='where to write, /dev/shm for example (default: the temporary folder of the '
-                                         'system)')
-    parser.add_argument('--json', help='file for the figures (default: none)')
+    parser.add_argument('--folder', help='where to write, such as /dev/shm (default: the temporary folder)')
+    parser.add_argument('--json', help='file to write the figures to (default: none)')
     parser.add_argument('--one', nargs=3, metavar=('WAY', 'KIND', 'FOLDER'), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -99,7 +97,7 @@ def main(args):
 
 
 def run_apart(way, kind, folder):
-    """Frames per second of processor time of one way, measured in a fresh process."""
+    """Frames per second of processor time of one way, measured in a new process."""
     done = subprocess.run([sys.executable, os.path.abspath(__file__), '--one', way, kind, folder], check=True,
                           capture_output=True, text=True)
     return json.loads(done.stdout)
@@ -132,7 +130,7 @@ def make_task(path, target, short_side, packed):
 
 
 def plain_way(path, target, short_side, interpolation):
-    """What one writes first; -> number of frames."""
+    """The straightforward loop. Returns the number of frames."""
     os.makedirs(target)
     capture, number = cv2.VideoCapture(path), 0
     while True:
@@ -147,7 +145,7 @@ def plain_way(path, target, short_side, interpolation):
 
 
 def measure_scaling(folder, jobs, repeats):
-    """Speed of `jobs` processes over that of one, divided by `jobs`; each run does the same work per process."""
+    """Speedup of `jobs` processes over one, divided by `jobs`; the work grows with the processes."""
     def seconds(jobs):
         out = tempfile.mkdtemp(dir=folder)
         tasks = []
@@ -169,7 +167,7 @@ def measure_scaling(folder, jobs, repeats):
 
 
 def make_videos(folder, kind, n_videos, n_frames):
-    """Textured pictures that slide under a slow zoom, about as hard to encode as real video (10 kB at 320×240)."""
+    """Generates textures moving under a slow zoom, about as hard to encode as real video (10 kB at 320×240)."""
     width, height, codec, extension, _ = KINDS[kind]
     os.makedirs(folder)
     for i in range(n_videos):

@@ -1,4 +1,4 @@
-"""The flags that benchmarks have in common, and the file for their figures."""
+"""Flags shared by the benchmarks, and the file for their figures."""
 import argparse
 import json
 import os
@@ -11,13 +11,13 @@ from utils.cli import Parser, positive_int
 
 def make_parser(description):
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default cpu')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='where to run (default cpu)')
     parser.add_argument('--json', default=None, help='file to write the figures to (default: none)')
     return parser
 
 
 def add_step_flags(parser, img_dim=128, batch_size=None):
-    """What is trained. batch_size None: 4 on the CPU, 128 on a GPU."""
+    """Flags for what is trained. batch_size None: 4 on the CPU, 128 on a GPU."""
     parser.add_argument('--net', choices=NETWORKS, default='resnet18', help='backbone (default resnet18)')
     parser.add_argument('--img_dim', type=positive_int, default=img_dim,
                         help='px, side of the frames (default %(default)s)')
@@ -35,14 +35,14 @@ def parse(parser, argv):
 
 
 def machine(device):
-    """In words: the GPU, or the CPU and how many threads torch has on it."""
+    """Name of the GPU, or the number of CPU threads that torch uses."""
     if device == 'cuda':
         return torch.cuda.get_device_name()
     return f'CPU, {torch.get_num_threads()} threads'
 
 
 def write_json(args, results):
-    """Writes the figures, with what made them, to `--json` if it was given."""
+    """Writes the figures, the machine and the arguments to `--json` if given."""
     if args.json:
         made_by = {'machine': machine(args.device), 'cores': os.cpu_count(), 'torch': torch.__version__}
         with open(args.json, 'w') as file:

@@ -1,13 +1,13 @@
-"""How many clips a second the input pipeline gives, against the plain way, in the same run and in turns.
+"""Clips per second of the input pipeline against the plain way, alternating in the same run.
 
-    python -m benchmarks.input_pipeline                    one core: workers alone, and with colour; the real loader
-    python -m benchmarks.input_pipeline --device cuda      the real loader has its colour on the GPU
+    python -m benchmarks.input_pipeline                    one core, with and without colour; the whole loader
+    python -m benchmarks.input_pipeline --device cuda      the whole loader with colour on the GPU
     python -m benchmarks.input_pipeline --storage          loose and packed frames, from a cold and a warm page cache
 
-The plain way is PIL throughout: open, convert, crop and resize, grey and torchvision's colour jitter frame by frame,
-float tensors, normalisation. The frames are made here: 150×266 JPEGs of quality 80 (Kinetics at short side 150),
-textures on the move; a clip is 8 blocks of 5 frames, every 5th, at 128 px with the pretraining recipe's augmentation.
-What was expected and found is in benchmarks/NOTES.md.
+The plain way is PIL throughout: open, convert, crop, resize, grey and torchvision's colour jitter frame by frame, float
+tensors, normalisation. Generated frames: 150×266 JPEGs of quality 80 (Kinetics at short side 150) of moving textures. A
+clip is 8 blocks of 5 frames, every 5th frame, at 128 px, augmented as in pretraining.
+Expectations and findings are in benchmarks/NOTES.md.
 """
 import os
 import random
@@ -77,7 +77,7 @@ def pack(videos, root):
 
 
 def plain_clip(path, n_frames, img_dim, rng):
-    """The plain way: one clip as normalised float32 [N, C, T, H, W]."""
+    """One clip of the plain way, normalised float32 [N, C, T, H, W]."""
     start = int(rng.integers(n_frames - NUM_SEQ * SEQ_LEN * DS + 1))
     names = [os.path.join(path, frame_name(1 + start + DS * i)) for i in range(NUM_SEQ * SEQ_LEN)]
     images = [Image.open(name).convert('RGB') for name in names]
@@ -103,7 +103,7 @@ def plain_clip(path, n_frames, img_dim, rng):
 
 
 def in_turns(ways, rounds, clips):
-    """Median clips/s of each way {name: function that makes one clip}, run one after the other in every round."""
+    """Median clips/s of each way. ways: {name: function that makes one clip}; they alternate in every round."""
     rates = {name: [] for name in ways}
     for way in ways.values():
         way()
@@ -143,8 +143,8 @@ def pretraining_clips(videos, img_dim):
 
 
 def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
-    """(clips/s, share of time waited) of the real loader with colour on `device`; without its start."""
-    batches_per_epoch = 1000  # few videos, many batches: the epoch outlasts the measurement
+    """(clips/s, share of time waited for workers) of the whole loader with colour on `device`, once it runs."""
+    batches_per_epoch = 1000  # the epoch must outlast the measurement
     many = videos.select(np.arange(batches_per_epoch * batch_size) % len(videos))
     dataset = pretraining_clips(many, img_dim)
     precision = Precision('bf16' if device == 'cuda' else 'off', torch.device(device))
@@ -152,7 +152,7 @@ def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
     clips = waited = 0
     start = None
     for i, batch in enumerate(batches.epoch(0)):
-        if i > 2 * num_workers:  # the workers run, and the batches they read during compilation are used up
+        if i > 2 * num_workers:  # past start-up, and the batches read during compilation
             start = start or time.perf_counter()
             if time.perf_counter() - start > seconds:
                 break
@@ -165,7 +165,7 @@ def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
 
 
 def storage(videos, img_dim):
-    """One worker over each video once, from a cold and then a warm page cache: clips/s, files and MB."""
+    """Reads each video once, from a cold, then a warm page cache: {files, MB, cold, warm (clips/s)}."""
     dataset = pretraining_clips(videos, img_dim)
     files = [path + '.zip' for path in videos.paths() if not os.path.isdir(path)]
     files += [entry.path for path in videos.paths() if os.path.isdir(path) for entry in os.scandir(path)]
@@ -184,17 +184,17 @@ def storage(videos, img_dim):
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    parser.add_argument('--img_dim', type=int, default=128, help='px, side of the frames that come out (default 128)')
-    parser.add_argument('--videos', type=int, default=48, help='videos to make (default 48)')
+    parser.add_argument('--img_dim', type=int, default=128, help='px, output size (default 128)')
+    parser.add_argument('--videos', type=int, default=48, help='videos to generate (default 48)')
     parser.add_argument('--frames', type=int, default=220, help='frames of each video, at least 200 (default 220)')
-    parser.add_argument('--rounds', type=int, default=9, help='rounds in turns, the median counts (default 9)')
-    parser.add_argument('--clips', type=int, default=8, help='of each way in a round (default 8)')
-    parser.add_argument('--packed', action='store_true', help='our way reads zips (default: folders)')
+    parser.add_argument('--rounds', type=int, default=9, help='alternating rounds; the median is reported (default 9)')
+    parser.add_argument('--clips', type=int, default=8, help='clips of each way per round (default 8)')
+    parser.add_argument('--packed', action='store_true', help='ours reads zip files (default: folders)')
     parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm')
     parser.add_argument('--batch_size', type=positive_int, default=32,
-                        help='clips a batch in the loader run (default 32)')
+                        help='clips per batch of the loader run (default 32)')
     parser.add_argument('--num_workers', type=whole_number, default=os.cpu_count(),
-                        help='of the loader run (default all cores)')
+                        help='workers of the loader run (default: all cores)')
     parser.add_argument('--seconds', type=float, default=20, help='s, length of the loader run (default 20; 0: none)')
     return parse(parser, argv)
 
@@ -206,7 +206,7 @@ def main(args):
         packed = pack(loose, os.path.join(root, 'packed')) if args.packed or args.storage else None
         ours = packed if args.packed else loose
 
-        if args.seconds:  # first: worker processes must be forked before anything sets this one to one thread
+        if args.seconds:  # before per_core, which limits this process to one thread
             rate, waited = through_loader(
                 ours, args.img_dim, args.device, args.batch_size, args.num_workers, args.seconds)
             results['loader'] = {'clips/s': rate, 'share waited for workers': waited}

@@ -4,7 +4,7 @@
     python -m benchmarks.loss_curve --device cuda
 
 Both runs start from the same weights and see the same clips: patterns that drift, each clip in its own direction, under
-noise that is new in every step, so that there is something to predict and nothing to learn by heart.
+noise. Clips are new in every step, so the loss falls by prediction, not by memorising.
 """
 import torch
 
@@ -16,7 +16,7 @@ NUM_SEQ, SEQ_LEN = 8, 5
 
 
 def drifting_clips(count, side, step, device):
-    """[B, N, C, T, H, W], a view of [B, N, T, H, W, C] memory; the same for the same `step`."""
+    """Clips [B, N, C, T, H, W], a view of [B, N, T, H, W, C] memory; determined by `step`."""
     generator = torch.Generator().manual_seed(step)
     frames = NUM_SEQ * SEQ_LEN
     coarse = torch.randn(count, 3, side // 4, side // 4, generator=generator)
@@ -30,7 +30,7 @@ def drifting_clips(count, side, step, device):
 
 
 def loss_curve(dtype, args):
-    """The loss of every step."""
+    """Loss of each step."""
     torch.manual_seed(0)
     model = DPC(args.net, dropout=0).to(args.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, fused=True)
@@ -49,7 +49,7 @@ def loss_curve(dtype, args):
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_step_flags(parser, img_dim=64, batch_size=2)
-    parser.add_argument('--steps', type=int, default=200, help='default 200')
+    parser.add_argument('--steps', type=int, default=200, help='training steps (default 200)')
     parser.add_argument('--lr', type=float, default=1e-3, help='learning rate of Adam (default 0.001)')
     return parse(parser, argv)
 

@@ -1,7 +1,7 @@
-"""DPC as one would write it down first: the baseline of the training-step benchmarks, and a check on the real model.
+"""A straightforward DPC: the baseline of the training-step benchmarks, and a check on the real model.
 
-Ordinary nn.Conv3d and nn.BatchNorm3d on contiguous clips, one convolution per gate on the concatenated input and state,
-and the loss from the whole score matrix. The tensors have the names and shapes of dpc.model.DPC, so weights pass over.
+nn.Conv3d and nn.BatchNorm3d on contiguous clips, one convolution per gate on the concatenated input and state, and the
+loss from the whole score matrix. Parameter names and shapes match dpc.model.DPC, so weights are interchangeable.
 """
 import torch
 import torch.nn as nn
@@ -18,7 +18,7 @@ def conv_and_norm(inputs, outputs, kernel, stride, volume):
 
 
 class PlainBlock(nn.Module):
-    """A residual block from its (outputs, kernel, stride) per convolution."""
+    """A residual block, given (outputs, kernel, stride) of each convolution."""
 
     def __init__(self, inputs, convolutions, volume, final_relu):
         super().__init__()
@@ -107,6 +107,6 @@ class PlainDPC(nn.Module):
 
 
 def plain_info_nce(prediction, target):
-    """prediction, target [B, P, D, h, w] -> mean cross-entropy over all places."""
+    """Mean cross-entropy over all places of prediction and target, each [B, P, D, h, w]."""
     rows, columns = (maps.permute(0, 1, 3, 4, 2).flatten(0, 3) for maps in (prediction, target))    # [B·P·S, D]
     return F.cross_entropy(rows @ columns.t(), torch.arange(len(rows), device=rows.device))

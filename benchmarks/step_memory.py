@@ -3,9 +3,9 @@
     python -m benchmarks.step_memory --net resnet34 --img_dim 224                    estimate, on the CPU
     python -m benchmarks.step_memory --net resnet34 --img_dim 224 --device cuda      and the allocator's peak, on a GPU
 
-The estimate counts what the forward pass of one clip in bf16 stores for the backward pass, times the clips, and adds the
+The estimate is what the forward pass of one clip in bf16 stores for the backward pass, times the clips, plus the
 parameters, their gradients and Adam's two moments in float32, and the clips. Temporary memory (workspaces, gradients of
-activations) is not included. With --encode_chunks K the activations of one chunk exist at a time.
+activations) is not included. With --encode_chunks K only one chunk's activations exist at a time.
 """
 import torch
 
@@ -18,14 +18,14 @@ ENCODE_CHUNKS = 1, 4, 11
 
 
 def kept_bytes(function, known):
-    """Bytes of the distinct memory that autograd stores while function() runs, without that of the tensors `known`."""
+    """Bytes of the distinct storages that autograd saves while function() runs, except those of `known` tensors."""
     known = {tensor.untyped_storage().data_ptr() for tensor in known}
     kept = {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes(), tensor  # holding the tensor keeps its address from being reused
+            kept[storage.data_ptr()] = storage.nbytes(), tensor  # keep it alive, or its address may be reused
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

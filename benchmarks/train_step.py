@@ -1,17 +1,17 @@
-"""How many clips a second one training step takes, against the plain step, in the same run and in turns.
+"""Clips per second of a training step against the plain step, alternating in the same run.
 
     python -m benchmarks.train_step                                        R18, 128 px, on the CPU
     python -m benchmarks.train_step --device cuda --compile                the same on a GPU
     python -m benchmarks.train_step --device cuda --compile --net resnet34 --img_dim 224 --batch_size 44
-    python -m benchmarks.train_step --profile ours_bf16                    where the time of one way goes
+    python -m benchmarks.train_step --profile ours_bf16                    profile of one way
 
-A step is forward, loss, backward and Adam on clips that are on the device already: N=8 blocks of T=5 frames, P=3. What
-training does besides (statistics, the norm of the gradient, the search for non-finite values) is in end_to_end.py. The
-plain step is benchmarks/plain_net.py in float32 with PyTorch's defaults but for cuDNN's benchmark mode. Each way has a
-process of its own, ours set up as training sets up its own (utils.parallel.device.choose_device), and waits while another's turn
-is timed. Work is counted from the plain net's products (three times its forward pass), so TFLOP/s say how fast the
-method is, whatever products are saved; the peak is that of a large matrix product in the same run. Memory is the
-process's peak on the CPU, the allocator's on a GPU. What was expected and found is in benchmarks/NOTES.md.
+A step is forward, loss, backward and Adam on clips that are on the device: N=8 blocks of T=5 frames, P=3. end_to_end.py
+covers the rest of training (statistics, gradient norm, search for non-finite values). The plain step is
+benchmarks/plain_net.py in float32 with PyTorch's defaults and cuDNN's benchmark mode. Each way runs in a process of its
+own, which is idle during the others' turns; ours is set up by utils.parallel.device.choose_device, as in training.
+TFLOP/s count the plain net's products (three times its forward pass) for every way. The peak is that of a large matrix
+product in the same run. Memory is the process's peak on the CPU, the allocator's on a GPU.
+Expectations and findings are in benchmarks/NOTES.md.
 """
 import ctypes
 import multiprocessing
@@ -29,11 +29,11 @@ from utils.parallel.device import choose_device, peak_gb
 from utils.run.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
-WARM_UP = 2  # steps at the start of a turn that are not timed: memory was released after the last
+WARM_UP = 2  # untimed steps at the start of a turn: memory was released after the previous one
 
 
 def flop_per_clip(network, img_dim):
-    """Forward and backward pass of one clip, in FLOP."""
+    """FLOP of the forward and backward pass of one clip."""
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
         PlainDPC(network, PRED_STEP)(torch.empty(1, NUM_SEQ, 3, SEQ_LEN, img_dim, img_dim))
     return 3 * counter.get_total_flops()
@@ -45,7 +45,7 @@ def synchronize(device):
 
 
 def matrix_peak(device, dtype, seconds=1.):
-    """FLOP/s of a square matrix product in `dtype`, the best within so many seconds."""
+    """FLOP/s of a square matrix product in `dtype`, the best within `seconds`."""
     side = 8192 if device.type == 'cuda' else 1024
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     times, start = [], time.perf_counter()
@@ -59,8 +59,8 @@ def matrix_peak(device, dtype, seconds=1.):
 
 
 def plain_step(device, network, batch_size, img_dim):
-    """The plain training step as a function, of clips [B, N, C, T, H, W] if given any."""
-    torch.backends.cudnn.benchmark = True  # the one setting that everybody knows
+    """The plain training step as a function of clips [B, N, C, T, H, W], random by default."""
+    torch.backends.cudnn.benchmark = True  # the one setting that everyone knows
     model = PlainDPC(network, PRED_STEP).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
     random_block = torch.randn(batch_size, NUM_SEQ, 3, SEQ_LEN, img_dim, img_dim, device=device)
@@ -75,7 +75,7 @@ def plain_step(device, network, batch_size, img_dim):
 
 
 def our_step(device, network, batch_size, img_dim, dtype, compiled=False, encode_chunks=1, chunk=None):
-    """The project's training step as a function without arguments, on blocks in the layout the loader gives."""
+    """The project's training step as a function without arguments, on random clips in the loader's memory layout."""
     model = put_on(DPC(network, PRED_STEP), device)
     model.encode_chunks = encode_chunks
     if compiled:
@@ -101,12 +101,12 @@ WAYS = {'plain': (torch.float32, False), 'ours_float32': (torch.float32, False),
 
 
 def our_device(args):
-    """Set up as in training."""
+    """The device, with the process set up as in training."""
     return choose_device('cpu' if args.device == 'cpu' else '0')
 
 
 def make_step(way, args):
-    """(the step of this way, its device), in a process that does nothing else."""
+    """(step, device) of this way; the process must run no other."""
     sizes = args.net, args.batch_size, args.img_dim
     if way == 'plain':
         device = torch.device(args.device)
@@ -125,7 +125,7 @@ def seconds_per_step(step, device, steps):
 
 
 def take_turns(way, args, pipe):
-    """The process of one way: for every message, (seconds per step, peak GB), or None where it doesn't fit."""
+    """The process of one way: answers each message with (seconds per step, peak GB), or None when out of memory."""
     step = None
     while pipe.recv():
         try:
@@ -136,27 +136,27 @@ def take_turns(way, args, pipe):
             result = seconds_per_step(step, device, args.steps), peak_gb(device)
         except torch.OutOfMemoryError:
             result = None
-        release_memory(args.device)  # the others need it
+        release_memory(args.device)  # for the other ways
         pipe.send(result)
 
 
 def release_memory(device):
     if device == 'cuda':
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()  # the first turn, which tries kernels, doesn't count
+        torch.cuda.reset_peak_memory_stats()  # the first turn, which tries kernels, is discarded
     else:
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_turns(args):
-    """{way: (median of the seconds per step, peak memory in GB)}, without those that don't fit."""
+    """{way: (median seconds per step, peak memory in GB)} of the ways that fit into memory."""
     context = multiprocessing.get_context('spawn')
     pipes, processes = {}, []
     for way in args.ways:
         pipes[way], end = context.Pipe()
         processes.append(context.Process(target=take_turns, args=(way, args, end), daemon=True))
         processes[-1].start()
-        end.close()  # so that the death of the process is the end of the file
+        end.close()  # so that recv() raises EOFError if the process dies
     turns = {way: [] for way in args.ways}
     for _ in range(1 + args.rounds):
         for way, pipe in pipes.items():
@@ -168,7 +168,7 @@ def in_turns(args):
     results = {}
     for way in args.ways:
         if None not in turns[way]:
-            seconds, memory = zip(*turns[way][1:])  # the first compiled, chose kernels, made the optimiser's state
+            seconds, memory = zip(*turns[way][1:])  # the first turn compiles and chooses kernels
             results[way] = statistics.median(seconds), max(memory)
     return results
 
@@ -188,11 +188,12 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_step_flags(parser)
     parser.add_argument('--compile', action='store_true', help='also time our step with torch.compile')
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=None, help='default: all but compiled_…')
-    parser.add_argument('--rounds', type=int, default=5, help='rounds in turns, of which the median counts (default 5)')
+    parser.add_argument('--ways', nargs='+', choices=WAYS, default=None,
+                        help='what to time (default: all, compiled_… only with --compile)')
+    parser.add_argument('--rounds', type=int, default=5, help='alternating rounds; the median is reported (default 5)')
     parser.add_argument('--steps', type=int, default=None,
-                        help='steps of each way in a round (default 5 on the CPU, 10 on a GPU)')
-    parser.add_argument('--profile', choices=WAYS, default=None, help='print where the time of this way goes, and end')
+                        help='steps of each way per round (default 5 on the CPU, 10 on a GPU)')
+    parser.add_argument('--profile', choices=WAYS, default=None, help='only print a profile of this way')
     args = parse(parser, argv)
     args.steps = args.steps or {'cpu': 5, 'cuda': 10}[args.device]
     args.ways = args.ways or [way for way in WAYS if args.compile or not way.startswith('compiled')]
