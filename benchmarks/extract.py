@@ -4,7 +4,7 @@
 
 The plain way decodes with OpenCV, resizes with cv2.resize and writes with cv2.imwrite at the same JPEG quality. It is
 timed with OpenCV's default bilinear filter, and with its area filter, which does not alias when frames shrink to a
-third or less. Ours halves by 2×2 means and finishes bilinearly, as free of aliasing as the area filter. "Per core" means
+third or less. Ours halves by 2×2 means and finishes bilinearly, as free of aliasing as the area filter. "Per core" is
 per second of processor time over all threads, so waiting and other programs don't count. The ways alternate and their
 medians are compared.
 

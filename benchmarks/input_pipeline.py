@@ -9,6 +9,7 @@ tensors, normalisation. Generated frames: 150×266 JPEGs of quality 80 (Kinetics
 clip is 8 blocks of 5 frames, every 5th frame, at 128 px, augmented as in pretraining.
 Expectations and findings are in benchmarks/NOTES.md.
 """
+import multiprocessing
 import os
 import random
 import statistics
@@ -31,7 +32,7 @@ from utils.data.clips import ClipDataset
 from utils.data.frames import frame_name
 from utils.data.batches import ClipBatches
 from utils.data.lists import VideoList
-from utils.parallel.device import Precision
+from utils.parallel.device import Precision, choose_device
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5
 HEIGHT, WIDTH = 150, 266  # px
@@ -147,7 +148,8 @@ def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):
     batches_per_epoch = 1000  # the epoch must outlast the measurement
     many = videos.select(np.arange(batches_per_epoch * batch_size) % len(videos))
     dataset = pretraining_clips(many, img_dim)
-    precision = Precision('bf16' if device == 'cuda' else 'off', torch.device(device))
+    chosen = choose_device('0' if device == 'cuda' else 'cpu')  # as training does
+    precision = Precision('bf16' if device == 'cuda' else 'off', chosen)
     batches = ClipBatches(dataset, batch_size, True, precision, num_workers, compiled=device == 'cuda')
     clips = waited = 0
     start = None
@@ -206,9 +208,11 @@ def main(args):
         packed = pack(loose, os.path.join(root, 'packed')) if args.packed or args.storage else None
         ours = packed if args.packed else loose
 
-        if args.seconds:  # before per_core, which limits this process to one thread
-            rate, waited = through_loader(
-                ours, args.img_dim, args.device, args.batch_size, args.num_workers, args.seconds)
+        if args.seconds:
+            # In a process of its own: it is set up as in training, which must not change the plain way.
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+                rate, waited = pool.submit(through_loader, ours, args.img_dim, args.device, args.batch_size,
+                                           args.num_workers, args.seconds).result()
             results['loader'] = {'clips/s': rate, 'share waited for workers': waited}
             print(f'loader, {args.num_workers} workers, colour on {args.device}: {rate:.1f} clips/s, '
                   f'{waited:.0%} of the time spent waiting for workers (nothing trains here)')
