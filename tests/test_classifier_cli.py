@@ -81,17 +81,23 @@ def test_last_freezes_backbone_and_aggregator(csv_root, pretrained, tmp_path):
     assert moved == {name for name in before if not name.startswith(FEATURES)}
 
 
-def test_ft_moves_pretrained_parts_at_a_tenth(csv_root, pretrained, tmp_path):
-    """Adam's first step moves each weight by its rate: read off the weights, not off the optimiser's settings."""
-    path = pretrained / 'model' / 'epoch1.pth.tar'
+@pytest.mark.parametrize('train_what,slow', [('ft', 'backbone. agg.'), ('ft', 'backbone.'), ('all', '')])
+def test_rates_of_pretrained_parts(train_what, slow, csv_root, pretrained, tmp_path):
+    """ft: a tenth for what came from the file, here all or only the backbone; all: the same for everything. Adam's first
+    step moves each weight by its rate: read off the weights, not off the optimiser's settings."""
+    path = tmp_path / 'start.pth.tar'
+    state = checkpoint(pretrained)['state_dict']
+    if slow == 'backbone.':
+        state = {name: tensor for name, tensor in state.items() if name.startswith('backbone.')}
+    torch.save({'net': 'resnet18', 'state_dict': state}, path)
     one_step = ['--batch_size', 8, '--wd', 0]
-    folder = classify(csv_root, tmp_path, '--train_what', 'ft', '--pretrain', path, *one_step)
+    folder = classify(csv_root, tmp_path, '--train_what', train_what, '--pretrain', path, *one_step)
     before, after = start_of(path), checkpoint(folder)['state_dict']
     assert checkpoint(folder)['iteration'] == 1
     steps = {name: (after[name] - before[name]).abs().max().item()
              for name, _ in ActionClassifier('resnet18').named_parameters()}
     for name, step in steps.items():
-        assert step == pytest.approx(1e-4 if name.startswith(FEATURES) else 1e-3, rel=0.01), name
+        assert step == pytest.approx(1e-4 if name.startswith(tuple(slow.split())) else 1e-3, rel=0.01), name
 
 
 @pytest.mark.parametrize('frozen,slow', [('backbone agg', ''), ('', ''), ('', 'backbone agg'), ('', 'backbone')])

@@ -209,8 +209,9 @@ def csv_cases(folder):
             assert len(train) + len(held) == len(videos)
         with contextlib.suppress(UserError):
             labels_of(videos, ['Archery', 'Swim'])
-        with contextlib.suppress(UserError):  # there are no frames
+        with pytest.raises(UserError) as missing:  # there are no frames
             check_on_disk(videos)
+        assert len(str(missing.value).splitlines()) == 1 and len(str(missing.value)) < 10_000
 
     return case
 

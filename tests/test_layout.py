@@ -43,6 +43,15 @@ def test_a_package_imports_only_what_it_may(package):
     assert ours <= MAY_IMPORT[package]
 
 
+@pytest.mark.parametrize('package, below', [
+    ('parallel', ()), ('data', ('parallel',)), ('run', ('parallel', 'data'))])
+def test_the_packages_of_utils_build_on_each_other(package, below):
+    """parallel <- data <- run: no import circle."""
+    for path in modules(f'utils/{package}'):
+        used = {module.split('.')[1] for module, _ in imported(path) if module.startswith('utils.')}
+        assert used & {'parallel', 'data', 'run'} <= {package, *below}, name_of(path)
+
+
 def test_process_data_imports_only_the_shared_modules_of_utils():
     """And these import nothing else of utils, either."""
     shared = [ROOT / f'{name.replace(".", "/")}.py' for name in SHARED_WITH_PROCESS_DATA]

@@ -82,7 +82,7 @@ class TrainingRun:
                                   total=len(batches), initial=self.step):
             distributed.doing(f'training, epoch {self.epoch + 1}, step {self.step + 1}')
             if self.iteration == 0:
-                self.draw('train', batch.block, 'training clips as the network sees them: cropped and colours changed')
+                self.draw('train', batch.block, 'training clips as the network sees them, after augmentation of crop and colours')
             values = self.train_step(batch)
             self.count_replaced(batch.broken)
             for averages in (window, self.averages):
