@@ -31,7 +31,8 @@ class VolumeConv(nn.Conv3d):
     """A k×k×k convolution over volumes [B, C, T, H, W]."""
 
     def forward(self, volume):
-        unrolled = volume.shape[2] == 2 and self.kernel_size[0] == 3 and self.stride[0] == 1
+        settings = self.kernel_size[0], self.stride[0], self.padding[0], self.dilation[0], self.groups
+        unrolled = volume.shape[2] == 2 and settings == (3, 1, 1, 1, 1) and self.bias is None
         return self.over_two_steps(volume) if unrolled else super().forward(volume)
 
     def over_two_steps(self, volume):

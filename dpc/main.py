@@ -70,11 +70,13 @@ def main(args):
     if args.train_what == 'last':
         model.backbone.requires_grad_(False)
     model = prepare_model(args, model, precision)
+    if args.sync_bn:
+        model = distributed.synchronise_batch_norm(model, precision.device)
 
     # data
     train_videos, val_videos = clip_videos(args, split=1)
     clip = {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
-    train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(args.dataset), flip=args.flip,
+    train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
                             colour=PRETRAINING, seed=args.seed)
     val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0)
     train_batches = clip_batches(args, train_set, precision, drop_last=True)

@@ -64,7 +64,7 @@ def settle(args, checkpoint):
         stored = {name: stored[name] for name in stored if name == 'net'}
     defaults = {'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': default_ds(args.dataset)}
     resolve_settings(args, stored, defaults, args.test or args.pretrain)
-    args.lr_milestones = args.lr_milestones or default_milestones(args.dataset, args.img_dim)
+    args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
 
 
 def default_milestones(dataset, img_dim):
@@ -92,7 +92,7 @@ def main(args):
     origin = args.test or args.pretrain
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
     settle(args, checkpoint)
-    precision = start(args)
+    precision = start(args, training=not args.test)
 
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     class_names = read_class_list(folder)
@@ -155,6 +155,8 @@ def train(args, checkpoint, class_names, precision):
     if args.train_what == 'last' and not resumed:  # the trained parts collect their statistics themselves
         missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
         complete_bn_statistics(args, model, missing, train_set, precision)
+    if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
+        model = distributed.synchronise_batch_norm(model, precision.device)
     settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
@@ -252,7 +254,7 @@ def report_test(folder, args, paths, protocols, scores, broken, class_names):
               f'top-5 {stats["top5"]:.2%}, mean per class {stats["mean_class"]:.2%}')
     for protocol in protocols:
         if protocol.name not in tables:
-            print(f'{protocol.name}: none is that long')
+            print(f'{protocol.name}: no video is long enough')
     if skipped:
         named = '; '.join(map(printable, skipped[:SHOWN_SKIPPED]))
         print(f'skipped {len(skipped)} unreadable videos, which are not in these numbers: {named}'

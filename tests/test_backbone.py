@@ -109,3 +109,12 @@ def test_batch_norm_takes_vectors_images_and_volumes(shape, convert):
         torch.testing.assert_close(actual, expected.train(training)(rows).view(shape), rtol=1e-4, atol=1e-5)
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(norm.state_dict()[name], value)
+
+
+@pytest.mark.parametrize('settings', [{'bias': True}, {'groups': 2}])
+def test_other_settings_of_the_volume_convolution_are_those_of_conv3d(settings):
+    """A net of one's own may ask for them."""
+    ours, plain = VolumeConv(4, 6, 3, padding=1, **settings), torch.nn.Conv3d(4, 6, 3, padding=1, **settings)
+    plain.load_state_dict(ours.state_dict())
+    volume = torch.randn(2, 4, 2, 5, 5)
+    torch.testing.assert_close(ours(volume), plain(volume))

@@ -137,10 +137,11 @@ def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published
     assert all(torch.equal(before[name], state[name]) for name in parameters)
 
 
-def test_two_processes_estimate_the_same_bn_statistics(csv_root, published, tmp_path):
-    """For a probe: the frozen statistics that its first checkpoint holds."""
-    states = [checkpoint(classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0], '--num_procs',
-                                  count))['state_dict'] for count in (1, 2)]
+@pytest.mark.parametrize('flags', [[], ['--sync_bn', '--batch_size', 8]], ids=['two batches', 'one batch, sync_bn'])
+def test_two_processes_estimate_the_same_bn_statistics(flags, csv_root, published, tmp_path):
+    """For a probe: the frozen statistics that its first checkpoint holds. One batch leaves a process without any."""
+    states = [checkpoint(classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0], *flags,
+                                  '--num_procs', count))['state_dict'] for count in (1, 2)]
     names = [name for name in states[0] if name.startswith(FEATURES) and name.endswith(('running_mean', 'running_var'))]
     assert len(names) == 40
     for name in names:
@@ -315,7 +316,7 @@ def test_short_videos_only(csv_root, tmp_path, capsys):
     folder = classify(csv_root, tmp_path, '--test', 'random', '--num_seq', 8, '--ds', 3)
     assert table_of(folder / 'test_log.md').keys() == {'every video'}
     assert table_of(folder / 'test_log.md')['every video'][0] == 12
-    assert 'published protocol (only videos over 120 frames): none' in capsys.readouterr().out
+    assert 'published protocol (only videos over 120 frames): no video is long enough' in capsys.readouterr().out
 
 
 def test_random_scores_an_untrained_net(csv_root, tmp_path):

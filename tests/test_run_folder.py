@@ -131,3 +131,11 @@ def test_a_data_set_given_by_its_path(csv_root, tmp_path):
     folder = pretrain(csv_root, tmp_path, '--dataset', csv_root / 'ucf101')
     assert folder.parent == tmp_path / 'log_tmp'
     assert folder.name == 'ucf101-32_r18_dpc-rnn_bs4_lr0.001_seq3_pred1_len5_ds1_train-all'
+
+
+def test_a_path_has_the_recipe_of_its_data_set(csv_root, tmp_path, monkeypatch):
+    crops = []
+    monkeypatch.setattr(pretraining, 'ClipDataset', lambda *args, crop, original=pretraining.ClipDataset, **options: (
+        crops.append(crop), original(*args, crop=crop, **options))[1])
+    pretrain(csv_root, tmp_path, '--dataset', csv_root / 'ucf101')
+    assert crops == ['square', 'centre']

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dpc import main as pretraining
+from dpc.loss import dense_info_nce
 from eval import test as classifier_script
 from tests import tiny
 from tests.tiny import PRETRAINING, ROOT, read_log
@@ -40,6 +41,18 @@ def test_nonfinite_loss_stops_the_run(csv_root, tmp_path, capsys):
     assert saved['iteration'] == 2 == read_log(folder, 'step')[-1]['iteration']
     assert all(torch.isfinite(tensor).all() for tensor in saved['state_dict'].values())
     assert 'non-finite' in read_log(folder, 'end')[0]['how']
+
+
+def test_a_validation_without_a_finite_loss_counts_as_zero(csv_root, tmp_path, capsys, monkeypatch):
+    """NaN saved as the best accuracy would never be beaten, nor resumed from."""
+    def exploding(*args, **kwargs):
+        loss, rank = dense_info_nce(*args, **kwargs)
+        return loss if torch.is_grad_enabled() else loss * math.nan, rank
+
+    monkeypatch.setattr(pretraining, 'dense_info_nce', exploding)
+    folder = tiny.pretrain(csv_root, tmp_path)
+    assert 'no batch of the validation has a finite loss' in capsys.readouterr().err
+    assert read_checkpoint(folder / 'model' / 'epoch1.pth.tar', resumable=True)['best_acc'] == 0
 
 
 def test_skip_nonfinite_tolerates_some(csv_root, tmp_path, capsys):
@@ -109,7 +122,10 @@ def test_saver_keeps_the_newest_and_the_best(tmp_path):
         saver.save_epoch({'epoch': epoch}, epoch, best)
     assert sorted(file.name for file in model.iterdir()) == [
         'epoch10.pth.tar', 'epoch11.pth.tar', 'model_best_epoch9.pth.tar']
-    # resuming from an earlier epoch abandons the later ones
+    # resuming from an earlier epoch abandons the later ones, and a best model of theirs
+    saver.save_epoch({'epoch': 11}, 11, best=True)
+    saver.save_epoch({'epoch': 11}, 11, best=False)
+    assert saver.best() is None
     saver.save_epoch({'epoch': 10}, 10, best=True)
     assert sorted(file.name for file in model.iterdir()) == ['epoch10.pth.tar', 'model_best_epoch10.pth.tar']
 

@@ -48,7 +48,7 @@ def number(kind, fits, description):
     return parse
 
 
-LARGEST = 2 ** 31 - 1  # what NumPy, PyTorch and files take without a second thought
+LARGEST = 2 ** 31 - 1  # fits in int32 everywhere
 positive_int = number(int, lambda value: 0 < value <= LARGEST, 'a whole number above 0, below 2^31')
 whole_number = number(int, lambda value: 0 <= value <= LARGEST, 'a whole number, 0 or more, below 2^31')
 positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')

@@ -144,10 +144,12 @@ def available_memory():
         free = int(info['MemAvailable'].split()[0]) * 1024
     except (OSError, KeyError):
         return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    with contextlib.suppress(OSError, ValueError):  # no cgroup v2, or no limit ('max')
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no cgroup v2, or no limit ('max')
         cgroup = Path('/sys/fs/cgroup')
-        limit = int((cgroup / 'memory.max').read_text())
-        free = min(free, limit - int((cgroup / 'memory.current').read_text()))
+        limit, used = (int((cgroup / name).read_text()) for name in ('memory.max', 'memory.current'))
+        stat = dict(line.split() for line in (cgroup / 'memory.stat').read_text().splitlines())
+        page_cache = int(stat['active_file']) + int(stat['inactive_file'])  # counted as used, but reclaimed on demand
+        free = min(free, limit - used + page_cache)
     return free
 
 

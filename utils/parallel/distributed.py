@@ -105,7 +105,7 @@ class Heartbeat:
 
     def lost_contact(self, timeout):
         """What each process last said, in one line, if another one is gone or silent, or this one has waited for
-        `timeout` seconds; None if the group is fine. Takes as long as it takes to notice a process that was killed."""
+        `timeout` seconds; None if the group is fine. May block for 8 s, the time to detect a killed process."""
         waited = time.time() - self.since >= 0.9 * timeout
         deadline = time.time() + SILENT_SECONDS + BEAT_SECONDS
         self.store.set_timeout(datetime.timedelta(seconds=3))
@@ -328,5 +328,7 @@ def sync_batch_norm(module, x):
             momentum = module.momentum if module.momentum is not None else 1 / module.num_batches_tracked.item()
             module.running_mean.lerp_(mean, momentum)
             module.running_var.lerp_(variance * count / (count - 1), momentum)
-    scale = torch.rsqrt(variance + module.eps) * module.weight
-    return (centred * scale.view(shape) + module.bias.view(shape)).to(x.dtype)
+    y = centred * torch.rsqrt(variance + module.eps).view(shape)
+    if module.affine:
+        y = y * module.weight.view(shape) + module.bias.view(shape)
+    return y.to(x.dtype)

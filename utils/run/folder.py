@@ -55,8 +55,8 @@ def create_run_folder(log_dir, prefix, experiment):
 def find_run(log_dir, prefix, flags):
     """`--resume auto`: (folder, checkpoint) of the run in log_{prefix} that began with these flags, or (None, None).
 
-    flags {name: value}: a run is recognised by args.json, not by its name, which some of the flags change that may
-    differ on resume. Of several such runs, the one that went furthest. A run that never saved gives (folder, None).
+    flags {name: value}: runs are matched by args.json; the folder name contains flags that may change on resume. Of
+    several such runs, the one that went furthest. A run that never saved gives (folder, None).
     Says so when there are runs, but none with these flags.
     """
     folders = sorted(path.parent for path in Path(log_dir).glob(f'log_{prefix}/*/args.json')

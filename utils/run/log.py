@@ -104,9 +104,6 @@ class SilentLog:
     def write(self, kind, iteration, stats, **place):
         pass
 
-    def write_picture(self, name, picture):
-        pass
-
     def size(self):
         return 0
 

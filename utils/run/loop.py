@@ -82,7 +82,7 @@ class TrainingRun:
                                   total=len(batches), initial=self.step):
             distributed.doing(f'training, epoch {self.epoch + 1}, step {self.step + 1}')
             if self.iteration == 0:
-                self.draw('train', batch.block, 'training clips as the network sees them, after augmentation of crop and colours')
+                self.draw('train', batch.block, 'training clips as the network sees them, after random crop and colour jitter')
             values = self.train_step(batch)
             self.count_replaced(batch.broken)
             for averages in (window, self.averages):
@@ -139,7 +139,7 @@ class TrainingRun:
             self.save_last()
 
     def skip_or_stop(self, paths):
-        """After a non-finite step, which left the weights alone. paths: this process's clips, if its loss was the one."""
+        """After a non-finite step, which left the weights alone. paths: this process's clips if its loss was non-finite, else []."""
         self.skipped += 1
         restart_nonfinite_statistics(self.model)
         message = (f'non-finite loss or gradient at epoch {self.epoch + 1}, step {self.step}, lr '
@@ -149,7 +149,8 @@ class TrainingRun:
             path = self.save_last()
             raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps '
                             f'with --skip_nonfinite (now {self.skip_nonfinite})')
-        warn(message)
+        if distributed.is_main():
+            warn(message)
 
     def evaluate(self, batches, epochs):
         """Sample-weighted averages over the validation set: the same clips every time."""
@@ -171,7 +172,9 @@ class TrainingRun:
         stats = averages.read()
         self.log.write('val', self.iteration, {**stats, 'replaced': distributed.total(self.replaced - replaced)},
                        epoch=self.epoch + 1, epochs=epochs)
-        if stats.get('spread', 1) < COLLAPSED:
+        if not math.isfinite(stats['loss']) and distributed.is_main():
+            warn('no batch of the validation has a finite loss: lower --lr, or try --amp off')
+        if stats.get('spread', 1) < COLLAPSED and distributed.is_main():
             warn(f'the features have collapsed: their spread is {stats["spread"]:.2g} of their size, so hardly any '
                  'place differs from another; lower --lr')
         return stats
@@ -182,9 +185,10 @@ class TrainingRun:
         self.epoch += 1
         self.step = self.replaced = 0
         self.averages = Averages()
-        best = stats['top1'] > self.best_acc or self.saver.best() is None
+        top1 = stats['top1'] if math.isfinite(stats['top1']) else 0.
+        best = top1 > self.best_acc or self.saver.best() is None
         if best:
-            self.best_acc = stats['top1']
+            self.best_acc = top1
         self.saver.save_epoch(self.checkpoint(), self.epoch, best)
 
     def count_replaced(self, broken):
@@ -235,8 +239,11 @@ class TrainingRun:
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {resume}')
         try:
             load_optimizer(self.optimizer, checkpoint['optimizer'])
-            for part, name in ((self.schedule, 'schedule'), (self.precision.scaler, 'scaler')):
-                part.load_state_dict(fitting_state(part.state_dict(), checkpoint[name], name))
+            self.schedule.load_state_dict(
+                fitting_state(self.schedule.state_dict(), checkpoint['schedule'], 'schedule'))
+            if self.precision.name == 'fp16' and checkpoint['scaler'].get('scale', 1.) != 1.:  # else it stays as it begins
+                scaler = self.precision.scaler
+                scaler.load_state_dict(fitting_state(scaler.state_dict(), checkpoint['scaler'], 'scaler'))
         except ValueError as error:
             raise UserError(f'--resume {resume}: its optimiser or schedule does not fit ({error}): resume with the '
                             'flags of the first run, which args.json beside it lists') from error
@@ -252,13 +259,14 @@ class TrainingRun:
             f'learning rate {self.learning_rate():g}')
 
     def warn_of_newer(self, resumed):
-        """Checkpoints behind the resumed one make way when the run saves the next time."""
+        """Warns that checkpoints newer than the resumed one will be deleted at the next save."""
         if distributed.is_main():
             newer = [path.name for path, iteration in readable_checkpoints(self.saver.folder.parent).items()
                      if iteration > self.iteration]
             if newer:
                 warn(f'{", ".join(newer)} went further than {resumed.name}, and will be deleted when this run saves: '
                      'stop now and copy them if you want to keep them')
+        distributed.wait_for_main()
 
 
 def as_numbers(values):
@@ -269,7 +277,8 @@ def as_numbers(values):
 def restart_nonfinite_statistics(model):
     """Resets BN's running statistics where they have recorded the non-finite batch, unlike the weights."""
     for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not torch.isfinite(module.running_var).all():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and (
+                module.running_var is not None and not torch.isfinite(module.running_var).all()):
             module.reset_running_stats()
 
 

@@ -5,6 +5,7 @@ import warnings
 import torch
 
 from utils.checkpoint_fields import check_optimizer_state
+from utils.cli import UserError
 
 OPTIMIZERS = ('adam', 'adamw', 'sgd')
 SCHEDULES = ('constant', 'step', 'cosine')
@@ -65,6 +66,8 @@ def step_schedule(schedule):
 
 def set_learning_rate(optimizer, schedule, lr):
     """Scales every group's rate so that the highest initial rate is `lr`; the schedule continues from there."""
+    if not max(schedule.base_lrs):
+        raise UserError('--reset_lr: this run began with --lr 0, which cannot be scaled; start a new one with --pretrain')
     factor = lr / max(schedule.base_lrs)
     for group in optimizer.param_groups:
         group['lr'] *= factor

@@ -56,9 +56,10 @@ class Saver:
             write_again(checkpoint, best_path, path)
         else:
             write_checkpoint(checkpoint, path)
-        # Later epochs belong to a course of training that was abandoned for an earlier checkpoint.
-        kept = [[file for file in files if epoch_of(file) <= epoch] for files in (self.epochs(), self.bests())]
-        for old in set(self.epochs() + self.bests()) - set(kept[0][-self.keep:] + kept[1][-1:]):
+        # Later epochs are left from before the run was resumed from an earlier checkpoint.
+        epochs = [file for file in self.epochs() if epoch_of(file) <= epoch]
+        bests = [file for file in self.bests() if epoch_of(file) < epoch + best]
+        for old in set(self.epochs() + self.bests()) - set(epochs[-self.keep:] + bests[-1:]):
             old.unlink()
         (self.folder / LAST).unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_n
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def start(args):
+def start(args, training=True):
     """Checks the flags against the machine and returns the Precision, which has this process's device.
 
     Seeds the weights, which every process draws alike. UserError: flags that contradict each other or the machine."""
@@ -28,10 +28,10 @@ def start(args):
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
     if obstacle and args.compile == 'all':
         raise UserError(f'--compile all: {obstacle}; mend that or leave the flag out')
-    if obstacle and args.compile == 'colour' and precision.device.type == 'cuda':
+    if obstacle and args.compile == 'colour' and precision.device.type == 'cuda' and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
     check_workers(args.num_workers)
-    check_memory(args, precision)
+    check_memory(args, precision, training)
     return precision
 
 
@@ -42,14 +42,14 @@ def check_workers(num_workers):
                         f'{most // distributed.local_world()}')
 
 
-def check_memory(args, precision):
-    """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations."""
+def check_memory(args, precision, training):
+    """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations in training."""
     pixels = args.num_seq * args.seq_len * args.img_dim ** 2
     share = -(-args.batch_size // distributed.world())
     in_flight = min(share, PIECE) * AHEAD * workers_of(args)
     need = pixels * 3 * (in_flight + 2 * share)
     if precision.device.type == 'cpu':
-        need += pixels * share * (3 * 4 + ACTIVATION_BYTES // args.encode_chunks)
+        need += pixels * share * (3 * 4 + training * ACTIVATION_BYTES // args.encode_chunks)
     need *= distributed.local_world()
     if need > available_memory():
         raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} px, '
@@ -68,8 +68,6 @@ def prepare_model(args, model, precision):
     check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
     model.encode_chunks = args.encode_chunks
     put_on(model, precision.device)
-    if args.sync_bn:
-        model = distributed.synchronise_batch_norm(model, precision.device)
     if args.compile == 'all':
         model.backbone.compile(dynamic=False)  # recomputation must run the graph of the forward pass
     return model
@@ -114,6 +112,7 @@ def open_run(args, experiment):
         elif args.resume:
             folder, path = run_of_checkpoint(args.resume, flags), Path(args.resume)
         folder = folder or create_run_folder(args.log_dir, args.prefix, experiment)
+    distributed.wait_for_main()  # reading many checkpoints may take longer than a collective waits
     return distributed.from_main((folder, path))
 
 
