@@ -21,7 +21,7 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_videos, loop_options, open_run, prepare_model, start
+from utils.run.setup import clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start
 
 
 def parse_args(argv=None):
@@ -75,7 +75,7 @@ def main(args):
 
     # data
     train_videos, val_videos = clip_videos(args, split=1)
-    clip = {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
+    clip = clip_settings(args)
     train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
                             colour=PRETRAINING, seed=args.seed)
     val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0)

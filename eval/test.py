@@ -29,7 +29,8 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_videos, loop_options, open_run, prepare_model, start, workers_of
+from utils.run.setup import (clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start,
+                             workers_of)
 
 SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
@@ -76,7 +77,8 @@ def default_milestones(dataset, img_dim):
 
 def experiment_name(args):
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
-            f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_dp{args.dropout:g}'
+            f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
+            f'_dp{args.dropout:g}'
             f'_train-{args.train_what}' + pretrained_suffix(args.pretrain or 'random'))
 
 
@@ -162,10 +164,6 @@ def train(args, checkpoint, class_names, precision):
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)
-
-
-def clip_settings(args):
-    return {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
 
 
 def training_set(args, videos, labels=None):

@@ -5,7 +5,7 @@ import torch
 import torchvision.transforms.functional as F
 
 from utils.data import colour
-from utils.data.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, apply_colour, draw_colour, to_block
+from utils.data.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, draw_colour, to_block
 
 ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
 
@@ -33,6 +33,14 @@ def some_frames(count):
     corners = [[r, g, b] for r in (0, 255) for g in (0, 255) for b in (0, 255)]
     frames[:, 0, :8] = torch.tensor(corners, dtype=torch.uint8)
     return frames
+
+
+def apply_colour(frames, parameters, compiled=False):
+    """float32 in 0..1, before normalisation, as the device of the frames does it."""
+    if frames.device.type == 'cpu':
+        return colour._each_frame(frames, parameters)
+    function = colour._function(colour._all_frames, compiled)
+    return function(frames, parameters['grey'], parameters['factors'], parameters['order'])
 
 
 def all_at_once(frames, parameters):

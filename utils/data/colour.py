@@ -41,21 +41,13 @@ def draw_colour(rng, n_frames, grey_p, jitter_p, per_frame, brightness=.5, contr
             for name, value in colour.items()}
 
 
-def apply_colour(frames, colour, compiled=False):
-    """frames uint8 [M, H, W, 3], colour as `draw_colour` gives it, as tensors -> float32 [M, H, W, 3] in 0..1.
-
-    On CUDA all frames go through the same operations at once and nothing waits for the device; `compiled` fuses
-    them by torch.compile. On the CPU one frame after the other does, in OpenCV, as it then stays in cache."""
-    if frames.device.type == 'cpu':
-        return _each_frame(frames, colour)
-    return _function(_all_frames, compiled)(frames, colour['grey'], colour['factors'], colour['order'])
-
-
 def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
     """frames uint8 [B, N·T, H, W, 3] -> block [B, N, C, T, H, W] with ImageNet's mean 0 and std 1 (N = `num_seq`).
 
     colour: parameters with leading dimensions [B, N·T], or None to leave the colours alone. The block is a view of
-    contiguous [B, N, T, H, W, C] memory: what 2-D convolutions call channels-last, at no cost."""
+    contiguous [B, N, T, H, W, C] memory: what 2-D convolutions call channels-last, at no cost.
+    On CUDA all frames go through the same operations at once, fused by torch.compile if `compiled`, and nothing waits for
+    the device. The CPU takes one frame after the other, in OpenCV, so that it stays in cache."""
     flat = frames.flatten(0, 1)  # [B·N·T, H, W, 3]
     if colour is not None:
         colour = {name: value.flatten(0, 1) for name, value in colour.items()}
@@ -100,7 +92,9 @@ def _shift_hue(r, g, b, turns):
 
 
 def _all_frames(frames, grey, factors, order):
-    """As apply_colour. Every operation at each of the four places runs on all frames, with a factor that changes
+    """frames uint8 [M, H, W, 3] -> float32 [M, H, W, 3] in 0..1, with the colours of `draw_colour`'s parameters.
+
+    Every operation at each of the four places runs on all frames, with a factor that changes
     nothing for the frames whose turn it isn't: no frame takes a branch, so nothing has to be known on the host."""
     channel = grey.long().clamp(min=0).view(-1, 1, 1, 1).expand(*frames.shape[:3], 1)
     single = frames.gather(3, channel)  # [M, H, W, 1]
@@ -149,7 +143,7 @@ def _coloured(frames, grey, factors, order, dtype):
 # ---- one frame after the other (CPU) ---------------------------------------------------------------------------------
 
 def _each_frame(frames, colour, mean=(0, 0, 0), std=(1, 1, 1)):
-    """frames uint8 [M, H, W, 3] -> (apply_colour(frames) − mean) / std, float32 of the same shape."""
+    """frames uint8 [M, H, W, 3] -> (the augmented frames in 0..1 − mean) / std, float32 of the same shape."""
     out = np.empty(frames.shape, np.float32)
     # Factors for whole rows r g b r g b …: arithmetic along a last dimension of 3 would be far slower.
     scale = np.tile(1 / np.float32(std), frames.shape[2])

@@ -82,6 +82,11 @@ def put_on(model, device):
     return model.to(device)
 
 
+def clip_settings(args):
+    """What a clip is: also stored in checkpoints."""
+    return {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
+
+
 def clip_videos(args, split):
     """(training, validation) VideoLists of the flags."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
