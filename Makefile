@@ -25,7 +25,7 @@ soak: .venv/installed
 	@echo 'installing requirements.txt into .venv (torch alone is several GB)'
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt \
 		|| { echo 'error: pip could not install requirements.txt; its own message is above.' \
-			'Mend that (network, disk space, Python version) and run make again: it continues from here'; exit 1; }
+			'Fix that (network, disk space, Python version) and run make again: it continues from here'; exit 1; }
 	@touch $@
 
 clean:

@@ -241,7 +241,7 @@ def report_test(folder, args, paths, protocols, scores, broken, class_names):
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
     tables = {protocol.name: summarise(each) for protocol, each in scored}
     facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
-             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, every {args.ds}, {args.img_dim} px',
+             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px',
              **{protocol.name: protocol.about for protocol, _ in scored}}
     skipped = [error for _, error in broken]
     write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables, skipped)

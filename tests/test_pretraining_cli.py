@@ -120,7 +120,21 @@ def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path
     assert not [warning for warning in recwarn if 'lr_scheduler' in str(warning.message)]
 
 
-def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path):
+def test_the_log_survives_a_look_at_an_earlier_checkpoint(csv_root, tmp_path, capsys):
+    """Nothing is left to train from it, so nothing is cut; the newest one then resumes as if nothing had been."""
+    folder = pretrain(csv_root, tmp_path, '--epochs', 2)
+    before = (folder / 'log.jsonl').read_bytes()
+    assert run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--epochs', 1,
+                             '--resume', folder / 'model' / 'epoch1.pth.tar']) == 0
+    assert 'nothing to train' in capsys.readouterr().out
+    assert (folder / 'log.jsonl').read_bytes() == before
+    (folder / 'log.jsonl').write_bytes(before[:100])  # as a kill at the wrong moment would leave it
+    assert run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--epochs', 3,
+                             '--resume', 'auto']) == 0
+    assert b'\0' not in (folder / 'log.jsonl').read_bytes()
+
+
+def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path, capsys):
     """The checkpoint's rate is kept, unless --reset_lr asks for that of --lr."""
     for flags, expected in (([], 0.001), (['--reset_lr'], 0.0001)):
         folder = tmp_path / f'{len(flags)}' / 'log_tmp' / pretrained.name
@@ -128,6 +142,7 @@ def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path):
         argv = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--epochs', 2, '--lr', 0.0001,
                 '--resume', folder / 'model' / 'epoch1.pth.tar', *flags]
         assert run(pretraining, argv) == 0
+        assert ('--lr 0.0001 (was 0.001) is ignored' in capsys.readouterr().err) == (not flags)
         assert [record['lr'] for record in read_log(folder, 'train')] == pytest.approx([0.001, expected])
 
 

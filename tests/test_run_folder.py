@@ -96,7 +96,7 @@ def test_auto_says_when_it_starts_a_new_run(csv_root, tmp_path, capsys):
     first = pretrain(csv_root, tmp_path)
     assert resume_auto(csv_root, tmp_path, '--img_dim', 64) == 0
     said = capsys.readouterr().out
-    assert '--resume auto: none of the 1 runs' in said and f'{first.name}, differs in --img_dim 64 (was 32)' in said
+    assert '--resume auto: no run among 1' in said and f'{first.name}, differs in --img_dim 64 (was 32)' in said
     assert len(list(tmp_path.glob('log_tmp/*'))) == 2
     assert not (first / 'model' / 'epoch2.pth.tar').exists()
 

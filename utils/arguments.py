@@ -28,7 +28,7 @@ def add_model_arguments(parser, model, networks):
 def add_data_arguments(parser, short_videos):
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101',
-                       help='ucf101, hmdb51, k400, demo or the name of any folder under --csv_root (default ucf101)')
+                       help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path (default ucf101)')
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
@@ -42,7 +42,8 @@ def add_data_arguments(parser, short_videos):
                        help='validate on a held-out part of the training list, or as published on the test list '
                             '(default train)')
     group.add_argument('--val_fraction', default=0.1, type=fraction,
-                       help='part of the training list that is held out for validation (default 0.1)')
+                       help='part of the training list held out for validation, at least one video or group per class '
+                            '(default 0.1)')
     group.add_argument('--num_workers', type=whole_number,
                        help='processes that read data, for each training process (default: the CPU cores, shared out, '
                             'at most 16; 0 reads in the training process)')

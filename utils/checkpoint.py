@@ -24,8 +24,9 @@ def read_checkpoint(path, resumable=False):
     resumable: it must hold all that a resumed run needs; otherwise only its weights are checked, as published files
     hold little else. UserError: no such file, not a checkpoint, damaged, or a field missing or of another kind."""
     if not os.path.isfile(path):
-        what = 'a folder' if os.path.isdir(path) else 'not there'
-        raise UserError(f'{path} is {what}: give the path of a checkpoint')
+        what = 'is a folder' if os.path.isdir(path) else 'is not there'
+        beside = ', '.join(sorted(file.name for file in Path(path).parent.glob('*.pth.tar'))[:8])
+        raise UserError(f'{path} {what}: give the path of a checkpoint' + (f'; beside it: {beside}' if beside else ''))
     damaged = None
     try:
         with open(path, 'rb') as file:

@@ -43,5 +43,8 @@ def usable(videos, clip_frames, short_videos, purpose):
     """The videos as the loaders will use them, after `--short_videos`, spot-checked on disk."""
     if short_videos == 'drop':
         videos = drop_short(videos, clip_frames, purpose)
+    elif short := np.count_nonzero(~fits(videos, clip_frames)):
+        print(f'{purpose}: {short} of {len(videos)} videos are shorter than a clip of {clip_frames} frames and repeat '
+              'their last frame (--short_videos drop leaves them out)')
     check_on_disk(videos)
     return videos

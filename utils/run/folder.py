@@ -68,7 +68,7 @@ def find_run(log_dir, prefix, flags):
         return folder, same[folder][0]
     if folders:
         nearest = min(folders, key=lambda folder: len(changes[folder]))
-        say(f'--resume auto: none of the {len(folders)} runs in {nearest.parent} began with these flags, so this is a '
+        say(f'--resume auto: no run among {len(folders)} in {nearest.parent} began with these flags, so this is a '
             f'new one. The nearest, {nearest.name}, differs in {", ".join(changes[nearest].values())}')
     return None, None
 
@@ -83,23 +83,25 @@ def run_of_checkpoint(path, flags):
         raise UserError(f'--resume {path}: not in the model folder of a run of this project (no args.json '
                         f'in {folder}); to start a new run from these weights give them to --pretrain')
     changed = changed_flags(folder, flags)
+    if 'model' in changed:
+        raise UserError(f'--resume {path}: a checkpoint of the other command ({changed["model"]})')
     fixed = [text for name, text in changed.items() if name not in WARNED_ON_RESUME]
     if fixed:
-        raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give those, or '
+        raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give the first ones, or '
                         'start a new run from its weights with --pretrain')
     if changed:
         say(f'warning: this run began with other flags: {", ".join(changed.values())}')
     return folder
 
 
-def changed_flags(folder, flags):
+def changed_flags(folder, flags, free=FREE_ON_RESUME):
     """{flag: '--flag value (was value)'} of the flags that differed when the run in `folder` began."""
     try:
         first = dict(json.loads((folder / 'args.json').read_text()))
     except (OSError, ValueError, TypeError):
         return {'args': f'{folder}/args.json is missing or damaged'}
     return {name: f'--{name} {value} (was {first[name]})' for name, value in flags.items()
-            if name in first and name not in FREE_ON_RESUME and first[name] != value}
+            if name in first and name not in free and first[name] != value}
 
 
 def save_arguments(folder, flags):

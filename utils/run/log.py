@@ -59,7 +59,7 @@ class RunLog:
     def begin(self, size=0, iteration=0):
         """Starts logging after the first `size` bytes of log.jsonl and after `iteration`: a resumed run drops what was
         logged after its checkpoint, as it will be logged again."""
-        self.file.truncate(size)
+        self.file.truncate(min(size, self.size()))  # it is shorter if a resumed run stopped before its first line
         (self.folder / 'img').mkdir(exist_ok=True)
         self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
         self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())

@@ -52,6 +52,7 @@ class TrainingRun:
         self.replaced = 0  # samples of this epoch whose frames could not be read, in this process
         self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
+        self.log_place = 0, 0  # bytes of log.jsonl and iteration after which logging starts
         self.signals = StopSignals()
 
     # ---- epochs
@@ -59,17 +60,19 @@ class TrainingRun:
     def fit(self, train_batches, val_batches, epochs):
         """Trains up to epoch number `epochs` on utils.data.batches.ClipBatches; validates and saves after each epoch."""
         if self.epoch >= epochs:
-            say(f'nothing to train: {self.epoch} epochs are done; for more raise --epochs {epochs}')
+            say(f'nothing to train: the run has done {self.epoch} of --epochs {epochs}; give more to continue')
+            return
+        self.log.begin(*self.log_place)
         try:
             while self.epoch < epochs:
                 self.train_epoch(train_batches, epochs)
                 self.finish_epoch(self.evaluate(val_batches, epochs))
         except Exception as error:
             with contextlib.suppress(OSError):  # the disk may be full
-                self.log.end(str(error).split(';')[0][:150])
+                self.log.end(str(error).splitlines()[0].split(';')[0][:1000])
             raise
         self.log.end('finished')
-        say(f'finished {epochs} epochs; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')
+        say(f'finished --epochs {epochs}; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')
 
     def train_epoch(self, batches, epochs):
         """Trains from the current step to the end of the epoch."""
@@ -232,7 +235,6 @@ class TrainingRun:
         """Begins the run, or continues from the checkpoint at the path `resume`, with the learning rate `reset_lr` if
         given. start_epoch: number of the first epoch of a run that begins. UserError: the checkpoint doesn't fit."""
         if resume is None:
-            self.log.begin()
             self.epoch = start_epoch or 0
             return
         checkpoint = read_checkpoint(resume, resumable=True)
@@ -252,7 +254,7 @@ class TrainingRun:
             setattr(self, name, checkpoint[name])
         self.replaced = checkpoint['replaced'] if distributed.is_main() else 0
         self.warn_of_newer(resume)
-        self.log.begin(checkpoint['log_size'], self.iteration)
+        self.log_place = checkpoint['log_size'], self.iteration
         if reset_lr is not None:
             set_learning_rate(self.optimizer, self.schedule, reset_lr)
         say(f'resumed {resume}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '

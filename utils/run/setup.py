@@ -10,7 +10,7 @@ from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.device import Precision, available_memory, choose_device, obstacle_to_compilation, uses_cuda
 from utils.run.contract import check_backbone, check_precision
-from utils.run.folder import create_run_folder, find_run, run_of_checkpoint
+from utils.run.folder import changed_flags, create_run_folder, find_run, run_of_checkpoint
 from utils.run.log import say, warn
 
 LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_nonfinite')
@@ -27,7 +27,7 @@ def start(args, training=True):
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
     if obstacle and args.compile == 'all':
-        raise UserError(f'--compile all: {obstacle}; mend that or leave the flag out')
+        raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
     if obstacle and args.compile == 'colour' and precision.device.type == 'cuda' and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
     check_workers(args.num_workers)
@@ -116,6 +116,9 @@ def open_run(args, experiment):
             folder, path = find_run(args.log_dir, args.prefix, flags)
         elif args.resume:
             folder, path = run_of_checkpoint(args.resume, flags), Path(args.resume)
+        ignored = changed_flags(folder, {'lr': args.lr}, free=()) if path and not args.reset_lr else {}
+        if ignored:
+            warn(f'{ignored["lr"]} is ignored: a resumed run keeps its rate; --reset_lr changes it')
         folder = folder or create_run_folder(args.log_dir, args.prefix, experiment)
     distributed.wait_for_main()  # reading many checkpoints may take longer than a collective waits
     return distributed.from_main((folder, path))
