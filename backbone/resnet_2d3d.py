@@ -32,7 +32,7 @@ class VolumeConv(nn.Conv3d):
 
     def forward(self, volume):
         settings = self.kernel_size[0], self.stride[0], self.padding[0], self.dilation[0], self.groups
-        unrolled = volume.shape[2] == 2 and settings == (3, 1, 1, 1, 1) and self.bias is None
+        unrolled = volume.shape[2] == 2 and settings == (3, 1, 1, 1, 1)
         return self.over_two_steps(volume) if unrolled else super().forward(volume)
 
     def over_two_steps(self, volume):
@@ -45,7 +45,8 @@ class VolumeConv(nn.Conv3d):
         """
         before, centre, after = self.weight.unbind(2)
         weight = torch.cat([torch.cat([centre, after], dim=1), torch.cat([before, centre], dim=1)])  # [2·out, 2·in, …]
-        images = F.conv2d(volume.transpose(1, 2).flatten(1, 2), weight, None, self.stride[1:], self.padding[1:])
+        bias = None if self.bias is None else self.bias.repeat(2)
+        images = F.conv2d(volume.transpose(1, 2).flatten(1, 2), weight, bias, self.stride[1:], self.padding[1:])
         channels_last = volume.is_contiguous(memory_format=torch.channels_last_3d)
         layout = torch.channels_last_3d if channels_last else torch.contiguous_format
         return images.unflatten(1, (2, -1)).transpose(1, 2).contiguous(memory_format=layout)

@@ -96,22 +96,26 @@ def run_group(main, args, count):
     os.environ.setdefault('TORCH_CPP_LOG_LEVEL', 'ERROR')  # its store prints stack traces when a process is gone
     logging.getLogger('torch.multiprocessing.spawn').setLevel(logging.ERROR)  # it announces each process that it ends
     outcomes = multiprocessing.get_context('spawn').SimpleQueue()
-    asked = []
-    # A terminal sends Ctrl-C to every process: block it until each child has left the terminal's group, see `child`.
-    # The resource tracker starts first, as its start would unblock the signal.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    processes = start_processes(child, (main, args, count, port, outcomes), count, join=False, start_method='spawn')
+    asked, started = [], []
 
     def forward(signum, frame):
         asked.append(signum)
-        for process in processes.processes:
+        for process in started:
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL if asked.count(signal.SIGINT) > 1 else signum)
 
     for signum in STOP_SIGNALS:
         signal.signal(signum, forward)
+    # A terminal sends Ctrl-C to every process: block it until each child has left the terminal's group, see `child`.
+    # The resource tracker starts first, as its start would unblock the signal.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    processes = start_processes(child, (main, args, count, port, outcomes), count, join=False, start_method='spawn')
+    started += processes.processes
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    if asked:  # during the start: another thread may receive what this one blocks
+        for process in started:
+            os.kill(process.pid, asked[0])
     failed = None
     try:
         while not processes.join(timeout=1, grace_period=SAVING_SECONDS if asked else GRACE_SECONDS):
