@@ -2,7 +2,6 @@
 
 One pass over the videos serves several protocols, which differ in the clips they use and in how they define the loss.
 """
-import signal
 from dataclasses import dataclass
 from typing import Callable
 
@@ -10,15 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
-from utils.data.batches import next_item, start_reading
 from utils.data.clips import clip_starts, count_blocks
-from utils.data.colour import to_block
-from utils.parallel.distributed import any_process, lists_of_all, sum_over_processes, world
-from utils.parallel.signals import Stopped, StopSignals
-from utils.run.log import progress_bar, warn
+from utils.parallel.distributed import sum_over_processes
 
-SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen
 PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
 
 
@@ -89,41 +84,27 @@ def clips_of_all(protocols):
     return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
 
 
-@torch.no_grad()
 def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
     """Runs the classifier once over this process's share of a VideoDataset: a loader of utils.data.batches.make_loader.
 
-    clips_at_once: clips of a video that are on the device together.
+    clips_at_once: clips that are on the device together.
     Returns ([VideoScores of each protocol], [(index, error) of each unreadable video]), the same in all processes.
     UserError: no video can be read; scores that are not finite.
     """
     model.eval()
-    signals = StopSignals()
-    count = len(loader.dataset)
-    label = torch.zeros(count, dtype=torch.long)
+    dataset = loader.dataset
+    label = torch.zeros(len(dataset), dtype=torch.long)
     # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
-    probability = torch.zeros(len(protocols), count, num_class)
-    loss = torch.zeros(len(protocols), count)
-    scored = torch.zeros(len(protocols), count, dtype=torch.long)
+    probability = torch.zeros(len(protocols), len(dataset), num_class)
+    loss = torch.zeros(len(protocols), len(dataset))
+    scored = torch.zeros(len(protocols), len(dataset), dtype=torch.long)
     broken = []
-    videos = start_reading(loader)
-    for step in progress_bar(range(-(-count // world())), 'test'):
-        signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
-        if signum:
-            raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; a test saves nothing before its end')
-        if step == len(loader):  # the others have one video more
-            continue
-        video = next_item(videos, loader)
+    videos = read_videos(loader, 'test', broken)
+    for video, logits in clip_outputs(model, videos, dataset.num_seq, precision, clips_at_once):  # [K, num_class]
         index = int(video['index'])
-        if 'broken' in video:
-            if len(broken) < SHOWN_BROKEN:
-                warn(f'skipped a video: {video["broken"]}')
-            broken.append((index, video['broken']))
-            continue
-        logits = score_clips(model, video['frames'], loader.dataset.num_seq, precision, clips_at_once)  # [K, num_class]
         if not torch.isfinite(logits).all():
-            raise UserError(f'the scores of {loader.dataset.videos.path(index)} are not finite: the weights are '
-                            'unusable, or too large for this precision (try --amp off)')
+            raise UserError(f'the scores of {dataset.videos.path(index)} are not finite: the weights are unusable, or '
+                            'too large for this precision (try --amp off)')
         label[index] = video['label']
         for i, protocol in enumerate(protocols):
             chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]
@@ -131,24 +112,11 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
                 probability[i, index] = chosen.softmax(dim=1).mean(dim=0)
                 loss[i, index] = protocol.loss(chosen, int(video['label']))
                 scored[i, index] = 1
-    broken = sorted(lists_of_all(broken))
-    if len(broken) == count:
-        raise UserError(f'none of the {count} videos can be read; the first: {broken[0][1]}. Check --frame_root, or '
-                        'look for broken videos with process_data/check_frames.py')
+    broken = broken_of_all(broken, len(dataset))
     label, probability, loss, scored = (sum_over_processes(tensor).numpy()
                                         for tensor in (label, probability, loss, scored))
     rows = [np.flatnonzero(mask) for mask in scored]
     return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
-
-
-def score_clips(model, frames, num_seq, precision, clips_at_once):
-    """Clips uint8 [K, N·T, H, W, 3] -> logits float32 [K, num_class], on the CPU."""
-    logits = []
-    for part in frames.split(clips_at_once):
-        block = to_block(part.to(precision.device, non_blocking=True), None, num_seq)
-        with precision.autocast():
-            logits.append(model(block).float())
-    return torch.cat(logits).cpu()
 
 
 def summarise(scores):

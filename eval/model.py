@@ -1,4 +1,4 @@
-"""Action classification on the representation (paper, section 4.2): the aggregator's last state, pooled."""
+"""The representation that is judged, and the action classifier on it (paper, section 4.2)."""
 import torch.nn as nn
 
 from backbone import AGGREGATORS, select_backbone
@@ -6,19 +6,37 @@ from backbone.blocks import encode_blocks, full_precision
 from backbone.resnet_2d3d import BatchNorm
 
 
-class ActionClassifier(nn.Module):
-    """Encoder and aggregator of DPC over all N blocks, then BN, dropout and a linear layer.
+class Representation(nn.Module):
+    """Encoder and aggregator of DPC over all N blocks.
 
-    network, aggregator: names in the tables of backbone/__init__.py. dropout: before the linear layer; the aggregator
-    keeps its own dropout of 0.1. `encode_chunks` may be set to encode the batch in so many chunks: see `encode_blocks`.
+    network, aggregator: names in the tables of backbone/__init__.py. The aggregator keeps its dropout of 0.1.
+    `encode_chunks` may be set to encode the batch in so many chunks: see `encode_blocks`.
     """
 
-    def __init__(self, network='resnet18', num_class=101, dropout=0.5, aggregator='convgru'):
+    def __init__(self, network='resnet18', aggregator='convgru'):
         super().__init__()
         self.encode_chunks = 1
         self.backbone = select_backbone(network)
+        self.agg = AGGREGATORS[aggregator](self.backbone.feature_size)
+
+    def forward(self, block):
+        """Clips [B, N, C, T, H, W] -> (rectified features of the blocks [B, N, S, D], the aggregator's last state
+        [B, S, D])."""
+        feature = encode_blocks(self.backbone, block, rectify=True, chunks=self.encode_chunks)
+        with full_precision(feature):
+            _, state = self.agg(feature)
+        return feature, state
+
+
+class ActionClassifier(Representation):
+    """The aggregator's last state, pooled, then BN, dropout and a linear layer.
+
+    dropout: before the linear layer.
+    """
+
+    def __init__(self, network='resnet18', num_class=101, dropout=0.5, aggregator='convgru'):
+        super().__init__(network, aggregator)
         size = self.backbone.feature_size
-        self.agg = AGGREGATORS[aggregator](size)
         self.final_bn = BatchNorm(size)
         self.final_fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(size, num_class))
         nn.init.orthogonal_(self.final_fc[1].weight)
@@ -26,8 +44,7 @@ class ActionClassifier(nn.Module):
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> logits [B, num_class]."""
-        feature = encode_blocks(self.backbone, block, rectify=True, chunks=self.encode_chunks)  # [B, N, S, D]
-        with full_precision(feature):
-            _, state = self.agg(feature)                                # [B, S, D]
+        _, state = super().forward(block)                               # [B, S, D]
+        with full_precision(state):
             context = state.mean(dim=1)                                 # [B, D]
             return self.final_fc(self.final_bn(context))
