@@ -4,14 +4,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 from backbone import NETWORKS
-from dpc.loss import dense_info_nce
-from dpc.metrics import spread, top_k
 from dpc.model import DPC
+from dpc.objective import Objective
+from dpc.validation import Validation
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
 from utils.checkpoint import load_weights
-from utils.cli import Parser, fraction, positive_int
+from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.crops import pretraining_crop
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
@@ -42,7 +44,9 @@ def parse_args(argv=None):
     optimisation.add_argument('--loss_chunk', type=positive_int, metavar='ROWS',
                               help='rows of the score matrix held at a time; lowers memory (default: all at once)')
     add_device_arguments(parser)
-    add_run_arguments(parser)
+    run = add_run_arguments(parser)
+    run.add_argument('--knn_every', default=0, type=whole_number, metavar='EPOCHS',
+                     help='log the top-1 of a 10-NN on the labelled validation videos, this often (default 0: never)')
     args = parse_with_recipe(parser, 'pretrain', argv)
     if args.pred_step >= args.num_seq:
         parser.error(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
@@ -78,19 +82,17 @@ def main(args):
     clip = clip_settings(args)
     train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
                             colour=PRETRAINING, seed=args.seed)
-    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0)
+    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0, labels=np.arange(len(val_videos)))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
 
     # loss
+    objective = Objective(args.negatives, args.loss_chunk)
+    validation = Validation(objective, val_videos, args.knn_every)
+
     def compute_loss(network, block, label):
-        prediction, target = network(block)
-        first = 0
-        if args.negatives == 'all':
-            target, first = distributed.gather(target)
-        rows = prediction.shape[1] * prediction.shape[2]
-        loss, rank = dense_info_nce(prediction, target, args.loss_chunk, first_positive=first * rows)
-        return loss, {**{f'top{k}': top_k(rank, k) / len(rank) for k in (1, 3, 5)}, 'spread': spread(target)}
+        scored = objective(*network(block))
+        return scored.loss, scored.statistics
 
     # optimiser and schedule
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -101,7 +103,7 @@ def main(args):
     folder, resumed = open_run(args, experiment_name(args))
     settings = {'model': args.model, 'net': args.net, **clip}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
-                      **loop_options(args))
+                      validation, **loop_options(args))
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)

@@ -44,9 +44,15 @@ class DPC(nn.Module):
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets signed."""
-        feature = encode_blocks(self.backbone, block, chunks=self.encode_chunks, by_batch=True)  # [B, N, S, D]
-        if self.pooled:
-            feature = feature.mean(dim=2, keepdim=True)
+        return self.predict(self.encode(block))
+
+    def encode(self, block):
+        """Clips [B, N, C, T, H, W] -> signed features of all blocks [B, N, S, D]; S = 1 if pooled."""
+        feature = encode_blocks(self.backbone, block, chunks=self.encode_chunks, by_batch=True)
+        return feature.mean(dim=2, keepdim=True) if self.pooled else feature
+
+    def predict(self, feature):
+        """Features of all blocks [B, N, S, D] -> (prediction, target) of the last P, each [B, P, S, D]."""
         seen, target = feature[:, :-self.pred_step], feature[:, -self.pred_step:]
         with full_precision(feature):
             _, state = self.agg(F.relu(seen))

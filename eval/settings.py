@@ -1,5 +1,6 @@
 """Which network and which clips: flags first, then what the checkpoint was trained with, then defaults."""
 from backbone import NETWORKS
+from utils.arguments import default_ds
 from utils.cli import UserError
 
 SETTINGS = ('net', 'img_dim', 'num_seq', 'seq_len', 'ds')
@@ -10,6 +11,22 @@ def trained_settings(checkpoint):
     """The SETTINGS that a checkpoint was trained with, as far as it stores them; published files have `net` at most."""
     settings = {'net': checkpoint.get('net'), **checkpoint.get('settings', {})}
     return {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+
+
+def default_settings(dataset):
+    """SETTINGS for what neither a flag nor the checkpoint says."""
+    return {'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': default_ds(dataset)}
+
+
+def common_settings(settings):
+    """The one set of `trained_settings` that the checkpoints {origin: settings} agree on. UserError: they don't."""
+    (first, common), *others = settings.items()
+    for origin, each in others:
+        if each != common:
+            different = [name for name in SETTINGS if each.get(name) != common.get(name)]
+            there, here = (' '.join(f'{name} {one.get(name, "unknown")}' for name in different) for one in (common, each))
+            raise UserError(f'{first} was trained with {there}, {origin} with {here}: judge them by separate commands')
+    return common
 
 
 def resolve_settings(args, stored, defaults, origin=None):

@@ -12,9 +12,9 @@ from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_wi
 from eval.classification import clips_of_all, protocols_for, score_videos, summarise
 from eval.model import ActionClassifier
 from eval.outputs import MAX_DRAWN, confusion_matrix, draw_confusion, printable, write_log, write_predictions
-from eval.settings import check_class_names, resolve_settings, trained_settings
+from eval.settings import check_class_names, default_settings, resolve_settings, trained_settings
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
-                             add_optimisation_arguments, add_run_arguments, default_ds)
+                             add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, UserError, fraction, positive_int
 from utils.data.batches import make_loader
@@ -63,8 +63,7 @@ def settle(args, checkpoint):
     stored = trained_settings(checkpoint)
     if not args.test:  # fine-tuning may use other clips than pretraining
         stored = {name: stored[name] for name in stored if name == 'net'}
-    defaults = {'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': default_ds(args.dataset)}
-    resolve_settings(args, stored, defaults, args.test or args.pretrain)
+    resolve_settings(args, stored, default_settings(args.dataset), args.test or args.pretrain)
     args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
 
 

@@ -175,33 +175,32 @@ def test_published_defaults():
 
 # ---- testing
 
-def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
-    """Logits of the clips of each video, R arrays [K, classes], one clip at a time, straight from the files.
+def slow_test(model, rows, **clip):
+    """Logits of the clips of each video, R arrays [K, classes], one clip at a time; `clip`: see slow_clips."""
+    with torch.no_grad():
+        return [torch.cat([model(each[None]) for each in slow_clips(path, count, **clip)[1]]) for path, count in rows]
+
+
+def slow_clips(path, count, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
+    """First blocks of the K clips of a video, and the clips [K, N, C, T, H, W], straight from the files.
 
     tail: our clips, of which the last ends with the video; else those of the published code."""
-    scores = []
-    for path, count in rows:
-        frames = []
-        for number in range(1, count + 1, ds):
-            frame = cv2.imread(f'{path}/image_{number:05d}.jpg')[:, :, ::-1]
-            height, width = frame.shape[:2]
-            side = min(height, width, 224)
-            top, left = (height - side) // 2, (width - side) // 2
-            frame = cv2.resize(np.ascontiguousarray(frame[top:top + side, left:left + side]), (size, size)) / 255
-            frames.append((frame - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD))
-        blocks = [frames[i:i + seq_len] for i in range(0, len(frames) - seq_len + 1, seq_len)]
-        if len(blocks) < num_seq:  # shorter than a clip: the last frame stands still
-            frames += [frames[-1]] * (num_seq * seq_len)
-            blocks = [frames[i * seq_len:(i + 1) * seq_len] for i in range(num_seq)]
-        starts = list(range(0, len(blocks) - num_seq + (0 if tail else 1), max(1, num_seq // 2)))
-        starts += [len(blocks) - num_seq] if tail else []
-        clips = []
-        for start in starts:
-            clip = torch.tensor(np.array(blocks[start:start + num_seq]), dtype=torch.float32)  # [N, T, H, W, C]
-            with torch.no_grad():
-                clips.append(model(clip.permute(0, 4, 1, 2, 3)[None])[0])
-        scores.append(torch.stack(clips))
-    return scores
+    frames = []
+    for number in range(1, count + 1, ds):
+        frame = cv2.imread(f'{path}/image_{number:05d}.jpg')[:, :, ::-1]
+        height, width = frame.shape[:2]
+        side = min(height, width, 224)
+        top, left = (height - side) // 2, (width - side) // 2
+        frame = cv2.resize(np.ascontiguousarray(frame[top:top + side, left:left + side]), (size, size)) / 255
+        frames.append((frame - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD))
+    blocks = [frames[i:i + seq_len] for i in range(0, len(frames) - seq_len + 1, seq_len)]
+    if len(blocks) < num_seq:  # shorter than a clip: the last frame stands still
+        frames += [frames[-1]] * (num_seq * seq_len)
+        blocks = [frames[i * seq_len:(i + 1) * seq_len] for i in range(num_seq)]
+    starts = list(range(0, len(blocks) - num_seq + (0 if tail else 1), max(1, num_seq // 2)))
+    starts += [len(blocks) - num_seq] if tail else []
+    clips = torch.tensor(np.array([blocks[start:start + num_seq] for start in starts]), dtype=torch.float32)
+    return starts, clips.permute(0, 1, 5, 2, 3, 4)  # from [K, N, T, H, W, C]
 
 
 def mean_softmax(logits):

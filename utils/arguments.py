@@ -16,16 +16,19 @@ def learning_rate_milestones(text):
 
 
 def add_model_arguments(parser, model, networks):
+    """model: the only value of the published flag --model; None leaves the flag out."""
     group = parser.add_argument_group('model')
     group.add_argument('--net', default='resnet18', choices=networks, help='backbone (default resnet18)')
-    group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
+    if model is not None:
+        group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
     group.add_argument('--img_dim', default=128, type=positive_int, help='side of the input frames, px (default 128)')
     group.add_argument('--num_seq', default=8, type=positive_int, help='N, blocks in a clip (default 8)')
     group.add_argument('--seq_len', default=5, type=positive_int, help='T, frames in a block (default 5)')
     return group
 
 
-def add_data_arguments(parser, short_videos):
+def add_data_arguments(parser, short_videos=None):
+    """short_videos: the default of that flag; None leaves out the flags that only training has."""
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101',
                        help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path (default ucf101)')
@@ -33,6 +36,11 @@ def add_data_arguments(parser, short_videos):
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
     group.add_argument('--ds', type=positive_int, help='take every ds-th frame (default 3, Kinetics 5; 1 takes all)')
+    group.add_argument('--num_workers', type=whole_number,
+                       help='processes that read data, for each process of the run (default: the CPU cores, shared out, '
+                            'at most 16; 0 reads in the process of the run)')
+    if short_videos is None:
+        return group
     group.add_argument('--short_videos', default=short_videos, choices=['drop', 'pad'],
                        help='training videos shorter than a clip are left out, or repeat their last frame '
                             f'(default {short_videos})')
@@ -44,9 +52,6 @@ def add_data_arguments(parser, short_videos):
     group.add_argument('--val_fraction', default=0.1, type=fraction,
                        help='part of the training list held out for validation, at least one video or group per class '
                             '(default 0.1)')
-    group.add_argument('--num_workers', type=whole_number,
-                       help='processes that read data, for each training process (default: the CPU cores, shared out, '
-                            'at most 16; 0 reads in the training process)')
     return group
 
 
@@ -75,18 +80,20 @@ def add_optimisation_arguments(parser, wd, schedule):
     return group
 
 
-def add_device_arguments(parser):
+def add_device_arguments(parser, training=True):
     group = parser.add_argument_group('devices')
     group.add_argument('--gpu',
                        help='GPUs, as 0 or 0,1,2,3 (one process each), or cpu (default 0, or cpu where there is none)')
     group.add_argument('--num_procs', default=1, type=positive_int, help='processes, with --gpu cpu (default 1)')
-    group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--timeout', default=40, type=whole_number, metavar='SECONDS',
                        help='end the run when a process is silent, or no data worker reads a frame, for this long '
                             '(default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
                             'hardware has it)')
+    if not training:
+        return group
+    group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--compile', default='colour', choices=['off', 'colour', 'all'],
                        help='what torch.compile compiles on a GPU: the colour augmentation, or the backbone, too, for a '
                             'slow start and faster steps (default colour; on the CPU only "all" compiles)')

@@ -196,9 +196,9 @@ def hold_out(videos, fraction, seed):
     class, that of the folder they share. UserError: nothing can be held out."""
     paths = videos.paths()
     class_of, _ = numbered(map(class_name, paths))
-    group_of, groups = numbered(map(_group, paths))
+    group_index, groups = numbered(map(group_of, paths))
     class_of_group = np.zeros(len(groups), np.int64)
-    class_of_group[group_of] = class_of
+    class_of_group[group_index] = class_of
 
     # Within each class the groups in a random order of their names: the first `count` are held out.
     name_of_group, names = numbered(group[group.rfind('/') + 1:] for group in groups)
@@ -208,7 +208,7 @@ def hold_out(videos, fraction, seed):
     place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     held_group = np.zeros(len(groups), bool)
     held_group[order] = place < np.repeat(count, sizes)
-    held = held_group[group_of]
+    held = held_group[group_index]
     if not held.any():
         reason = ('no class has more than one video' if len(groups) == len(videos) else
                   'the videos of each class are all of one group (gNN in their names), clips of one recording that '
@@ -218,7 +218,8 @@ def hold_out(videos, fraction, seed):
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _group(path):
+def group_of(path):
+    """What a video shares with others of the same recording: its class folder and gNN in UCF101, else its own path."""
     match = UCF101_NAME.fullmatch(path, path.rfind('/') + 1)
     return f'{path[:match.start()]}{match[1]}' if match else path
 

@@ -16,7 +16,7 @@ LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 # Flags that may change on resume. All others tell which run it is.
 FREE_ON_RESUME = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
                   'save_minutes', 'log_dir', 'prefix', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr',
-                  'start_epoch', 'compile', 'loss_chunk'}
+                  'start_epoch', 'compile', 'loss_chunk', 'knn_every'}
 # What a run with `--resume FILE` may change with a warning: it neither shapes the model nor picks the clips.
 WARNED_ON_RESUME = {'amp', 'encode_chunks', 'sync_bn', 'negatives', 'clip_grad', 'flip',
                     'optimizer', 'schedule', 'lr_milestones', 'warmup_epochs', 'val_on', 'val_fraction', 'seed',

@@ -34,14 +34,17 @@ class TrainingRun:
     optimizer, schedule: see utils.run.optimisation. precision: utils.parallel.device.Precision, which has the device.
     folder: the run folder. settings: what checkpoints say about the model and its clips, see utils.checkpoint.
     pred_step: blocks to predict, as the picture of the first batch marks them.
+    validation: measures validation clips as compute_loss does, and has a method `summary(epoch)` -> {name: number},
+        called after the last one; None: validation is compute_loss.
     keep, save_minutes: see utils.run.saving.Saver. print_freq: steps per printed line.
     clip_grad: largest norm of the gradient (None: any).
     skip_nonfinite: how many steps with a non-finite loss or gradient are skipped before the run stops.
     """
 
-    def __init__(self, model, compute_loss, optimizer, schedule, precision, folder, settings, pred_step=0, seed=0,
-                 keep=3, save_minutes=10., print_freq=5, clip_grad=None, skip_nonfinite=0):
+    def __init__(self, model, compute_loss, optimizer, schedule, precision, folder, settings, pred_step=0,
+                 validation=None, seed=0, keep=3, save_minutes=10., print_freq=5, clip_grad=None, skip_nonfinite=0):
         self.model, self.compute_loss = model, compute_loss
+        self.validation = validation
         self.network = distributed.wrap(model, precision.device)
         self.optimizer, self.schedule, self.precision = optimizer, schedule, precision
         self.log, self.saver = open_log(folder), Saver(folder, keep, save_minutes)
@@ -166,13 +169,13 @@ class TrainingRun:
                 if self.epoch == 0 and not averages.weight:
                     self.draw('val', batch.block, 'validation clips as the network sees them: centre crop')
                 with self.precision.autocast():
-                    loss, values = self.compute_loss(self.model, batch.block, batch.label)
+                    loss, values = (self.validation or self.compute_loss)(self.model, batch.block, batch.label)
                 averages.add(len(batch.block), as_numbers({'loss': loss, **values}))
                 self.count_replaced(batch.broken)
                 signum, = distributed.any_process([self.signals.received])
                 if signum:
                     self.stop(signum)
-        stats = averages.read()
+        stats = {**averages.read(), **(self.validation.summary(self.epoch + 1) if self.validation else {})}
         self.log.write('val', self.iteration, {**stats, 'replaced': distributed.total(self.replaced - replaced)},
                        epoch=self.epoch + 1, epochs=epochs)
         if not math.isfinite(stats['loss']) and distributed.is_main():

@@ -17,12 +17,20 @@ LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_n
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def start(args, training=True):
+def start_evaluation(args, training=False):
     """Checks the flags against the machine and returns the Precision, which has this process's device.
 
     Seeds the weights, which every process draws alike. UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
     precision = Precision(args.amp, choose_device(args.gpu, distributed.local_rank()))
+    check_workers(args.num_workers)
+    check_memory(args, precision, training)
+    return precision
+
+
+def start(args, training=True):
+    """`start_evaluation` for the scripts that train, which have more flags."""
+    precision = start_evaluation(args, training)
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
@@ -30,8 +38,6 @@ def start(args, training=True):
         raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
     if obstacle and args.compile == 'colour' and precision.device.type == 'cuda' and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
-    check_workers(args.num_workers)
-    check_memory(args, precision, training)
     return precision
 
 
@@ -49,7 +55,7 @@ def check_memory(args, precision, training):
     in_flight = min(share, PIECE) * AHEAD * workers_of(args)
     need = pixels * 3 * (in_flight + 2 * share)
     if precision.device.type == 'cpu':
-        need += pixels * share * (3 * 4 + training * ACTIVATION_BYTES // args.encode_chunks)
+        need += pixels * share * (3 * 4 + (ACTIVATION_BYTES // args.encode_chunks if training else 0))
     need *= distributed.local_world()
     if need > available_memory():
         raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} px, '

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 SILENT_SECONDS = 600  # a run on another machine that logged nothing for so long is taken for dead
-COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'clips/s', 'ETA', 'last sign', 'state')
+COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'knn', 'clips/s', 'ETA', 'last sign', 'state')
 
 
 def parse_args(argv=None):
@@ -40,8 +40,9 @@ def describe(log, log_dir):
     newest = next((record for record in reversed(records) if record['kind'] in ('step', 'train')), {})
     place = ' '.join(f'{name} {newest[name]}/{newest[name + "s"]}' for name in ('epoch', 'step') if name in newest)
     return (str(log.parent.relative_to(log_dir)), place or '-', number(newest.get('loss')), number(newest.get('top1')),
-            number((last.get('val') or {}).get('top1')), number(newest.get('clips_per_s'), 1), eta(records),
-            f'{duration(time.time() - log.stat().st_mtime)} ago', state(records, log))
+            number((last.get('val') or {}).get('top1')), number(latest(records, 'knn')),
+            number(newest.get('clips_per_s'), 1), eta(records), f'{duration(time.time() - log.stat().st_mtime)} ago',
+            state(records, log))
 
 
 def read_records(log):
@@ -51,6 +52,11 @@ def read_records(log):
         with contextlib.suppress(json.JSONDecodeError):
             records.append(json.loads(line))
     return [record for record in records if isinstance(record, dict) and 'kind' in record]
+
+
+def latest(records, name):
+    """The last value of a statistic that is not in every record."""
+    return next((record[name] for record in reversed(records) if name in record), None)
 
 
 def state(records, log):

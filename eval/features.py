@@ -1,0 +1,42 @@
+"""Stores the features of every video of a data set: the aggregator's context and the backbone's blocks."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from eval.setup import SPLITS, add_feature_arguments, features_of, prepare, say_skipped
+from utils.cli import Parser
+from utils.parallel import distributed
+from utils.parallel.launch import launch
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('--weights', required=True, metavar='FILE',
+                        help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed')
+    parser.add_argument('--out', required=True, metavar='FILE',
+                        help='.npz to write; if it has just these features already, nothing is done')
+    parser.add_argument('--split', default='1', choices=[*map(str, SPLITS), 'all'],
+                        help='training and test list to read; all: every video of the three splits (default 1)')
+    parser.add_argument('--per_clip', action='store_true', help='also store the vectors of every clip')
+    add_feature_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.split != 'all':
+        args.split = int(args.split)
+    if not args.out.endswith('.npz'):
+        parser.error(f'--out {args.out}: give the name of an .npz file')
+    return args
+
+
+def main(args):
+    checkpoints, listed, _, precision = prepare(args)
+    features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
+                           args.per_clip)
+    if distributed.is_main():
+        say_skipped(features)
+        videos, size = features.context.shape
+        print(f'{args.out}: context and block, {size} numbers for each of {videos} videos')
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())

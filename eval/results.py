@@ -1,0 +1,62 @@
+"""Rows of results, results.json and results.md: what every command on frozen features writes."""
+import json
+from collections import Counter
+from pathlib import Path
+
+
+from eval.intervals import bootstrap
+from eval.outputs import ENCODING
+
+
+def row_of(weights, feature, outcome):
+    """One row of results.json for an Outcome. Values are from 0 to 1.
+
+    value is the mean over repetitions and test videos, [low, high] its 95% interval over test videos, and deviation the
+    standard deviation over repetitions (None for a single one)."""
+    of_video = outcome.hits.mean(axis=0)
+    low, high = bootstrap(lambda rows: of_video[rows].mean(), len(of_video))
+    repetitions = outcome.hits.mean(axis=1)
+    deviation = float(repetitions.std(ddof=1)) if len(repetitions) > 1 else None
+    return {'weights': weights, 'feature': feature, 'protocol': outcome.protocol, 'setting': outcome.setting,
+            'metric': outcome.metric, 'value': float(of_video.mean()), 'low': low, 'high': high,
+            'videos': len(of_video), 'deviation': deviation, 'chosen': ', '.join(outcome.chosen) or None}
+
+
+def table_lines(rows):
+    """The rows as lines of a Markdown table: one column for each kind of weights."""
+    columns = list(dict.fromkeys(row['weights'] for row in rows))
+    keys = list(dict.fromkeys(key_of(row) for row in rows))
+    cells = {(key_of(row), row['weights']): cell_of(row) for row in rows}
+    header = ['feature', 'protocol', 'labels', 'metric', *short_names(columns)]
+    body = [[*key, *(cells.get((key, column), '–') for column in columns)] for key in keys]
+    widths = [max(map(len, column)) for column in zip(header, *body)]
+    lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in (header, *body)]
+    return [lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]]
+
+
+def key_of(row):
+    return row['feature'], row['protocol'], row['setting'], row['metric']
+
+
+def cell_of(row):
+    deviation = f' ±{row["deviation"]:.1%}' if row['deviation'] is not None else ''
+    return f'{row["value"]:.1%}{deviation} [{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
+
+
+def short_names(weights):
+    """Distinct names for paths of checkpoints: those of the files, numbered where several are alike."""
+    names, seen = [], Counter()
+    for path in weights:
+        name = Path(path).name.removesuffix('.pth.tar')
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f'{name}-{seen[name]}')
+    return names
+
+
+def write_results(folder, rows, facts):
+    """Writes results.json and results.md. facts: lines that say what was judged on what."""
+    with open(folder / 'results.json', 'w', **ENCODING) as file:
+        json.dump(rows, file, indent=1)
+    text = ['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *table_lines(rows)]
+    with open(folder / 'results.md', 'w', **ENCODING) as file:
+        file.write('\n'.join(text) + '\n')

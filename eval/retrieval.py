@@ -1,0 +1,23 @@
+"""Retrieval: how often a test video has a training video of its class among its nearest neighbours (R@k)."""
+import torch
+
+from eval.task import Outcome
+from utils.neighbours import nearest
+
+KS = (1, 5, 10, 20, 50)
+
+
+def neighbours_of_test(task, k):
+    """The k nearest training videos of each test video, rows int64 [Q, k], nearest first.
+
+    By cosine similarity, after the mean of its own set was subtracted from each."""
+    test, train = (torch.from_numpy(vectors).double() for vectors in (task.test, task.train))
+    _, rows = nearest(test - test.mean(dim=0), train - train.mean(dim=0), k)
+    return rows.numpy()
+
+
+def retrieval(task):
+    """An Outcome for each R@k with k up to the number of training videos."""
+    ks = [k for k in KS if k <= len(task.train)]
+    same = task.train_label[neighbours_of_test(task, max(ks))] == task.test_label[:, None]  # [Q, k]
+    return [Outcome('retrieval', 'all labels', f'R@{k}', same[:, :k].any(axis=1)[None].astype(float)) for k in ks]

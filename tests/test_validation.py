@@ -1,0 +1,131 @@
+"""What a validation of pretraining reports: mistakes by kind, top-1 by step, and the k-NN, against loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from dpc.metrics import top1_by_step, wrong_answers
+from dpc.loss import dense_info_nce
+from dpc.model import DPC
+from dpc.objective import Objective
+from dpc.validation import Validation
+from tests import tiny
+from utils.cli import UserError
+from utils.data.lists import VideoList
+from utils.neighbours import leave_group_out
+from utils.run.status import describe
+
+
+def obvious_mistakes(prediction, target, first, clips_per_video):
+    """Loops over every prediction."""
+    B, P, S, _ = prediction.shape
+    counts = dict.fromkeys(('wrong_video', 'wrong_clip', 'wrong_place', 'wrong_time'), 0)
+    for b in range(B):
+        for p in range(P):
+            for s in range(S):
+                score = {(c, q, t): float(prediction[b, p, s] @ target[c, q, t])
+                         for c in range(len(target)) for q in range(P) for t in range(S)}
+                own = first + b, p, s
+                true = score.pop(own)
+                best = max(score, key=score.get)
+                if score[best] < true:
+                    continue
+                if best[0] // clips_per_video != own[0] // clips_per_video:
+                    counts['wrong_video'] += 1
+                elif best[0] != own[0]:
+                    counts['wrong_clip'] += 1
+                elif best[2] != s:
+                    counts['wrong_place'] += 1
+                else:
+                    counts['wrong_time'] += 1
+    return {kind: count / (B * P * S) for kind, count in counts.items()}
+
+
+@pytest.mark.parametrize('clips_per_video', [1, 2])
+@pytest.mark.parametrize('first', [0, 2])
+def test_mistakes_equal_a_loop(first, clips_per_video, monkeypatch):
+    """In parts of 7 rows; the targets of another process lie before those of this one."""
+    monkeypatch.setattr('dpc.metrics.ROWS_AT_ONCE', 7)
+    torch.manual_seed(0)
+    target = torch.randn(first + 4, 2, 3, 5)
+    target[:, 1] = target[:, 0] + 0.1 * target[:, 1]  # other times are easy to mistake
+    prediction = target[first:] + torch.randn(4, 2, 3, 5)
+    found = {name: value.item() for name, value in wrong_answers(prediction, target, first, clips_per_video).items()}
+    assert found == pytest.approx(obvious_mistakes(prediction, target, first, clips_per_video))
+    assert min(found[kind] for kind in ('wrong_video', 'wrong_place', 'wrong_time')) > 0
+    assert (found['wrong_clip'] > 0) == (clips_per_video > 1)
+    _, rank = dense_info_nce(prediction, target, first_positive=first * 6)
+    assert sum(found.values()) == pytest.approx(1 - (rank == 0).float().mean().item())
+
+
+@pytest.mark.parametrize('value', [0., float('nan')])
+def test_collapsed_features_are_all_mistakes(value):
+    features = torch.full((2, 2, 3, 5), value)
+    assert sum(wrong_answers(features, features).values()).item() == pytest.approx(1)
+
+
+def test_top1_by_step():
+    rank = torch.tensor([[[0, 0], [1, 0]], [[0, 3], [2, 5]]])  # [B, P, S]
+    found = top1_by_step(rank.flatten(), 2, 2)
+    assert {name: value.item() for name, value in found.items()} == {'top1_step1': 0.75, 'top1_step2': 0.25}
+
+
+def test_leave_group_out_equals_a_loop(monkeypatch):
+    monkeypatch.setattr('utils.neighbours.QUERIES_AT_ONCE', 7)
+    rng = np.random.default_rng(0)
+    label, group = rng.integers(3, size=40), rng.integers(12, size=40)
+    vectors = rng.standard_normal((40, 6)) + np.eye(6)[label]
+    right = 0
+    for i in range(40):
+        votes = np.zeros(3)
+        cosine = [(vectors[i] @ vectors[j] / np.linalg.norm(vectors[i]) / np.linalg.norm(vectors[j]), label[j])
+                  for j in range(40) if group[j] != group[i]]
+        for similarity, other in sorted(cosine, reverse=True)[:10]:
+            votes[other] += np.exp(similarity / 0.07)
+        right += votes.argmax() == label[i]
+    found = leave_group_out([torch.tensor(vector) for vector in vectors], label, group, 10)
+    assert found == pytest.approx(right / 40) and 1 / 3 < found < 1
+
+
+def test_few_others_vote():
+    """With fewer than k videos of other groups, those of the own group still weigh nothing."""
+    vectors = torch.eye(3)[[0, 0, 1]].double() + 0.1
+    assert leave_group_out(vectors, np.array([0, 0, 1]), np.array([0, 0, 1]), 10) == 0
+    assert leave_group_out(vectors, np.array([0, 0, 0]), np.array([0, 0, 1]), 10) == 1
+
+
+def test_validation_measures_what_training_does(csv_root):
+    """The same loss and statistics as the training's objective on the same clips, and more."""
+    torch.manual_seed(0)
+    model = DPC('resnet18', pred_step=1).eval()
+    block = torch.randn(2, 3, 3, 5, 32, 32)
+    videos = VideoList.from_rows(['/f/a/x', '/f/b/y'], [9, 9])
+    objective = Objective()
+    with torch.no_grad():
+        scored = objective(*model(block))
+        loss, statistics = Validation(objective, videos)(model, block, torch.arange(2))
+    assert loss == scored.loss
+    assert {name: statistics[name] for name in scored.statistics} == scored.statistics
+    mistakes = sum(statistics[f'wrong_{kind}'] for kind in ('video', 'clip', 'place', 'time'))
+    assert mistakes + statistics['top1'] == pytest.approx(1)
+    assert statistics['top1_step1'] == pytest.approx(statistics['top1'].item())
+
+
+def test_knn_is_logged_when_due(csv_root, tmp_path):
+    """Every second epoch, in the log and the status table; the same number from two processes."""
+    flags = ['--knn_every', 2, '--val_on', 'test', '--short_videos', 'pad', '--epochs', 2]
+    found = []
+    for count in (1, 2):
+        folder = tiny.pretrain(csv_root, tmp_path / str(count), *flags, '--num_procs', count, '--lr', 0, '--sync_bn')
+        records = tiny.read_log(folder, 'val')
+        assert ['knn' in record for record in records] == [False, True]
+        found.append(records[1]['knn'])
+        assert f'{found[-1]:.3f}' in describe(folder / 'log.jsonl', tmp_path)
+    assert 0 <= found[0] <= 1 and found[0] * 12 == pytest.approx(round(found[0] * 12))
+
+
+def test_a_knn_needs_classes():
+    videos = VideoList.from_rows(['/videos/x', '/videos/y'], [9, 9])
+    with pytest.raises(UserError, match="--knn_every 1: the validation videos are all of one class, 'videos'"):
+        Validation(Objective(), videos, knn_every=1)
+    Validation(Objective(), videos)
