@@ -9,7 +9,7 @@ from process_data.synthetic import unlabelled_videos
 from tests.process_data.tiny_videos import run, tree_bytes
 
 SMALL = ('--videos_per_class', 8, '--unlabelled', 21, '--frames', 4, '--size', 24)
-CLASSES = {'make_demo': 8}
+CLASSES = {'make_demo': 8, 'make_puppets': 10}
 MAKERS = sorted(CLASSES)
 
 
