@@ -5,9 +5,9 @@
     {unlabelled_root}/v_00001.avi                                            unlabelled: one flat folder
 
 Five pairs of actions differ only by the direction of time: open and close the arms, walk and moonwalk, bend down and
-straighten up, sit down and stand up, circle the arms forward and backward. A single frame tells at most the pair. Videos
-differ in looks, place, size, view and drift of the camera; the videos of a group gNN share look and place, in *every*
-class. --fixed turns such differences off, to study how much each of them matters.
+straighten up, sit down and stand up, circle the arms forward and backward. A single frame tells at most the pair.
+Videos differ in look, place, size, view and drift of the camera; the videos of a group gNN share look and place, in
+*every* class. --fixed turns such differences off, to study how much each of them matters.
 """
 import os
 import sys

@@ -32,7 +32,7 @@ THIGH, SHANK, FOOT, TORSO, NECK, UPPER_ARM, FOREARM = 0.24, 0.23, 0.08, 0.29, 0.
 
 # ---- Actions: phase [T] in turns -> angles in degrees that differ from REST, each [T] or a number
 
-# Arms and legs: from straight down, positive forwards. Elbows and knees: how far bent. Lean: of torso and head, forwards.
+# Arms and legs: from straight down, positive forwards. Elbows and knees: how far bent. Lean: torso and head, forwards.
 REST = {'lean': 3, 'near_arm': 5, 'far_arm': -5, 'near_elbow': 12, 'far_elbow': 12,
         'near_leg': 4, 'far_leg': -4, 'near_knee': 3, 'far_knee': 3}
 

@@ -84,11 +84,12 @@ def make(args, class_names, render):
         unlabelled = unlabelled_videos(class_names, args.unlabelled, args.seed,
                                        first_group=1 + max(video.group for video in labelled))
     # Frames that were extracted from other videos of the same names would stay as they are: never replace a video.
-    settings = {name: value for name, value in vars(args).items() if not name.endswith('_root') and name != 'jobs'}
+    settings = {name: value for name, value in vars(args).items()
+                if not name.endswith('_root') and name not in ('jobs', 'unlabelled')}
     tasks = []
     for root, videos in ((args.video_root, labelled), (args.unlabelled_root, unlabelled)):
         if videos:
-            open_folder(root, settings)
+            open_folder(root, settings if videos is labelled else {**settings, 'unlabelled': args.unlabelled})
         tasks += [delayed(make_video)(os.path.join(root, video.path), render, args, video) for video in videos
                   if not os.path.exists(os.path.join(root, video.path))]
     for _ in progress_bar(in_processes(tasks, n_jobs=args.jobs, return_as='generator_unordered'), total=len(tasks)):

@@ -3,9 +3,10 @@
     python process_data/write_csv.py --dataset ucf101 --frame_root frames/ucf101 --split_root ucfTrainTestlist
 
 Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders and
-unlabelled videos: 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and classInd.txt.
-The class of a video is the name of the folder around its frame folder. Videos without class folders (--dataset folder,
-demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no classInd.txt.
+unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
+classInd.txt. The class of a video is the name of the folder around its frame folder. Videos without class folders
+(--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
+classInd.txt.
 """
 import argparse
 import contextlib

@@ -150,4 +150,5 @@ def test_flags_that_make_no_sense(capsys):
 def test_the_unlabelled_part_is_ten_times_the_labelled_one():
     args = parse_args([])
     assert args.unlabelled == 10 * len(MOTIONS) * args.videos_per_class
-    assert parse_args(['--videos_per_class', '8']).unlabelled == 640 and parse_args(['--unlabelled', '5']).unlabelled == 5
+    assert parse_args(['--videos_per_class', '8']).unlabelled == 640
+    assert parse_args(['--unlabelled', '5']).unlabelled == 5

@@ -92,7 +92,7 @@ def grey():
 
 
 def nearest_neighbour(train, test):
-    """Share of the test rows of two classes whose nearest training row is of their class; each [2, videos, features]."""
+    """Share of test rows of two classes whose nearest training row is of their class; each [2, videos, features]."""
     known = train.reshape(-1, train.shape[-1])
     hits = []
     for label, asked in enumerate(test):

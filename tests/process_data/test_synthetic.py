@@ -50,14 +50,16 @@ def test_a_stopped_run_continues_and_other_flags_replace_nothing(made):
         (root / name).unlink()
     assert make(maker, root).returncode == 0
     assert tree_bytes(root) == content
-    done = make(maker, root, '--seed', 5)
-    assert done.returncode == 2 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
-    assert str(root / 'videos') in done.stderr and 'other flags' in done.stderr
+    for flags, folder in ((('--seed', 5), 'videos'), (('--unlabelled', 20), 'unlabelled')):
+        done = make(maker, root, *flags)
+        assert done.returncode == 2 and done.stderr.startswith(f'error: {root / folder}: ')
+        assert 'other flags' in done.stderr and done.stderr.count('\n') == 1
+    assert make(maker, root, '--unlabelled', 0).returncode == 0     # the labelled videos are the same
     assert tree_bytes(root) == content
 
 
 def test_the_pipeline_reads_both_parts(made, tmp_path):
-    """Frames and lists of the labelled and the unlabelled part; all unlabelled videos but a twentieth are for training."""
+    """Frames and lists of both parts; all unlabelled videos but a twentieth are for training."""
     maker, root, _ = made
     dataset = maker.removeprefix('make_')
     for name, videos in ((dataset, 'videos'), (f'{dataset}_unlabelled', 'unlabelled')):
