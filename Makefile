@@ -29,5 +29,5 @@ soak: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache demo_output process_data/data/demo process_data/data/demo_*
+	rm -rf .venv .pytest_cache demo_output process_data/data/demo process_data/data/demo_* process_data/data/puppets*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,8 +39,10 @@ def parse_args(argv=None):
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS,
                         help='sets the default short side; folder means any tree of {class}/{video}, or a folder of '
                              'unlabelled videos')
-    parser.add_argument('--video_root', help='folder with the videos (default: for demo, the output of make_demo.py)')
-    parser.add_argument('--frame_root', help='folder for the frames (default: for demo, process_data/data/demo_frames)')
+    parser.add_argument('--video_root', help='folder with the videos (default: for demo and puppets, labelled or not, '
+                                             'the output of make_demo.py and make_puppets.py)')
+    parser.add_argument('--frame_root', help='folder for the frames (default: for demo and puppets, '
+                                             'process_data/data/{dataset}_frames)')
     parser.add_argument('--short_side', type=whole_number,
                         help='short side of the frames, px (default: 240, for k400 150; 0 keeps the size)')
     parser.add_argument('--upscale', action='store_true', help='also enlarge smaller videos (default: off)')
@@ -56,9 +58,9 @@ def parse_args(argv=None):
     parser.add_argument('--allow_failures', action='store_true',
                         help='exit with status 0 even if videos failed (default: off, status 1)')
     args = parser.parse_args(argv)
-    if args.dataset == 'demo':
-        args.video_root = args.video_root or layout.DEMO_VIDEOS
-        args.frame_root = args.frame_root or layout.DEMO_FRAMES
+    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED:
+        args.video_root = args.video_root or layout.synthetic_folder(args.dataset, 'videos')
+        args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
     if not args.video_root or not args.frame_root:
         parser.error('--video_root and --frame_root are needed')
     if args.short_side is None:
@@ -122,7 +124,7 @@ def report_unlabelled(videos, video_root, dataset):
         if unlabelled:
             warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); '
                  'they are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
-    elif dataset == 'folder':
+    elif dataset in ('folder', *layout.UNLABELLED):
         print('no class folders: the videos are unlabelled, for pretraining only')
     else:
         raise UserError(f'{video_root}: no class folder in it; arrange the videos as {{class}}/{{video}}, or give '

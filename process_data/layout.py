@@ -19,9 +19,9 @@ from utils.cli import UserError
 from utils.data.frames import frame_name
 
 DATA_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
-DEMO_VIDEOS, DEMO_SPLITS, DEMO_FRAMES = (os.path.join(DATA_ROOT, f'demo_{name}')
-                                         for name in ('videos', 'splits', 'frames'))
-DATASETS = ('ucf101', 'hmdb51', 'k400', 'demo', 'folder')
+SYNTHETIC = ('demo', 'puppets')         # made by make_demo.py and make_puppets.py
+UNLABELLED = tuple(f'{name}_unlabelled' for name in SYNTHETIC)
+DATASETS = ('ucf101', 'hmdb51', 'k400', *SYNTHETIC, *UNLABELLED, 'folder')
 VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
                              '.m2ts .ogv .ogg .asf .divx'.split())
 # Raised by zipfile for broken archives; RuntimeError for encrypted ones.
@@ -52,6 +52,11 @@ def class_of(folder):
 def stable_hash(name):
     """A 64-bit number that is the same for this name on every machine."""
     return int.from_bytes(hashlib.sha1(os.fsencode(name)).digest()[:8], 'big')
+
+
+def synthetic_folder(dataset, content):
+    """Default folder of the 'videos', 'splits' or 'frames' of a data set of SYNTHETIC or UNLABELLED."""
+    return os.path.join(DATA_ROOT, f'{dataset}_{content}')
 
 
 # ---- Finding frame folders

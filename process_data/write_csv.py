@@ -2,10 +2,11 @@
 
     python process_data/write_csv.py --dataset ucf101 --frame_root frames/ucf101 --split_root ucfTrainTestlist
 
-Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo; folder: 01 only) or
-train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and classInd.txt. The class of a video is the
-name of the folder around its frame folder. Videos without class folders (--dataset folder) are unlabelled: they get
-lists for pretraining and no classInd.txt.
+Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders and
+unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
+classInd.txt. The class of a video is the name of the folder around its frame folder. Videos without class folders
+(--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
+classInd.txt.
 """
 import argparse
 import contextlib
@@ -30,10 +31,10 @@ LISTED_MISSING = 10
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS, help='format of the split files')
-    parser.add_argument('--frame_root', help='folder with the frames (default: for demo, '
-                                             'process_data/data/demo_frames)')
-    parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo, '
-                                             'process_data/data/demo_splits)')
+    parser.add_argument('--frame_root', help='folder with the frames (default: for demo and puppets, '
+                                             'process_data/data/{dataset}_frames)')
+    parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo and '
+                                             'puppets, process_data/data/{dataset}_splits)')
     parser.add_argument('--annotations', nargs='+', metavar='CSV',
                         help='k400: the official csv files with label,youtube_id,time_start,time_end,split')
     parser.add_argument('--csv_root', default=layout.DATA_ROOT,
@@ -47,9 +48,9 @@ def parse_args(argv=None):
     parser.add_argument('--relative', action='store_true',
                         help='write paths relative to the frame root; training then needs --frame_root (default: off, '
                              'absolute)')
-    parser.add_argument('--test_share', default=0.25, type=float,
-                        help='folder: share of the videos of each class used for testing, 0 to 1 (default: '
-                             '%(default)s)')
+    parser.add_argument('--test_share', type=float,
+                        help='folder: share of the videos of each class used for testing, 0 to 1 (default: 0.25; for '
+                             'demo_unlabelled and puppets_unlabelled 0.05)')
     parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole '
                                               'match) stay in the same list (default: none, split by video)')
     parser.add_argument('--seed', default=0, type=whole_number,
@@ -58,9 +59,12 @@ def parse_args(argv=None):
                         help='threads that count frames missing from the report (default: the cores available to this '
                              'process)')
     args = parser.parse_args(argv)
-    if args.dataset == 'demo':
-        args.frame_root = args.frame_root or layout.DEMO_FRAMES
-        args.split_root = args.split_root or layout.DEMO_SPLITS
+    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED:
+        args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
+    if args.dataset in layout.SYNTHETIC:
+        args.split_root = args.split_root or layout.synthetic_folder(args.dataset, 'splits')
+    if args.test_share is None:
+        args.test_share = 0.05 if args.dataset in layout.UNLABELLED else 0.25
     if not args.frame_root:
         parser.error('--frame_root is needed')
     if args.dataset in ('ucf101', 'hmdb51') and not args.split_root:
@@ -83,11 +87,12 @@ def main(args):
     if args.split_root:
         layout.require_folder(args.split_root, '--split_root')
     frames = index_frames(args.frame_root, args.jobs)
+    split_at_random = args.dataset in ('folder', *layout.UNLABELLED)
     if args.dataset == 'hmdb51':
         lists, class_names = splits.hmdb51_splits(args.split_root)
     elif args.dataset == 'k400':
         lists, class_names = splits.k400_splits(args.annotations, frames)
-    elif args.dataset == 'folder':
+    elif split_at_random:
         lists, class_names = splits.random_split(frames, args.test_share, args.group_regex, args.seed)
     else:
         lists, class_names = splits.ucf101_splits(args.split_root)
@@ -100,7 +105,7 @@ def main(args):
         if not folders:
             raise UserError(f'{name}: no video belongs to it; ' + (
                 splits.needs_two_videos(class_names, args.group_regex)
-                if args.dataset == 'folder' else 'check the split files'))
+                if split_at_random else 'check the split files'))
         if not found[name]:
             raise UserError(f'{args.frame_root}: no frame folder of the {len(folders)} videos of {name}; extract them '
                             'first, or check --frame_root')

@@ -15,7 +15,7 @@ MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'back
 SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.frames'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py',
                  'process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py',
-                 'process_data/pack_frames.py', 'process_data/make_demo.py')
+                 'process_data/pack_frames.py', 'process_data/make_demo.py', 'process_data/make_puppets.py')
 # what is imported under another name than it is installed
 DISTRIBUTION = {'cv2': 'opencv-python-headless', 'PIL': 'torchvision', 'sklearn': 'scikit-learn'}
 
