@@ -35,7 +35,10 @@ def parse_args(argv=None):
     model.add_argument('--train_what', default='all', choices=['all', 'last'],
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
     model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
-    add_data_arguments(parser, short_videos='drop')
+    data = add_data_arguments(parser, short_videos='drop')
+    data.add_argument('--clips_per_video', default=1, type=positive_int, metavar='K',
+                      help='clips of each video in a batch, which then has batch_size/K videos; without overlap where a '
+                           'video is long enough (default 1)')
     optimisation = add_optimisation_arguments(parser, wd=1e-5, schedule='constant')
     optimisation.add_argument('--negatives', default='all', choices=['all', 'local'],
                               help='from the clips of all processes, or of each its own, as published (default all)')
@@ -54,10 +57,11 @@ def parse_args(argv=None):
 
 
 def experiment_name(args):
+    clips = f'_cpv{args.clips_per_video}' if args.clips_per_video > 1 else ''
     ablation = ''.join(f'_{value}' for value in (args.prediction, args.feature_map) if value in ('parallel', 'pooled'))
     return (f'{Path(args.dataset).name}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
             f'_lr{args.lr:g}_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}'
-            f'_train-{args.train_what}' + ablation + pretrained_suffix(args.pretrain))
+            f'_train-{args.train_what}' + clips + ablation + pretrained_suffix(args.pretrain))
 
 
 def main(args):
@@ -77,8 +81,8 @@ def main(args):
     train_videos, val_videos = clip_videos(args, split=1)
     clip = clip_settings(args)
     train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
-                            colour=PRETRAINING, seed=args.seed)
-    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0)
+                            colour=PRETRAINING, seed=args.seed, clips_per_video=args.clips_per_video)
+    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0, clips_per_video=args.clips_per_video)
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
 

@@ -100,6 +100,10 @@ def clip_videos(args, split):
 
 def clip_batches(args, dataset, precision, drop_last):
     """This process's share of the batches of a ClipDataset."""
+    clips = dataset.clips_per_video
+    overlapping = int((dataset.videos.n_frames < clips * dataset.num_frames * dataset.ds).sum())
+    if clips > 1 and overlapping:
+        say(f'{overlapping} of {len(dataset.videos)} videos are too short for {clips} clips without overlap')
     compiled = args.compile != 'off' and precision.device.type == 'cuda' and not obstacle_to_compilation(on_cuda=True)
     return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.seed, args.timeout,
                        compiled, distributed.rank(), distributed.world())
