@@ -21,7 +21,8 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start
+from utils.run.setup import (clip_batches, clip_settings, clip_videos, find_resumed, loop_options, new_run,
+                             prepare_model, start)
 
 
 def parse_args(argv=None):
@@ -65,7 +66,8 @@ def experiment_name(args):
 
 
 def main(args):
-    precision = start(args)
+    folder, resumed = find_resumed(args)
+    precision = start(args, resumed=resumed)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)
@@ -102,7 +104,7 @@ def main(args):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    folder, resumed = open_run(args, experiment_name(args))
+    folder = folder or new_run(args, experiment_name(args))
     settings = {'model': args.model, 'net': args.net, **clip}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
                       **loop_options(args))

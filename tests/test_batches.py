@@ -79,7 +79,8 @@ def test_the_clips_of_a_video_stay_together(drop_last):
     several = EpochSampler(23, 12, seed=0, drop_last=drop_last, clips_per_video=3)
     assert several.batches == one.batches
     for epoch in (0, 1):
-        expected = [[(epoch, 3 * video + clip) for _, video in keys for clip in range(3)] for keys in keys_of(one, epoch)]
+        expected = [[(epoch, 3 * video + clip) for _, video in keys for clip in range(3)]
+                    for keys in keys_of(one, epoch)]
         assert keys_of(several, epoch) == expected
         assert keys_of(several, epoch, first_batch=2) == expected[2:]
         shares = [keys_of(EpochSampler(23, 12, 0, drop_last, rank, 2, clips_per_video=3), epoch) for rank in range(2)]
@@ -121,7 +122,8 @@ def test_the_same_clips_whatever_the_number_of_workers(clips):
 @pytest.mark.parametrize('drop_last', [True, False])
 def test_clips_of_a_video_whatever_the_number_of_workers(clips, monkeypatch, drop_last):
     """4 clips of each of 10 videos, 12 in a batch, read in pieces of at most 5 that cut a video's clips apart."""
-    clips = ClipDataset(clips.videos, 2, 3, 1, 'resized', 16, colour=PRETRAINING, labels=np.arange(10), clips_per_video=4)
+    clips = ClipDataset(clips.videos, 2, 3, 1, 'resized', 16, colour=PRETRAINING, labels=np.arange(10),
+                        clips_per_video=4)
     expected = list(expected_batches(clips, 12, 1, drop_last))
     assert len(expected) == (3 if drop_last else 4)
     monkeypatch.setattr('utils.data.batches.PIECE', 5)

@@ -85,8 +85,8 @@ def add_device_arguments(parser):
                        help='end the run when a process is silent, or no data worker reads a frame, for this long '
                             '(default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
-                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
-                            'hardware has it)')
+                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where it '
+                            'is faster, which a CPU is asked by a short measurement; a resumed run keeps its precision)')
     group.add_argument('--compile', default='colour', choices=['off', 'colour', 'all'],
                        help='what torch.compile compiles on a GPU: the colour augmentation, or the backbone, too, for a '
                             'slow start and faster steps (default colour; on the CPU only "all" compiles)')

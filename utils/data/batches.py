@@ -82,7 +82,8 @@ class ClipBatches:
         videos, clips = len(dataset.videos), dataset.clips_per_video
         if batch_size // world % clips:
             share = f' in each of {world} processes' if world > 1 else ''
-            raise UserError(f'--batch_size {batch_size} is not a whole number of videos of --clips_per_video {clips}{share}')
+            raise UserError(f'--batch_size {batch_size} is not a whole number of videos of --clips_per_video '
+                            f'{clips}{share}')
         if drop_last and len(dataset) < batch_size:
             each = f', {clips} clips of each,' if clips > 1 else ''
             raise UserError(f'{videos} training videos{each} do not fill one batch: lower --batch_size {batch_size}')
