@@ -25,7 +25,7 @@ from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
-from utils.parallel.device import choose_device, peak_gb
+from utils.parallel.device import PRECISIONS, automatic_precision, choose_device, peak_gb
 from utils.run.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3
@@ -224,7 +224,19 @@ def main(args):
         results['ways'][way] = row
         print(f'{way:18}{rate:10.2f}{row["times_plain"] or float("nan"):10.2f}{rate * work / 1e12:10.2f}'
               f'{row["share_of_peak"]:10.0%}{memory:8.1f}')
+    results['auto'] = compare_auto(device, turns)
     write_json(args, results)
+
+
+def compare_auto(device, turns):
+    """What `--amp auto` takes here and its speed relative to the faster of our ways; None if both weren't timed."""
+    name, reason = automatic_precision(device)
+    seconds = {WAYS[way][0]: turns[way][0] for way in ('ours_float32', 'ours_bf16') if way in turns}
+    if len(seconds) < 2 or PRECISIONS[name] not in seconds:
+        return None
+    share = min(seconds.values()) / seconds[PRECISIONS[name]]
+    print(f'--amp auto: {name}, {reason}: {share:.2f} of the speed of the faster of our two')
+    return {'precision': name, 'reason': reason, 'share_of_faster': share}
 
 
 if __name__ == '__main__':

@@ -23,7 +23,8 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start
+from utils.run.setup import (clip_batches, clip_settings, clip_videos, find_resumed, loop_options, new_run,
+                             prepare_model, start)
 
 
 def parse_args(argv=None):
@@ -37,7 +38,10 @@ def parse_args(argv=None):
     model.add_argument('--train_what', default='all', choices=['all', 'last'],
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
     model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
-    add_data_arguments(parser, short_videos='drop')
+    data = add_data_arguments(parser, short_videos='drop')
+    data.add_argument('--clips_per_video', default=1, type=positive_int, metavar='K',
+                      help='clips of each video in a batch, which then has batch_size/K videos; without overlap where a '
+                           'video is long enough (default 1)')
     optimisation = add_optimisation_arguments(parser, wd=1e-5, schedule='constant')
     optimisation.add_argument('--negatives', default='all', choices=['all', 'local'],
                               help='from the clips of all processes, or of each its own, as published (default all)')
@@ -58,14 +62,16 @@ def parse_args(argv=None):
 
 
 def experiment_name(args):
+    clips = f'_cpv{args.clips_per_video}' if args.clips_per_video > 1 else ''
     ablation = ''.join(f'_{value}' for value in (args.prediction, args.feature_map) if value in ('parallel', 'pooled'))
     return (f'{Path(args.dataset).name}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
             f'_lr{args.lr:g}_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}'
-            f'_train-{args.train_what}' + ablation + pretrained_suffix(args.pretrain))
+            f'_train-{args.train_what}' + clips + ablation + pretrained_suffix(args.pretrain))
 
 
 def main(args):
-    precision = start(args)
+    folder, resumed = find_resumed(args)
+    precision = start(args, resumed=resumed)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)
@@ -81,14 +87,15 @@ def main(args):
     train_videos, val_videos = clip_videos(args, split=1)
     clip = clip_settings(args)
     train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
-                            colour=PRETRAINING, seed=args.seed)
-    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0, labels=np.arange(len(val_videos)))
+                            colour=PRETRAINING, seed=args.seed, clips_per_video=args.clips_per_video)
+    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0, clips_per_video=args.clips_per_video,
+                          labels=np.arange(len(val_videos)))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
 
     # loss
     objective = Objective(args.negatives, args.loss_chunk)
-    validation = Validation(objective, val_videos, args.knn_every)
+    validation = Validation(objective, val_videos, args.knn_every, args.clips_per_video)
 
     def compute_loss(network, block, label):
         scored = objective(*network(block))
@@ -100,7 +107,7 @@ def main(args):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    folder, resumed = open_run(args, experiment_name(args))
+    folder = folder or new_run(args, experiment_name(args))
     settings = {'model': args.model, 'net': args.net, **clip}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
                       validation, **loop_options(args))

@@ -29,8 +29,8 @@ from utils.recipes import parse_with_recipe
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import (clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start,
-                             workers_of)
+from utils.run.setup import (clip_batches, clip_settings, clip_videos, find_resumed, loop_options, new_run,
+                             prepare_model, start, workers_of)
 
 SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
@@ -93,7 +93,6 @@ def main(args):
     origin = args.test or args.pretrain
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
     settle(args, checkpoint)
-    precision = start(args, training=not args.test)
 
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     class_names = read_class_list(folder)
@@ -104,9 +103,9 @@ def main(args):
     if args.test and trained_on:
         check_class_names(origin, trained_on, class_names, Path(folder, 'classInd.txt'), args.allow_other_settings)
     if args.test:
-        test(args, checkpoint, folder, class_names, precision)
+        test(args, checkpoint, folder, class_names)
     else:
-        train(args, checkpoint, class_names, precision)
+        train(args, checkpoint, class_names)
 
 
 # ---- training
@@ -122,7 +121,10 @@ def check_training_flags(args):
                         f'process to train; give {2 * processes} or more')
 
 
-def train(args, checkpoint, class_names, precision):
+def train(args, checkpoint, class_names):
+    folder, resumed = find_resumed(args)
+    precision = start(args, resumed=resumed)
+
     # model
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     pretrained, missing = load_pretrained(model, checkpoint, args.pretrain)
@@ -152,7 +154,7 @@ def train(args, checkpoint, class_names, precision):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    folder, resumed = open_run(args, experiment_name(args))
+    folder = folder or new_run(args, experiment_name(args))
     if args.train_what == 'last' and not resumed:  # the trained parts collect their statistics themselves
         missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
         complete_bn_statistics(args, model, missing, train_set, precision)
@@ -203,7 +205,9 @@ def complete_bn_statistics(args, model, missing, train_set, precision):
 
 # ---- test
 
-def test(args, checkpoint, folder, class_names, precision):
+def test(args, checkpoint, folder, class_names):
+    precision = start(args, training=False)
+
     # model
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     missing = load_weights(model, checkpoint, strict=True, origin=args.test).missing if checkpoint else []

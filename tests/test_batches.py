@@ -72,22 +72,43 @@ def test_validation_counts_nothing_twice(length):
     assert sorted(sum(shares, [])) == [(0, i) for i in range(length)]
 
 
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_the_clips_of_a_video_stay_together(drop_last):
+    """3 clips of each of 23 videos, 12 clips in a batch: whole videos, each once, in the order of one clip a video."""
+    one = EpochSampler(23, 4, seed=0, drop_last=drop_last)
+    several = EpochSampler(23, 12, seed=0, drop_last=drop_last, clips_per_video=3)
+    assert several.batches == one.batches
+    for epoch in (0, 1):
+        expected = [[(epoch, 3 * video + clip) for _, video in keys for clip in range(3)]
+                    for keys in keys_of(one, epoch)]
+        assert keys_of(several, epoch) == expected
+        assert keys_of(several, epoch, first_batch=2) == expected[2:]
+        shares = [keys_of(EpochSampler(23, 12, 0, drop_last, rank, 2, clips_per_video=3), epoch) for rank in range(2)]
+        for parts in zip(*shares):
+            videos = [{index // 3 for _, index in part} for part in parts]
+            assert [3 * len(each) for each in videos] == [len(part) for part in parts] and not videos[0] & videos[1]
+        if drop_last:
+            assert [sum(parts, []) for parts in zip(*shares)] == expected
+
+
 # ---- batches
 
 def expected_batches(dataset, batch_size, epoch, drop_last=True, dtype=torch.float32):
     """(block, keys) of each batch by a plain loop over single clips."""
-    for keys in keys_of(EpochSampler(len(dataset), batch_size, 0, drop_last), epoch):
+    clips_per_video = dataset.clips_per_video
+    sampler = EpochSampler(len(dataset.videos), batch_size, 0, drop_last, clips_per_video=clips_per_video)
+    for keys in keys_of(sampler, epoch):
         items = [dataset[key] for key in keys]
         colour = {name: torch.stack([item['colour'][name] for item in items]) for name in items[0]['colour']}
         yield to_block(torch.stack([item['frames'] for item in items]), colour, dataset.num_seq, dtype), keys
 
 
-def assert_expected(batches, expected):
+def assert_expected(batches, expected, clips_per_video=1):
     expected = list(expected)
     assert len(batches) == len(expected)
     for batch, (block, keys) in zip(batches, expected):
         assert torch.equal(batch.block, block)
-        assert batch.index.tolist() == [index for _, index in keys]
+        assert batch.index.tolist() == [index // clips_per_video for _, index in keys]
         assert batch.broken == [] and batch.wait_seconds >= 0
 
 
@@ -95,6 +116,20 @@ def test_the_same_clips_whatever_the_number_of_workers(clips):
     for num_workers, first_step in ((0, 0), (1, 0), (2, 0), (2, 2), (0, 1)):
         batches = list(ClipBatches(clips, 3, True, CPU, num_workers).epoch(1, first_step))
         assert_expected(batches, list(expected_batches(clips, 3, epoch=1))[first_step:])
+        assert all(torch.equal(batch.label, batch.index) for batch in batches)
+
+
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_clips_of_a_video_whatever_the_number_of_workers(clips, monkeypatch, drop_last):
+    """4 clips of each of 10 videos, 12 in a batch, read in pieces of at most 5 that cut a video's clips apart."""
+    clips = ClipDataset(clips.videos, 2, 3, 1, 'resized', 16, colour=PRETRAINING, labels=np.arange(10),
+                        clips_per_video=4)
+    expected = list(expected_batches(clips, 12, 1, drop_last))
+    assert len(expected) == (3 if drop_last else 4)
+    monkeypatch.setattr('utils.data.batches.PIECE', 5)
+    for num_workers, first_step in ((0, 0), (2, 0), (2, 1)):
+        batches = list(ClipBatches(clips, 12, drop_last, CPU, num_workers).epoch(1, first_step))
+        assert_expected(batches, expected[first_step:], clips_per_video=4)
         assert all(torch.equal(batch.label, batch.index) for batch in batches)
 
 
@@ -144,6 +179,14 @@ def test_wrong_batch_sizes(clips):
         ClipBatches(clips, 5, True, CPU, rank=0, world=2)
     with pytest.raises(UserError, match='10 .*videos do not fill one batch: lower --batch_size 11'):
         ClipBatches(clips, 11, True, CPU)
+    several = ClipDataset(clips.videos, 2, 3, 2, 'resized', 16, clips_per_video=4)
+    with pytest.raises(UserError, match='--batch_size 10 is not a whole number of videos of --clips_per_video 4$'):
+        ClipBatches(several, 10, True, CPU)
+    with pytest.raises(UserError, match='--batch_size 12 .* --clips_per_video 4 in each of 2 processes'):
+        ClipBatches(several, 12, True, CPU, rank=0, world=2)
+    with pytest.raises(UserError, match='10 training videos, 4 clips of each, do not fill one batch'):
+        ClipBatches(several, 44, True, CPU)
+    assert len(ClipBatches(several, 40, True, CPU)) == 1
 
 
 # ---- whole videos

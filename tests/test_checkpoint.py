@@ -230,6 +230,7 @@ def whole_checkpoint():
     return {'epoch': 1, 'step': 2, 'iteration': 5, 'net': 'resnet18', 'best_acc': 0.5, 'state_dict': model.state_dict(),
             'optimizer': optimizer.state_dict(), 'schedule': schedule.state_dict(), 'scaler': {},
             'averages': {'sums': {'loss': 3.5}, 'weight': 8.}, 'replaced': 0, 'skipped': 0, 'log_size': 1234,
+            'precision': 'bf16',
             'settings': {'model': 'lc', 'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': 3,
                          'class_names': ['Archery', 'YoYo']}}
 
@@ -249,7 +250,7 @@ def test_a_published_file_cannot_be_resumed(tmp_path):
 
 @pytest.mark.parametrize('field', sorted(FIELDS))
 def test_a_field_of_another_kind(tmp_path, field):
-    """Missing, empty or of a wrong type, each is named; only `settings` may be missing and only `scaler` be empty."""
+    """Missing, empty or of a wrong type, each is named; only `settings`, `precision` may be missing, only `scaler` empty."""
     path = tmp_path / 'epoch1.pth.tar'
     wrong = [None, True, -1, 2 ** 70, 1.5, float('nan'), '', 'text\nof two lines', [], [1], {}, {1: 2}, {'a': 'b'},
              torch.zeros(2), torch.tensor(3), {'state': {}, 'param_groups': []}, {'sums': [1.], 'weight': 2.}]
@@ -263,7 +264,7 @@ def test_a_field_of_another_kind(tmp_path, field):
     checkpoint = whole_checkpoint()
     del checkpoint[field]
     torch.save(checkpoint, path)
-    if field == 'settings':
+    if field in ('settings', 'precision'):
         read_checkpoint(path, resumable=True)
     else:
         assert f'it has no {field}' in one_line(read_checkpoint, path, resumable=True)

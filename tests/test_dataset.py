@@ -12,7 +12,7 @@ import torch
 from tests.numbered import is_flipped, numbers, write_videos
 from utils.data.crops import Box
 from utils.data.colour import FINETUNING, PRETRAINING
-from utils.data.clips import ClipDataset, VideoDataset, clip_starts, read_frames
+from utils.data.clips import ClipDataset, VideoDataset, clip_starts, clip_starts_at, read_frames
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 
@@ -45,6 +45,43 @@ def test_starts_are_uniform_over_all_windows_that_fit(videos):
         starts = np.array([clip[0] for clip in drawn])
         assert set(starts) == set(range(1, windows + 1))
         assert abs(starts.mean() - (windows + 1) / 2) < 0.05 * windows + 0.2
+
+
+def test_one_clip_of_a_video_is_drawn_as_ever(videos):
+    """The first random number of a sample is its start, out of all windows of the whole video."""
+    for index, n_frames in enumerate(videos.n_frames):
+        for epoch in range(5):
+            start = np.random.default_rng((7, epoch, index)).integers(max(1, n_frames - 23))
+            drawn = numbers(clips_of(videos, seed=7)[epoch, index]['frames'])
+            assert drawn.tolist() == np.minimum(1 + start + 4 * np.arange(6), n_frames).tolist()
+
+
+def test_clips_of_a_video_do_not_overlap(videos):
+    """Two clips of 24 frames of a video of 60: each is drawn from its half, 7 starts, independently."""
+    dataset = clips_of(videos, clips_per_video=2)
+    assert len(dataset) == 12
+    drawn = [[numbers(dataset[epoch, 2 * 3 + clip]['frames'])[0] for clip in (0, 1)] for epoch in range(200)]
+    first, second = np.array(drawn).T
+    assert set(first) == set(range(1, 8)) and set(second) == set(range(31, 38))
+    assert len(set(zip(first, second))) > 40  # of 49 pairs
+    centre = clips_of(videos, crop='centre', clips_per_video=2)
+    assert [numbers(centre[0, 6 + clip]['frames'])[0] for clip in (0, 1)] == [4, 34]  # the middle of each half
+
+
+@pytest.mark.parametrize('clips', [1, 2, 3, 5])
+def test_where_clips_may_start(clips):
+    """For all short lengths: inside the video; no overlap where there is room; if not, as far apart as can be."""
+    span = 6
+    for n_frames in range(1, 45):
+        ranges = [clip_starts_at(n_frames, span, clip, clips) for clip in range(clips)]
+        latest = max(0, n_frames - span)
+        assert all(0 <= first <= first + choices - 1 <= latest for first, choices in ranges)
+        gaps = [later - (first + choices - 1) for (first, choices), (later, _) in zip(ranges, ranges[1:])]
+        if n_frames >= clips * span:
+            assert all(gap >= span for gap in gaps)
+        elif clips > 1:
+            assert ranges[0] == (0, 1) and ranges[-1] == (latest, 1)
+            assert min(gaps) == latest // (clips - 1) and max(gaps) - min(gaps) <= 1
 
 
 def test_short_videos_repeat_their_last_frame(videos):

@@ -88,11 +88,12 @@ def test_epoch_averages_are_over_all_samples(csv_root, tmp_path):
         assert epoch[name] == pytest.approx(np.mean([step[name] for step in steps]), rel=1e-6)
 
 
-def test_two_epochs_equal_one_and_a_resumed_one(csv_root, tmp_path):
+@pytest.mark.parametrize('flags', [[], ['--clips_per_video', '2']], ids=['a clip a video', 'two'])
+def test_two_epochs_equal_one_and_a_resumed_one(csv_root, tmp_path, flags):
     """To the last bit, in weights, optimiser, schedule and log; also when the number of workers changes."""
-    whole = pretrain(csv_root, tmp_path / 'whole', '--epochs', 2)
-    parts = pretrain(csv_root, tmp_path / 'parts', '--epochs', 1)
-    resume = ['--resume', parts / 'model' / 'epoch1.pth.tar', '--epochs', 2, '--num_workers', 1]
+    whole = pretrain(csv_root, tmp_path / 'whole', *flags, '--epochs', 2)
+    parts = pretrain(csv_root, tmp_path / 'parts', *flags, '--epochs', 1)
+    resume = [*flags, '--resume', parts / 'model' / 'epoch1.pth.tar', '--epochs', 2, '--num_workers', 1]
     assert pretrain(csv_root, tmp_path / 'parts', *resume) is None  # no second folder
     assert equal(training_state(whole, 'epoch2'), training_state(parts, 'epoch2'))
     for kind in ('train', 'val'):
@@ -100,6 +101,26 @@ def test_two_epochs_equal_one_and_a_resumed_one(csv_root, tmp_path):
         for record in a + b:
             del record['epochs']  # of how many was asked for later
         assert a == b and len(a) == 2
+
+
+def test_clips_per_video(csv_root, tmp_path, capsys, monkeypatch):
+    """9 training videos, two in a batch of 4 clips; validation, too; the name says it; another K is another run."""
+    seen = []
+    train_step = TrainingRun.train_step
+    monkeypatch.setattr(TrainingRun, 'train_step', lambda run, batch: (seen.append(batch), train_step(run, batch))[1])
+    folder = pretrain(csv_root, tmp_path, '--clips_per_video', 2)
+    assert folder.name == 'ucf101-32_r18_dpc-rnn_bs4_lr0.001_seq3_pred1_len5_ds1_train-all_cpv2'
+    assert len(seen) == 4
+    videos = [batch.index.tolist() for batch in seen]
+    assert all(a == b and c == d and a != c for a, b, c, d in videos)
+    assert not any(torch.equal(batch.block[0], batch.block[1]) for batch in seen)
+    assert 'of 9 videos are too short for 2 clips without overlap' in capsys.readouterr().out
+    flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
+    assert run(pretraining, [*flags, '--clips_per_video', 3]) == 2
+    assert 'error: --batch_size 4 is not a whole number of videos of --clips_per_video 3' in capsys.readouterr().err
+    resume = ['--resume', folder / 'model' / 'epoch1.pth.tar', '--epochs', 2, '--clips_per_video', 4]
+    assert run(pretraining, [*flags, *resume]) == 2
+    assert '--clips_per_video 4 (was 2)' in capsys.readouterr().err
 
 
 def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path, monkeypatch, recwarn):

@@ -89,8 +89,8 @@ def add_device_arguments(parser, training=True):
                        help='end the run when a process is silent, or no data worker reads a frame, for this long '
                             '(default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
-                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where the '
-                            'hardware has it)')
+                       help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where it '
+                            'is faster, which a CPU is asked by a short measurement; a resumed run keeps its precision)')
     if not training:
         return group
     group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')

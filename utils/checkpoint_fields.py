@@ -82,9 +82,10 @@ FIELDS = {  # name: (check, what it must be)
     'replaced': COUNT,
     'skipped': COUNT,
     'log_size': COUNT,
+    'precision': (is_name, 'the name of a precision'),
     'settings': (is_settings, 'model, net, img_dim, num_seq, seq_len, ds, and the class_names of a classifier'),
 }
-OPTIONAL = {'settings'}                                # runs from before it was stored can be resumed
+OPTIONAL = {'settings', 'precision'}                   # runs from before they were stored can be resumed
 FOR_WEIGHTS = {'net', 'state_dict', 'settings'}        # all that matters to a file that only gives its weights
 
 

@@ -20,21 +20,23 @@ AHEAD = 2   # tasks in flight per worker
 class EpochSampler:
     """Yields the tasks of an epoch, lists of keys (epoch, index), `pieces` of them for each batch.
 
-    The order of an epoch is a permutation drawn from (seed, epoch). Process `rank` of `world` takes its contiguous
-    share of every batch. With `drop_last` all batches have `batch_size` keys and the rest of the list is left out;
-    without, the list is cut into as many batches of nearly equal size, so that every process has its part in each and
-    nothing is counted twice.
+    An epoch has the `clips_per_video` clips of each of `videos` videos. The order of the videos is a permutation drawn
+    from (seed, epoch); the clips of a video stay together. Process `rank` of `world` takes its contiguous share of every
+    batch. With `drop_last` all batches have `batch_size` keys and the rest of the list is left out; without, the list is
+    cut into as many batches of nearly equal size, so that every process has its part in each and nothing is counted
+    twice.
     """
 
-    def __init__(self, length, batch_size, seed, drop_last, rank=0, world=1):
-        self.length, self.seed = length, seed
+    def __init__(self, videos, batch_size, seed, drop_last, rank=0, world=1, clips_per_video=1):
+        self.videos, self.clips_per_video, self.seed = videos, clips_per_video, seed
         self.rank, self.world = rank, world
+        size = batch_size // clips_per_video  # videos in a batch
         if drop_last:
-            self.bounds = np.arange(0, length + 1, batch_size)
+            self.bounds = np.arange(0, videos + 1, size)
         else:
-            batches = min(-(-length // batch_size), length // world)
-            self.bounds = np.arange(batches + 1) * length // batches
-        largest_share = -(-int(np.diff(self.bounds).max()) // world)
+            batches = min(-(-videos // size), videos // world)
+            self.bounds = np.arange(batches + 1) * videos // batches
+        largest_share = -(-int(np.diff(self.bounds).max()) // world) * clips_per_video
         self.pieces = -(-largest_share // PIECE)
         self.start(0)
 
@@ -49,11 +51,12 @@ class EpochSampler:
 
     def __iter__(self):
         epoch = self.epoch
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.videos)
         for start, end in zip(self.bounds[self.first_batch:-1], self.bounds[self.first_batch + 1:]):
             size = end - start
             share = order[start + size * self.rank // self.world:start + size * (self.rank + 1) // self.world]
-            for piece in np.array_split(share, self.pieces):
+            clips = (share[:, None] * self.clips_per_video + np.arange(self.clips_per_video)).ravel()
+            for piece in np.array_split(clips, self.pieces):
                 yield [(epoch, int(index)) for index in piece]
 
 
@@ -61,26 +64,34 @@ class ClipBatches:
     """This process's share of the batches of a ClipDataset, on the training device.
 
     dataset:     a utils.data.clips.ClipDataset
-    batch_size:  clips over all `world` processes, of which this one has number `rank`
+    batch_size:  clips over all `world` processes, of which this one has number `rank`; all clips of a video are in one
+                 batch of one process
     drop_last:   leave out the rest of the list that doesn't fill a batch (see EpochSampler)
     precision:   utils.parallel.device.Precision: the device, and the dtype of the blocks
     num_workers: processes that read clips; 0 reads in this process. The clips are the same whatever their number.
     timeout:     seconds without a single frame read after which the workers count as hung (0: never)
     compiled:    compile the colour operations on CUDA
-    UserError: the batch doesn't divide by `world`, there is not one full batch, or there are fewer videos than processes.
+    UserError: the batch doesn't divide by `world` and into whole videos, there is not one full batch, or there are fewer
+    videos than processes.
     """
 
     def __init__(self, dataset, batch_size, drop_last, precision, num_workers=0, seed=0, timeout=0, compiled=False,
                  rank=0, world=1):
         if batch_size % world:
             raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
+        videos, clips = len(dataset.videos), dataset.clips_per_video
+        if batch_size // world % clips:
+            share = f' in each of {world} processes' if world > 1 else ''
+            raise UserError(f'--batch_size {batch_size} is not a whole number of videos of --clips_per_video '
+                            f'{clips}{share}')
         if drop_last and len(dataset) < batch_size:
-            raise UserError(f'{len(dataset)} training videos do not fill one batch: lower --batch_size {batch_size}')
-        if len(dataset) < world:
-            raise UserError(f'{len(dataset)} videos are fewer than the {world} processes: use fewer')
+            each = f', {clips} clips of each,' if clips > 1 else ''
+            raise UserError(f'{videos} training videos{each} do not fill one batch: lower --batch_size {batch_size}')
+        if videos < world:
+            raise UserError(f'{videos} videos are fewer than the {world} processes: use fewer')
         self.dataset, self.device, self.dtype = dataset, precision.device, precision.dtype
         self.compiled = compiled
-        self.sampler = EpochSampler(len(dataset), batch_size, seed, drop_last, rank, world)
+        self.sampler = EpochSampler(videos, batch_size, seed, drop_last, rank, world, clips)
         self.loader = make_loader(dataset, num_workers, timeout, batch_sampler=self.sampler,
                                   pin_memory=self.device.type == 'cuda')
         self.copies = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None

@@ -15,7 +15,7 @@ TRIES = 10  # videos tried for one sample before the run stops
 
 
 class ClipDataset(torch.utils.data.Dataset):
-    """One clip of N·T frames from each video of a list (N = `num_seq` blocks of T = `seq_len` frames).
+    """Clips of N·T frames, one or more from each video of a list (N = `num_seq` blocks of T = `seq_len` frames).
 
     ds:      every ds-th frame is taken, so a clip spans N·T·ds frames of its video
     crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip); see draw_box
@@ -24,6 +24,7 @@ class ClipDataset(torch.utils.data.Dataset):
     colour:  arguments of draw_colour, e.g. utils.data.colour.PRETRAINING, or None for no colour augmentation
     labels:  int64 [R], or None
     seed:    every random choice depends on (seed, epoch, index) only, so a clip is the same in every process
+    clips_per_video: K; clip `index` is number index % K of video index // K, see `clip_starts_at` for where it starts
 
     `dataset[epoch, index]` is a dict:
         frames  uint8 [N·T, H, W, 3]
@@ -37,14 +38,16 @@ class ClipDataset(torch.utils.data.Dataset):
 
     `progress.value` counts the frames read by all workers."""
 
-    def __init__(self, videos, num_seq, seq_len, ds, crop, img_dim, flip=0.5, colour=None, labels=None, seed=0):
+    def __init__(self, videos, num_seq, seq_len, ds, crop, img_dim, flip=0.5, colour=None, labels=None, seed=0,
+                 clips_per_video=1):
         self.videos, self.labels, self.seed = videos, labels, seed
         self.num_seq, self.num_frames, self.ds = num_seq, num_seq * seq_len, ds
         self.crop, self.img_dim, self.flip, self.colour = crop, img_dim, flip, colour
+        self.clips_per_video = clips_per_video
         self.progress = multiprocessing.RawValue('L')
 
     def __len__(self):
-        return len(self.videos)
+        return len(self.videos) * self.clips_per_video
 
     def __getitem__(self, key):
         batch = self.__getitems__([key])
@@ -70,28 +73,41 @@ class ClipDataset(torch.utils.data.Dataset):
     def _draw_clip(self, epoch, index, out):
         """Fills `out` uint8 [N·T, H, W, 3] -> (colour parameters, index of the video, lines on broken ones)."""
         rng = np.random.default_rng((self.seed, epoch, index))
+        video, clip = divmod(index, self.clips_per_video)
         broken = []
         for _ in range(TRIES):
             try:
-                self._read_clip(index, rng, out)
+                self._read_clip(video, clip, rng, out)
             except FrameError as error:
                 broken.append(str(error))
-                index = int(rng.integers(len(self.videos)))
+                video = int(rng.integers(len(self.videos)))
             else:
                 colour = self.colour and draw_colour(rng, self.num_frames, **self.colour)
-                return colour, index, broken
+                return colour, video, broken
         raise FrameError(f'{broken[-1]} ({TRIES} broken videos in a row; '
                          'process_data/check_frames.py finds them all)')
 
-    def _read_clip(self, index, rng, out):
+    def _read_clip(self, video, clip, rng, out):
         centre = self.crop == 'centre'
-        n_frames = int(self.videos.n_frames[index])
-        windows = max(1, n_frames - self.num_frames * self.ds + 1)  # possible first frames of a clip
-        start = (windows - 1) // 2 if centre else int(rng.integers(windows))
+        n_frames = int(self.videos.n_frames[video])
+        first, windows = clip_starts_at(n_frames, self.num_frames * self.ds, clip, self.clips_per_video)
+        start = first + ((windows - 1) // 2 if centre else int(rng.integers(windows)))
         mirrored = not centre and rng.random() < self.flip
         numbers = np.minimum(1 + start + self.ds * np.arange(self.num_frames), n_frames)
-        read_frames(self.videos.path(index), numbers, lambda h, w: draw_box(rng, h, w, self.crop), mirrored, out,
+        read_frames(self.videos.path(video), numbers, lambda h, w: draw_box(rng, h, w, self.crop), mirrored, out,
                     self.progress)
+
+
+def clip_starts_at(n_frames, span, clip, clips):
+    """Where clip number `clip` of the `clips` of a video may start: (first frame, from 0; number of choices from there).
+
+    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. In a
+    video too short for that they are spread evenly, which leaves no choice and the least overlap.
+    """
+    if n_frames < clips * span:
+        return max(0, n_frames - span) * clip // max(1, clips - 1), 1
+    first, end = n_frames * clip // clips, n_frames * (clip + 1) // clips
+    return first, end - first - span + 1
 
 
 class VideoDataset(torch.utils.data.Dataset):

@@ -7,6 +7,7 @@ import resource
 import shutil
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from utils.cli import UserError, cpu_cores
 
 TRITON_CAPABILITY = 7, 0  # Volta: what torch.compile generates code for
+PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}  # values of --amp, besides auto
 PROCESS_BYTES = 5e8       # of a training process beside its model and data, mostly PyTorch itself
 
 
@@ -95,19 +97,17 @@ def obstacle_to_compilation(on_cuda):
 
 
 class Precision:
-    """A device with autocast and gradient scaling for `--amp`: 'bf16', 'fp16', 'off', or 'auto' for what it is fast at.
+    """A device with autocast and gradient scaling for one of PRECISIONS.
 
-    `name`: the precision chosen, `dtype`: that of the backbone's activations.
+    `name`: the precision, `dtype`: that of the backbone's activations.
     """
 
     def __init__(self, amp, device):
-        if amp == 'auto':
-            amp = automatic_precision(device)
         if amp == 'fp16' and device.type == 'cpu':
             raise UserError('--amp fp16 needs a GPU: on the CPU give bf16 or off')
         self.name = amp
         self.device = device
-        self.dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}[amp]
+        self.dtype = PRECISIONS[amp]
         # Also skips a step whose gradients aren't finite. Outside fp16 its scale stays 1.
         self.scaler = torch.amp.GradScaler(device.type, **({} if amp == 'fp16' else {'init_scale': 1.}))
 
@@ -121,10 +121,36 @@ class Precision:
 
 
 def automatic_precision(device):
-    """bf16 where the hardware multiplies in it, fp16 on older GPUs, otherwise float32."""
+    """What `--amp auto` means on this machine: (one of PRECISIONS, the reason).
+
+    On GPUs bf16, or fp16 where they lack it. Many CPUs that list bf16 instructions are slower with them: measured.
+    """
     if device.type == 'cuda':
-        return 'bf16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'fp16'
-    return 'bf16' if torch.cpu.get_capabilities().get('avx512_bf16', False) else 'off'
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return 'bf16', 'which this GPU multiplies in'
+        return 'fp16', 'as this GPU does not multiply in bf16'
+    if not torch.cpu.get_capabilities().get('avx512_bf16', False):
+        return 'off', 'as this CPU does not multiply in bf16'
+    ratio = convolution_seconds(torch.bfloat16) / convolution_seconds(torch.float32)
+    return 'bf16' if ratio < 1 else 'off', f'a convolution in bf16 takes {ratio:.2f} of float32\'s time'
+
+
+def convolution_seconds(dtype):
+    """CPU time of a typical convolution of the backbone, forward and backward, on one core.
+
+    CPU time and a single thread, so that other work on the machine hardly matters.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, weight = (torch.ones(size, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+                 for size in ((4, 64, 32, 32), (64, 64, 3, 3)))
+    times = []
+    for _ in range(5):
+        start = time.thread_time()
+        torch.nn.functional.conv2d(x, weight, padding=1).sum().backward()
+        times.append(time.thread_time() - start)
+    torch.set_num_threads(threads)
+    return min(times)  # the first also sets oneDNN up
 
 
 def keep_freed_memory():

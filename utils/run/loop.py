@@ -231,7 +231,7 @@ class TrainingRun:
         return {'epoch': self.epoch, 'step': self.step, 'iteration': self.iteration, 'net': self.settings['net'],
                 'settings': self.settings, 'best_acc': self.best_acc, 'state_dict': self.model.state_dict(),
                 'optimizer': self.optimizer.state_dict(), 'schedule': self.schedule.state_dict(),
-                'scaler': self.precision.scaler.state_dict(), 'averages': self.averages.state_dict(),
+                'precision': self.precision.name, 'scaler': self.precision.scaler.state_dict(), 'averages': self.averages.state_dict(),
                 'replaced': distributed.total(self.replaced), 'skipped': self.skipped, 'log_size': self.log.size()}
 
     def start(self, resume=None, reset_lr=None, start_epoch=None):

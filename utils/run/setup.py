@@ -3,12 +3,14 @@ from pathlib import Path
 
 import torch
 
+from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
-from utils.parallel.device import Precision, available_memory, choose_device, obstacle_to_compilation, uses_cuda
+from utils.parallel.device import (PRECISIONS, Precision, automatic_precision, available_memory, choose_device,
+                                   obstacle_to_compilation, uses_cuda)
 from utils.run.contract import check_backbone, check_precision
 from utils.run.folder import changed_flags, create_run_folder, find_run, run_of_checkpoint
 from utils.run.log import say, warn
@@ -17,20 +19,21 @@ LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_n
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def start_evaluation(args, training=False):
+def start_evaluation(args, training=False, resumed=None):
     """Checks the flags against the machine and returns the Precision, which has this process's device.
 
-    Seeds the weights, which every process draws alike. UserError: flags that contradict each other or the machine."""
+    Seeds the weights, which every process draws alike. resumed: path of the checkpoint to resume, if any.
+    UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
-    precision = Precision(args.amp, choose_device(args.gpu, distributed.local_rank()))
+    precision = choose_precision(args.amp, choose_device(args.gpu, distributed.local_rank()), resumed)
     check_workers(args.num_workers)
     check_memory(args, precision, training)
     return precision
 
 
-def start(args, training=True):
+def start(args, training=True, resumed=None):
     """`start_evaluation` for the scripts that train, which have more flags."""
-    precision = start_evaluation(args, training)
+    precision = start_evaluation(args, training, resumed)
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
@@ -39,6 +42,23 @@ def start(args, training=True):
     if obstacle and args.compile == 'colour' and precision.device.type == 'cuda' and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
     return precision
+
+
+def choose_precision(amp, device, resumed=None):
+    """The Precision of all processes for `--amp`. With auto, a resumed run keeps the one it was trained in."""
+    if amp != 'auto':
+        return Precision(amp, device)
+    choice = None
+    if distributed.is_main():
+        before = read_checkpoint(resumed, resumable=True).get('precision') if resumed else None
+        if before not in PRECISIONS or (before == 'fp16' and device.type == 'cpu'):
+            choice = automatic_precision(device)
+        else:
+            choice = before, 'as in the run so far'
+    distributed.wait_for_main()
+    name, reason = distributed.from_main(choice)
+    say(f'--amp auto: {name}, {reason}')
+    return Precision(name, device)
 
 
 def check_workers(num_workers):
@@ -106,13 +126,17 @@ def clip_videos(args, split):
 
 def clip_batches(args, dataset, precision, drop_last):
     """This process's share of the batches of a ClipDataset."""
+    clips = dataset.clips_per_video
+    overlapping = int((dataset.videos.n_frames < clips * dataset.num_frames * dataset.ds).sum())
+    if clips > 1 and overlapping:
+        say(f'{overlapping} of {len(dataset.videos)} videos are too short for {clips} clips without overlap')
     compiled = args.compile != 'off' and precision.device.type == 'cuda' and not obstacle_to_compilation(on_cuda=True)
     return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.seed, args.timeout,
                        compiled, distributed.rank(), distributed.world())
 
 
-def open_run(args, experiment):
-    """(run folder, path of the checkpoint to resume or None), as `--resume` asks.
+def find_resumed(args):
+    """(run folder, path of the checkpoint) that `--resume` means; None for what there isn't.
 
     UserError: the flags belong to another run than the one to resume."""
     folder = path = None
@@ -125,9 +149,14 @@ def open_run(args, experiment):
         ignored = changed_flags(folder, {'lr': args.lr}, free=()) if path and not args.reset_lr else {}
         if ignored:
             warn(f'{ignored["lr"]} is ignored: a resumed run keeps its rate; --reset_lr changes it')
-        folder = folder or create_run_folder(args.log_dir, args.prefix, experiment)
     distributed.wait_for_main()  # reading many checkpoints may take longer than a collective waits
     return distributed.from_main((folder, path))
+
+
+def new_run(args, experiment):
+    """The folder of a run that begins."""
+    return distributed.from_main(create_run_folder(args.log_dir, args.prefix, experiment)
+                                 if distributed.is_main() else None)
 
 
 def loop_options(args):
