@@ -5,11 +5,7 @@ The data set goes to process_data/data, all else to --output, where the runs of 
 """
 import argparse
 import csv
-import json
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-ROOT = Path(__file__).resolve().parent
+from pipeline import ROOT, best_model, read_log, run, run_folder
 
 # Small enough for two CPU cores. No mirroring: classes differ by direction. Every third frame: motion shows at 48 px.
 CLIP = {'dataset': 'demo', 'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 3, 'flip': 0}
@@ -60,39 +56,6 @@ def main(args):
 
     draw_curves(output / 'curves.png', {name: read_log(run_folder(output, name)) for name in RUNS})
     report(output, time.monotonic() - started)
-
-
-def run(script, **flags):
-    """Runs a script of this repository as a user would; ends the demo if it fails."""
-    words = [script, *command_line(flags)]
-    print(f'\n$ python {shlex.join(words)}', flush=True)
-    status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
-    if status:
-        sys.exit(f'error: {script} ended with status {status}; its own message is above')
-
-
-def command_line(flags):
-    """{'lr': 0.1, 'epochs': 2} -> ['--lr', '0.1', '--epochs', '2']"""
-    return [word for name, value in flags.items() for word in (f'--{name}', str(value))]
-
-
-def run_folder(output, name):
-    """The one run folder of the run called `name`."""
-    folder, = (output / f'log_{name}').iterdir()
-    return folder
-
-
-def best_model(output, name):
-    """The best checkpoint, by validation, of the run called `name`."""
-    checkpoint, = (run_folder(output, name) / 'model').glob('model_best_epoch*.pth.tar')
-    return checkpoint
-
-
-def read_log(folder):
-    """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
-    records = [json.loads(line) for line in open(folder / 'log.jsonl')]
-    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('loss', 'top1')}
-            for kind in ('train', 'val')}
 
 
 def draw_curves(path, logs):

@@ -6,6 +6,7 @@ import cv2
 import pytest
 
 import demo
+import pipeline
 
 EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]}  # (loss, top1)
 
@@ -17,7 +18,7 @@ def commands(monkeypatch):
 
     def run(script, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        args = module.parse_args(demo.command_line(flags))
+        args = module.parse_args(pipeline.command_line(flags))
         run_commands.append((script, args))
         if 'log_dir' in flags:
             is_test = bool(getattr(args, 'test', None))
@@ -71,5 +72,5 @@ def test_demo(commands, tmp_path, capsys):
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):
     with pytest.raises(SystemExit) as end:
-        demo.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
+        pipeline.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
     assert 'check_frames.py' in end.value.code and 'none.csv' in capfd.readouterr().err

@@ -1,0 +1,41 @@
+"""What demo.py and study.py share: running the scripts of this repository, and finding what they made."""
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+
+def run(script, **flags):
+    """Runs a script of this repository as a user would; ends the program if it fails."""
+    words = [script, *command_line(flags)]
+    print(f'\n$ python {shlex.join(words)}', flush=True)
+    status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    if status:
+        sys.exit(f'error: {script} ended with status {status}; its own message is above')
+
+
+def command_line(flags):
+    """{'lr': 0.1, 'epochs': 2} -> ['--lr', '0.1', '--epochs', '2']"""
+    return [word for name, value in flags.items() for word in (f'--{name}', str(value))]
+
+
+def run_folder(output, name):
+    """The one run folder of the run called `name`."""
+    folder, = (output / f'log_{name}').iterdir()
+    return folder
+
+
+def best_model(output, name):
+    """The best checkpoint, by validation, of the run called `name`."""
+    checkpoint, = (run_folder(output, name) / 'model').glob('model_best_epoch*.pth.tar')
+    return checkpoint
+
+
+def read_log(folder):
+    """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
+    records = [json.loads(line) for line in open(folder / 'log.jsonl')]
+    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('loss', 'top1')}
+            for kind in ('train', 'val')}
