@@ -1,10 +1,12 @@
-"""The whole job on a small data set made here: videos -> frames -> csv -> pretraining -> fine-tuning -> test.
+"""The whole job on a small data set made here: videos -> frames -> csv -> pretraining -> frozen features -> fine-tuning.
 
 `make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table.
-The data set goes to process_data/data, all else to --output, where the runs of an earlier demo are removed first.
+Pretraining takes what is left of --minutes at the measured speed of this machine. The data sets go to process_data/data,
+all else to --output, where the runs of an earlier demo are removed first.
 """
 import argparse
 import csv
+import json
 import shutil
 import time
 from pathlib import Path
@@ -16,46 +18,70 @@ import matplotlib.pyplot as plt
 
 from pipeline import ROOT, best_model, read_log, run, run_folder
 
-# Small enough for two CPU cores. No mirroring: classes differ by direction. Every third frame: motion shows at 48 px.
-CLIP = {'dataset': 'demo', 'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 3, 'flip': 0}
-TRAINING = {**CLIP, 'lr': 3e-4, 'val_fraction': 0.15, 'print_freq': 20}
-PRETRAINING = {**TRAINING, 'batch_size': 8, 'pred_step': 2}
-FINETUNING = {**TRAINING, 'batch_size': 16, 'train_what': 'all', 'dropout': 0}
-PLACES = 2 * 2  # of the feature map of 48 px
-CHANCE = {'pretraining': 1 / (PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * PLACES), 'classification': 1 / 8}
+# Small enough for two CPU cores. No mirroring: classes differ by direction. The clips span 40 of a video's 64 frames.
+CLIP = {'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 2}
+TRAINING = {**CLIP, 'batch_size': 16, 'flip': 0, 'print_freq': 20}
+PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5e-4, 'val_fraction': 0.05}
+FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'all', 'lr': 5e-4, 'dropout': 0, 'val_fraction': 0.15}
+CANDIDATES = PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * 2 * 2  # 2×2 places of the feature map of 48 px
+CLASSES = 8
 # what the runs are called, where their folders go (log_{prefix}), and their colours in the picture
 RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_random': 'tab:orange'}
+# What the steps take, in clips of training: an epoch of pretraining; an epoch of both fine-tunings; the features of the
+# checkpoint and of three random networks, and the tests.
+PRETRAINING_CLIPS, FINETUNING_CLIPS, EVALUATION_CLIPS = 2400, 2 * 170, 1200
+OVERHEAD_SECONDS = 90   # starting scripts, protocols, pictures
+FINETUNING_SHARE = 0.2  # of the clips that the time allows
+MAX_FINETUNING = 8      # epochs
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', default=str(ROOT / 'demo_output'),
                         help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output here)')
-    parser.add_argument('--pretrain_epochs', default=16, type=int, help='epochs of pretraining (default 16)')
-    parser.add_argument('--finetune_epochs', default=20, type=int, help='epochs of each fine-tuning (default 20)')
+    parser.add_argument('--minutes', default=9.5, type=float,
+                        help='how long the demo may take; pretraining gets what the rest leaves (default 9.5)')
     return parser.parse_args(argv)
 
 
 def main(args):
     started = time.monotonic()
     output = Path(args.output).resolve()
-    for earlier in [output / f'log_{prefix}{name}' for name in RUNS for prefix in ('', 'test_')]:
-        if earlier.exists():
-            shutil.rmtree(earlier)
+    for earlier in ('frozen', *(f'log_{prefix}{name}' for name in ('speed', *RUNS) for prefix in ('', 'test_'))):
+        if (output / earlier).exists():
+            shutil.rmtree(output / earlier)
 
+    # data
     run('process_data/make_demo.py')
-    run('process_data/extract_frames.py', dataset='demo')
-    run('process_data/write_csv.py', dataset='demo')
-    run('process_data/check_frames.py', dataset='demo')
+    for dataset in ('demo', 'demo_unlabelled'):
+        run('process_data/extract_frames.py', dataset=dataset, packed=True)
+        run('process_data/write_csv.py', dataset=dataset)
+        run('process_data/check_frames.py', dataset=dataset)
 
-    run('dpc/main.py', **PRETRAINING, epochs=args.pretrain_epochs, prefix='pretraining', log_dir=output)
-    weights = {'finetune_pretrained': best_model(output, 'pretraining'), 'finetune_random': 'random'}
-    for name, pretrain in weights.items():
-        run('eval/test.py', **FINETUNING, pretrain=pretrain, epochs=args.finetune_epochs, prefix=name, log_dir=output)
-        run('eval/test.py', **CLIP, test=best_model(output, name), prefix=f'test_{name}', log_dir=output)
+    # pretraining, for as long as fits; an epoch on the few labelled videos measures the speed
+    run('dpc/main.py', **{**PRETRAINING, 'dataset': 'demo'}, epochs=1, prefix='speed', log_dir=output)
+    speed, = read_log(run_folder(output, 'speed'))['train']['clips_per_s']
+    epochs, finetuning_epochs = epochs_that_fit(speed, 60 * args.minutes - (time.monotonic() - started))
+    run('dpc/main.py', **PRETRAINING, epochs=epochs, prefix='pretraining', log_dir=output)
+    weights = best_model(output, 'pretraining')
+
+    # frozen features, beside those of random weights
+    run('eval/frozen.py', dataset='demo', weights=weights, out=output / 'frozen')
+
+    # fine-tuning and test
+    for name, pretrain in {'finetune_pretrained': weights, 'finetune_random': 'random'}.items():
+        run('eval/test.py', **FINETUNING, pretrain=pretrain, epochs=finetuning_epochs, prefix=name, log_dir=output)
+        run('eval/test.py', dataset='demo', test=best_model(output, name), prefix=f'test_{name}', log_dir=output)
 
     draw_curves(output / 'curves.png', {name: read_log(run_folder(output, name)) for name in RUNS})
     report(output, time.monotonic() - started)
+
+
+def epochs_that_fit(clips_per_second, seconds):
+    """(epochs of pretraining, epochs of each fine-tuning) of a demo that has this time left."""
+    clips = clips_per_second * (seconds - OVERHEAD_SECONDS) - EVALUATION_CLIPS
+    finetuning = min(MAX_FINETUNING, max(1, int(FINETUNING_SHARE * clips / FINETUNING_CLIPS)))
+    return max(1, int((clips - finetuning * FINETUNING_CLIPS) / PRETRAINING_CLIPS)), finetuning
 
 
 def draw_curves(path, logs):
@@ -68,9 +94,9 @@ def draw_curves(path, logs):
                 values = log[kind][statistic]
                 axes[row, column].plot(range(1, len(values) + 1), values, style, color=RUNS[name],
                                        label=f'{name.replace("_", ", ").replace("finetune", "fine-tuned")}, {kind}')
-    for column, task in enumerate(CHANCE):
+    for column, (task, chance) in enumerate({'pretraining': 1 / CANDIDATES, 'classification': 1 / CLASSES}.items()):
         axes[0, column].set(title=task, ylabel='loss')
-        axes[1, column].axhline(CHANCE[task], color='grey', linewidth=1, linestyle=':', label='chance')
+        axes[1, column].axhline(chance, color='grey', linewidth=1, linestyle=':', label='chance')
         axes[1, column].set(xlabel='epoch', ylabel='top-1', ylim=(0, None))
         axes[1, column].xaxis.get_major_locator().set_params(integer=True)
         axes[1, column].legend(fontsize=8)
@@ -88,21 +114,44 @@ def test_accuracy(folder):
 
 
 def report(output, seconds):
-    """Prints the table and where everything is."""
-    best = max(read_log(run_folder(output, 'pretraining'))['val']['top1'])
-    rows = [('pretraining task, best validation top-1', best, CHANCE['pretraining'])]
+    """Prints the tables, what they show, and where everything is."""
+    log = read_log(run_folder(output, 'pretraining'))
+    rows = [('pretraining task, best validation top-1', max(log['val']['top1']), 1 / CANDIDATES)]
     for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):
         accuracy = test_accuracy(run_folder(output, f'test_{name}'))
-        rows.append((f'classification from {origin} weights, test top-1', accuracy, CHANCE['classification']))
-    print(f'\n{"":52}   result   chance')
+        rows.append((f'fine-tuned from {origin} weights, test top-1', accuracy, 1 / CLASSES))
+    print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":52}   result   chance')
     for name, value, chance in rows:
         print(f'{name:52} {value:8.1%} {chance:8.1%}')
-    print(f'\n{seconds / 60:.1f} minutes. Made in {output}:\n  {"curves":24} curves.png')
+    print(f'\n{verdict(json.loads((output / "frozen" / "results.json").read_text()))}')
+    epochs = len(log['train']['loss'])
+    print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')
+    for path, what in (('curves.png', 'loss and top-1 by epoch'),
+                       ('frozen/', 'results.json, results.md, retrieval pages and other pictures')):
+        print(f'  {path:24} {what}')
     for name in RUNS:
         print(f'  {name:24} {best_model(output, name).relative_to(output)}')
     for name in ('test_finetune_pretrained', 'test_finetune_random'):
         folder = run_folder(output, name).relative_to(output)
-        print(f'  {name:24} {folder}/  confusion.png  predictions.csv  test_log.md')
+        print(f'  {name:24} {folder}/  confusion.png  per_class.png  predictions.csv  test_log.md')
+
+
+def verdict(rows):
+    """One sentence on the rows of results.json: where pretrained features beat random ones beyond both intervals."""
+    def key(row):
+        return row['feature'], row['protocol'], row['setting'], row['metric']
+
+    random = {key(row): row for row in rows if row['weights'] == 'random'}
+    better = [row for row in rows if row['weights'] != 'random' and row['low'] > random[key(row)]['high']]
+    if not better:
+        return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
+                'pretraining shows that everything works, not that it is worth something; README, "What pretraining is '
+                'worth", has longer runs.')
+    best = max(better, key=lambda row: row['low'] - random[key(row)]['high'])
+    return (f'Frozen features beat those of random weights by more than the 95% intervals in {len(better)} of '
+            f'{len(random)} numbers, most clearly in {best["protocol"]} ({best["metric"]}, {best["feature"]}): '
+            f'{best["value"]:.0%} against {random[key(best)]["value"]:.0%}. No single frame tells these classes apart, so '
+            'the features have learned motion; that they do on videos in which looks vary, too, this does not show.')
 
 
 if __name__ == '__main__':

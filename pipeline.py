@@ -18,8 +18,9 @@ def run(script, **flags):
 
 
 def command_line(flags):
-    """{'lr': 0.1, 'epochs': 2} -> ['--lr', '0.1', '--epochs', '2']"""
-    return [word for name, value in flags.items() for word in (f'--{name}', str(value))]
+    """{'lr': 0.1, 'packed': True} -> ['--lr', '0.1', '--packed']"""
+    return [word for name, value in flags.items()
+            for word in ([f'--{name}'] if value is True else [f'--{name}', str(value)])]
 
 
 def run_folder(output, name):
@@ -37,5 +38,5 @@ def best_model(output, name):
 def read_log(folder):
     """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
     records = [json.loads(line) for line in open(folder / 'log.jsonl')]
-    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in ('loss', 'top1')}
-            for kind in ('train', 'val')}
+    return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in names}
+            for kind, names in (('train', ('loss', 'top1', 'clips_per_s')), ('val', ('loss', 'top1')))}

@@ -7,8 +7,14 @@ import pytest
 
 import demo
 import pipeline
+from eval.results import write_results
 
 EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]}  # (loss, top1)
+SPEED = 40.  # clips/s
+ROW = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64, 'deviation': None,
+       'chosen': 'k 5'}
+RESULTS = [{**ROW, 'weights': 'model', 'value': 0.5, 'low': 0.4, 'high': 0.6},
+           {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39}]
 
 
 @pytest.fixture
@@ -22,13 +28,20 @@ def commands(monkeypatch):
         run_commands.append((script, args))
         if 'log_dir' in flags:
             is_test = bool(getattr(args, 'test', None))
-            leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test)
+            leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test, args.epochs)
+        elif script == 'eval/frozen.py':
+            write_results(make_folder(flags['out']), RESULTS, ['facts'])
 
     monkeypatch.setattr(demo, 'run', run)
     return run_commands
 
 
-def leave_files(folder, is_test):
+def make_folder(path):
+    path.mkdir(parents=True)
+    return path
+
+
+def leave_files(folder, is_test, epochs):
     (folder / 'model').mkdir(parents=True)
     if is_test:
         good = 3 if 'pretrained' in folder.parent.name else 1
@@ -37,8 +50,8 @@ def leave_files(folder, is_test):
     else:
         (folder / 'model' / 'model_best_epoch2.pth.tar').write_text('')
         (folder / 'log.jsonl').write_text(''.join(
-            json.dumps({'kind': kind, 'epoch': f'{epoch + 1}/2', 'loss': loss, 'top1': top1}) + '\n'
-            for epoch in range(2) for kind in EPOCHS for loss, top1 in [EPOCHS[kind][epoch]]))
+            json.dumps({'kind': kind, 'epoch': epoch + 1, 'loss': loss, 'top1': top1, 'clips_per_s': SPEED}) + '\n'
+            for epoch in range(min(2, epochs)) for kind in EPOCHS for loss, top1 in [EPOCHS[kind][epoch]]))
 
 
 def test_demo(commands, tmp_path, capsys):
@@ -48,26 +61,47 @@ def test_demo(commands, tmp_path, capsys):
     (output / 'log_tmp').mkdir()
     demo.main(demo.parse_args(['--output', str(output)]))
 
+    data = ['process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py']
     assert [script for script, _ in commands] == [
-        'process_data/make_demo.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
-        'process_data/check_frames.py', 'dpc/main.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py']
+        'process_data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
+        'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py']
     trained = [vars(args) for script, args in commands if script == 'eval/test.py' and not args.test]
     differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
     assert differ == {'pretrain', 'prefix'}  # the same budget
-    assert all(args.flip == 0 for _, args in commands if hasattr(args, 'flip'))  # classes are left and right
+    training = [args for script, args in commands
+                if script in ('dpc/main.py', 'eval/test.py') and not getattr(args, 'test', None)]
+    assert all(args.flip == 0 for args in training)  # classes are left and right
     assert (output / 'log_tmp').exists() and not (output / 'log_pretraining' / 'of an earlier demo').exists()
 
     said = capsys.readouterr().out
     lines = {line.rsplit(None, 2)[0].strip(): line.split()[-2:] for line in said.splitlines() if line.endswith('%')}
+    assert '| block ' in said and '1 of 1 numbers, most clearly in knn (top1, block): 50% against 30%' in said
     pretraining, pretrained, random = lines.values()
-    args = next(args for script, args in commands if script == 'dpc/main.py')
+    speed, args = [args for script, args in commands if script == 'dpc/main.py']
+    assert (speed.dataset, speed.epochs, args.dataset) == ('demo', 1, 'demo_unlabelled')  # measured, then pretrained
+    assert (args.epochs, trained[0]['epochs']) == demo.epochs_that_fit(SPEED, 60 * 9.5 - 0.1)
     places = ((args.img_dim + 31) // 32) ** 2
     assert pretraining == ['12.5%', f'{1 / (args.batch_size * args.pred_step * places):.1%}']
     assert pretrained == ['75.0%', '12.5%'] and random == ['25.0%', '12.5%']
     picture = cv2.imread(str(output / 'curves.png'))
     assert picture.std() > 5
-    for name in ('curves.png', 'confusion.png', 'model_best_epoch2.pth.tar', 'test_log.md'):
+    for name in ('curves.png', 'frozen/', 'confusion.png', 'model_best_epoch2.pth.tar', 'test_log.md'):
         assert name in said
+
+
+def test_the_length_follows_the_speed():
+    """Ten times the speed gives ten times the epochs; the slowest machine gets one. All steps together fit the time."""
+    slow, fast = demo.epochs_that_fit(20, 480), demo.epochs_that_fit(200, 480)
+    assert demo.epochs_that_fit(1, 480) == (1, 1) and fast[1] == demo.MAX_FINETUNING and slow[0] >= 1
+    assert 10 * slow[0] < fast[0] < 20 * slow[0]
+    for speed, (pretraining, finetuning) in ((20, slow), (200, fast)):
+        clips = (pretraining * demo.PRETRAINING_CLIPS + finetuning * demo.FINETUNING_CLIPS + demo.EVALUATION_CLIPS)
+        assert clips / speed + demo.OVERHEAD_SECONDS <= 480
+
+
+def test_the_verdict_needs_separate_intervals():
+    assert demo.verdict(RESULTS).startswith('Frozen features beat')
+    assert demo.verdict([RESULTS[0], {**RESULTS[1], 'high': 0.41}]).startswith('The frozen features do not beat')
 
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):
