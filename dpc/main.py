@@ -20,6 +20,7 @@ from utils.data.colour import PRETRAINING
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
+from utils.run.dry_run import dry_run
 from utils.run.folder import network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
@@ -107,10 +108,18 @@ def main(args):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
+    def make_run(folder):
+        settings = {'model': args.model, 'net': args.net, **clip}
+        return TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
+                           validation, **loop_options(args))
+
+    if args.dry_run:
+        processes = distributed.world() if args.negatives == 'all' else 1
+        dry_run(make_run, train_batches, val_batches, args.epochs - (args.start_epoch or 0),
+                lambda output: processes * output[1].shape[:3].numel(), args.log_dir)
+        return
     folder = folder or new_run(args, experiment_name(args))
-    settings = {'model': args.model, 'net': args.net, **clip}
-    run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
-                      validation, **loop_options(args))
+    run = make_run(folder)
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)

@@ -26,6 +26,7 @@ from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
+from utils.run.dry_run import dry_run
 from utils.run.folder import create_run_folder, network_name, pretrained_suffix, save_arguments
 from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
@@ -88,6 +89,8 @@ def test_experiment_name(args):
 
 
 def main(args):
+    if args.test and args.dry_run:
+        raise UserError('--dry_run is for training: leave it out with --test')
     if not args.test:
         check_training_flags(args)
     origin = args.test or args.pretrain
@@ -154,14 +157,23 @@ def train(args, checkpoint, class_names):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    folder = folder or new_run(args, experiment_name(args))
-    if args.train_what == 'last' and not resumed:  # the trained parts collect their statistics themselves
+    if not args.dry_run:
+        folder = folder or new_run(args, experiment_name(args))
+    if args.train_what == 'last' and not (resumed or args.dry_run):  # trained parts collect their statistics themselves
         missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
         complete_bn_statistics(args, model, missing, train_set, precision)
     if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
         model = distributed.synchronise_batch_norm(model, precision.device)
-    settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
-    run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
+
+    def make_run(folder):
+        settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
+        return TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
+
+    if args.dry_run:
+        dry_run(make_run, train_batches, val_batches, args.epochs - (args.start_epoch or 0),
+                lambda output: output.shape[1], args.log_dir)
+        return
+    run = make_run(folder)
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
     run.fit(train_batches, val_batches, args.epochs)

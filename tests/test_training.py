@@ -251,6 +251,19 @@ def test_recipes_are_defaults_that_flags_override(path):
         name: value for name, value in recipe['flags'].items() if name != 'batch_size'}
 
 
+@pytest.mark.parametrize('name', ['pretrain-ucf101-r18', 'pretrain-ucf101-r18-noseq', 'pretrain-ucf101-r18-nomap'])
+def test_pretraining_on_ucf101_has_the_authors_schedule(name):
+    """400 epochs at 1e-3, then 70 at 1e-4."""
+    args = pretraining.parse_args(['--recipe', name])
+    optimizer = make_optimizer(args.optimizer, [torch.nn.Parameter(torch.zeros(1))], args.lr, args.wd)
+    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
+    rates = []
+    for _ in range(args.epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        step_schedule(schedule)
+    assert rates == pytest.approx([1e-3] * 400 + [1e-4] * 70) and args.batch_size == 128
+
+
 def test_unknown_recipe(capsys):
     with pytest.raises(SystemExit) as end:
         pretraining.parse_args(['--recipe', 'classify-ucf101-r18'])

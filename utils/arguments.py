@@ -107,6 +107,9 @@ def add_run_arguments(parser):
                        help='resume exactly from this checkpoint, in its run folder; auto: the run under log_{prefix} '
                             'that began with the same flags, or a new one if there is none')
     group.add_argument('--reset_lr', action='store_true', help='with --resume: use --lr, not the rate of the run')
+    group.add_argument('--dry_run', action='store_true',
+                       help='put a few batches through training, validation and saving, print time, memory and loss, '
+                            'draw dry_run.png in --log_dir, and leave no run')
     group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed lines (default 5)')
     group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
     group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')

@@ -138,11 +138,13 @@ def automatic_precision(device):
 def convolution_seconds(dtype):
     """CPU time of a typical convolution of the backbone, forward and backward, on one core.
 
-    CPU time and a single thread, so that other work on the machine hardly matters.
+    CPU time and a single thread, so that other work on the machine hardly matters. In the memory layout that the
+    backbone uses for this dtype.
     """
+    layout = torch.contiguous_format if dtype == torch.float32 else torch.channels_last
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    x, weight = (torch.ones(size, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    x, weight = (torch.ones(size, dtype=dtype).to(memory_format=layout).requires_grad_()
                  for size in ((4, 64, 32, 32), (64, 64, 3, 3)))
     times = []
     for _ in range(5):

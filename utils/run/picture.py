@@ -7,10 +7,11 @@ CLIPS, MOST_FRAME_PX = 4, 64
 INCHES_PER_PX = 1 / 100
 
 
-def draw_clips(block, pred_step, title):
+def draw_clips(block, pred_step, title, captions=()):
     """The first clips of a batch, a row per clip, its blocks side by side with gaps and the last ones marked.
 
     block: normalised [B, N, C, T, H, W]. pred_step: P, how many of the N blocks are to be predicted (0: none).
+    captions: of the rows, if any.
     Returns uint8 [height, width, 3].
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and needed once per run
@@ -36,6 +37,8 @@ def draw_clips(block, pred_step, title):
         if clip == 0:
             label = 'block' if not pred_step else 'to predict' if predicted else 'seen'
             axes.set_title(f'{n + 1}: {label}', fontsize=8)
+        if n == 0 and captions:
+            axes.set_ylabel(captions[clip], fontsize=8, rotation='horizontal', ha='right', va='center')
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -136,10 +136,12 @@ def clip_batches(args, dataset, precision, drop_last):
 
 
 def find_resumed(args):
-    """(run folder, path of the checkpoint) that `--resume` means; None for what there isn't.
+    """(run folder, path of the checkpoint) that `--resume` means; None for what there isn't. A dry run resumes nothing.
 
     UserError: the flags belong to another run than the one to resume."""
     folder = path = None
+    if args.dry_run:
+        return None, None
     if distributed.is_main():
         flags = vars(args)
         if args.resume == 'auto':
