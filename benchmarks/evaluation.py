@@ -21,8 +21,7 @@ from eval.extraction import vectors_of
 from eval.model import Representation
 from eval.videos import clip_outputs
 from utils.cli import positive_int
-from utils.parallel.device import Precision
-from utils.run.setup import put_on
+from utils.run.setup import choose_precision, put_on
 
 CLIPS = (1, 2, 3, 4, 5, 6)
 SHARES = (0.7, 0.12, 0.08, 0.05, 0.03, 0.02)  # of the videos
@@ -61,7 +60,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    precision = Precision('auto', our_device(args))
+    precision = choose_precision('auto', our_device(args))
     model = put_on(Representation(args.net).requires_grad_(False).eval(), precision.device)
     videos = make_videos(args.videos, args.num_seq, 5, args.img_dim)
     ways = {'one video a step': None, f'{args.batch_size} clips a step': args.batch_size}

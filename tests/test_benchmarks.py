@@ -1,0 +1,55 @@
+"""The benchmarks run: in miniature on the CPU, through the command that runs all of them on a GPU."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import gpu
+
+
+@pytest.mark.soak
+def test_all_benchmarks_in_miniature(tmp_path):
+    """Each of them leaves figures; a second call finds them all and runs nothing."""
+    command = [sys.executable, '-m', 'benchmarks.gpu', '--out', str(tmp_path), '--miniature']
+    for seconds in (500, 30):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('\n') == 1
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['failed'] == {}
+    assert results['figures'].keys() == {*gpu.PARTS[1], *gpu.PARTS[2]}
+    assert results['figures']['resume']['off'] == {'weights': 0, 'loss': 0}, 'a run on the CPU resumes exactly'
+    assert (tmp_path / 'tables.md').read_text().count('## ') == len(results['figures'])
+
+
+def test_quick_benchmarks_in_miniature(tmp_path, monkeypatch):
+    """Those that take seconds; a second call runs nothing."""
+    quick = {name: gpu.PARTS[2][name] for name in ('step_memory', 'evaluation', 'volume_conv')}
+    monkeypatch.setattr(gpu, 'PARTS', {2: quick})
+    args = gpu.parse_args(['--out', str(tmp_path), '--miniature'])
+    assert gpu.main(args) == 0
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert results['figures'].keys() == quick.keys() and results['failed'] == {}
+    assert (tmp_path / 'tables.md').read_text().count('## ') == len(quick)
+    monkeypatch.setattr(gpu, 'run', None)
+    assert gpu.main(args) == 0
+
+
+def test_every_part_fits_into_nine_minutes():
+    for part in gpu.PARTS.values():
+        assert sum(seconds for seconds, _, _ in part.values()) <= 9 * 60
+
+
+def test_a_benchmark_that_fails_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu, 'PARTS', {1: {'volume_conv': (60, [], ['--no_such_flag'])}})
+    assert gpu.main(gpu.parse_args(['--out', str(tmp_path), '--miniature'])) == 1
+    assert 'volume_conv' in (said := capsys.readouterr().out) and 'ended with status 2' in said
+    assert json.loads((tmp_path / 'results.json').read_text())['failed'] == {'volume_conv': 'ended with status 2'}
+
+
+def test_it_says_that_there_is_no_gpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(SystemExit):
+        gpu.parse_args(['--out', str(tmp_path)])
+    assert 'give --miniature' in capsys.readouterr().err
