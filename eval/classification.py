@@ -9,12 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.intervals import bootstrap
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
-from utils.data.clips import clip_starts, count_blocks
+from utils.data.clips import clip_starts, count_blocks, spaced_starts
 from utils.parallel.distributed import sum_over_processes
 
 PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
+CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the corners and the centre',
+         10: 'crops of the corners and the centre, and their mirror images'}
 
 
 @dataclass
@@ -40,17 +43,27 @@ class VideoScores:
         return self.probability.argmax(axis=1)
 
 
-def every_video(num_seq, seq_len, ds):
-    """Our protocol: no video is dropped and every block is used. Loss: −log of the mean softmax."""
+def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+    """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax.
+
+    clips: 'all', or the number of clips of a video. crops, flip: the views of utils.data.crops, for the name only."""
     def starts(n_frames):
-        return clip_starts(count_blocks(n_frames, num_seq, seq_len, ds), num_seq)
+        blocks = count_blocks(n_frames, num_seq, seq_len, ds)
+        return clip_starts(blocks, num_seq) if clips == 'all' else spaced_starts(blocks, num_seq, clips)
 
     def loss(logits, label):
         return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
 
-    about = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video; short videos repeat '
-             'their last frame')
-    return Protocol('every video', about, starts, loss)
+    where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
+             f'{clips} evenly spaced clips, fewer where the video has no more places')
+    about = f'{where}; short videos repeat their last frame; {CROPS[crops]}{", each also mirrored" if flip else ""}'
+    return Protocol(', '.join(['every video', *special_views(crops, flip, clips)]), about, starts, loss)
+
+
+def special_views(crops, flip, clips):
+    """Words for what differs from the published test, for names of rows and folders."""
+    words = {f'{crops} crops': crops > 1, 'mirrored': flip, 'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
+    return [word for word, differs in words.items() if differs]
 
 
 def published_protocol(dataset, num_seq, seq_len, ds):
@@ -67,14 +80,15 @@ def published_protocol(dataset, num_seq, seq_len, ds):
         return F.cross_entropy(logits.mean(dim=0), torch.tensor(label)).item()
 
     return Protocol(f'published protocol (only videos over {clip_frames} frames)',
-                    f'clips start every {stride} blocks, none is added at the end; loss of the mean logits',
+                    f'clips start every {stride} blocks, none is added at the end; centre crop; loss of the mean logits',
                     starts, loss)
 
 
-def protocols_for(dataset, num_seq, seq_len, ds):
-    """Protocols to report for a data set; the first scores every video."""
-    protocols = [every_video(num_seq, seq_len, ds)]
-    if dataset in PUBLISHED_STRIDE:
+def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+    """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
+    others than the published ones there is no published protocol."""
+    protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
+    if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all'):
         protocols.append(published_protocol(dataset, num_seq, seq_len, ds))
     return protocols
 

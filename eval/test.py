@@ -9,18 +9,19 @@ import torch.nn.functional as F
 
 from backbone import NETWORKS
 from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
-from eval.classification import clips_of_all, protocols_for, score_videos, summarise
+from eval.classification import clips_of_all, protocols_for, score_videos, special_views, summarise
 from eval.model import ActionClassifier
 from eval.outputs import MAX_DRAWN, confusion_matrix, draw_confusion, printable, write_log, write_predictions
 from eval.settings import check_class_names, resolve_settings, trained_settings
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
 from utils.checkpoint import load_weights, read_checkpoint
-from utils.cli import Parser, UserError, fraction, positive_int
+from utils.cli import Parser, UserError, fraction, positive_int, positive_int_or_all
 from utils.data.batches import make_loader
 from utils.data.classes import labels_of, read_class_list
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
+from utils.data.crops import VIEWS, views_of
 from utils.data.lists import list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
@@ -52,6 +53,13 @@ def parse_args(argv=None):
     run.add_argument('--test', metavar='FILE',
                      help='score this classifier on the test split (random: an untrained one); --net, --img_dim, '
                           '--num_seq, --seq_len and --ds follow the file where they are left out')
+    views = parser.add_argument_group('test')
+    views.add_argument('--crops', default=1, type=int, choices=VIEWS,
+                       help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
+                            'images; scores are averaged (default 1)')
+    views.add_argument('--flip_views', action='store_true', help='average with the mirror image of every crop, too')
+    views.add_argument('--clips', default='all', type=positive_int_or_all, metavar='all|K',
+                       help='all: overlapping clips that cover the video; a number: so many, evenly spaced (default all)')
     run.add_argument('--allow_other_settings', action='store_true',
                      help='with --test: let these flags and the spelling of class names differ from the training\'s')
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see settle
@@ -84,12 +92,16 @@ def experiment_name(args):
 
 def test_experiment_name(args):
     """Only what a test uses."""
+    views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
-            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_test={Path(args.test).name.removesuffix(".pth.tar")}')
+            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}'
+            f'_test={Path(args.test).name.removesuffix(".pth.tar")}')
 
 
 def main(args):
-    if not args.test:
+    if args.test:
+        check_test_flags(args)
+    else:
         check_training_flags(args)
     origin = args.test or args.pretrain
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
@@ -117,6 +129,9 @@ def check_training_flags(args):
     if args.train_what == 'last' and args.pretrain is None and args.resume in (None, 'auto'):
         raise UserError('--train_what last trains a probe on frozen features: say whose with --pretrain FILE, or give '
                         '--pretrain random for a probe on random weights')
+    for flag, differs in (('crops', args.crops > 1), ('flip_views', args.flip_views), ('clips', args.clips != 'all')):
+        if differs:
+            raise UserError(f'--{flag} is for a test: give --test FILE, or leave it out')
     processes = 1 if args.sync_bn else distributed.world()
     if args.batch_size < 2 * processes:
         raise UserError(f'--batch_size {args.batch_size}: the classifier\'s BatchNorm needs at least 2 clips in each '
@@ -204,6 +219,12 @@ def complete_bn_statistics(args, model, missing, train_set, precision):
 
 # ---- test
 
+def check_test_flags(args):
+    """UserError: flags of a test that contradict each other."""
+    if args.crops == 10 and args.flip_views:
+        raise UserError('--crops 10 has the mirror images already: leave out --flip_views, or give --crops 5')
+
+
 def test(args, checkpoint, folder, class_names, precision):
     # model
     model = ActionClassifier(args.net, len(class_names), args.dropout)
@@ -213,9 +234,10 @@ def test(args, checkpoint, folder, class_names, precision):
 
     # data
     videos = read_split(folder, args.split, 'test', args.frame_root)
-    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds)
+    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
+                              args.flip_views, args.clips)
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names),
-                            clips_of_all(protocols))
+                            clips_of_all(protocols), views_of(args.crops, args.flip_views))
     share = range(distributed.rank(), len(test_set), distributed.world())
     loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
 

@@ -1,6 +1,7 @@
 """eval/test.py as a user runs it, on tiny data: frozen parts, learning rates, BN statistics, test outputs, mistakes."""
 import csv
 import json
+import math
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
 from utils.checkpoint import load_weights
 from utils.cli import UserError
+from utils.data import clips
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = ('backbone.', 'agg.')
@@ -175,18 +177,21 @@ def test_published_defaults():
 
 # ---- testing
 
-def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
+def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True, place=(0.5, 0.5), mirrored=False,
+              chosen=None):
     """Logits of the clips of each video, R arrays [K, classes], one clip at a time, straight from the files.
 
-    tail: our clips, of which the last ends with the video; else those of the published code."""
+    tail: our clips, of which the last ends with the video; else those of the published code. place: of the crop, down
+    and right. mirrored: all frames, first. chosen: function of the number of blocks -> first blocks of the clips."""
     scores = []
     for path, count in rows:
         frames = []
         for number in range(1, count + 1, ds):
             frame = cv2.imread(f'{path}/image_{number:05d}.jpg')[:, :, ::-1]
+            frame = frame[:, ::-1] if mirrored else frame
             height, width = frame.shape[:2]
             side = min(height, width, 224)
-            top, left = (height - side) // 2, (width - side) // 2
+            top, left = math.floor((height - side) * place[0]), math.floor((width - side) * place[1])
             frame = cv2.resize(np.ascontiguousarray(frame[top:top + side, left:left + side]), (size, size)) / 255
             frames.append((frame - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD))
         blocks = [frames[i:i + seq_len] for i in range(0, len(frames) - seq_len + 1, seq_len)]
@@ -195,6 +200,7 @@ def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
             blocks = [frames[i * seq_len:(i + 1) * seq_len] for i in range(num_seq)]
         starts = list(range(0, len(blocks) - num_seq + (0 if tail else 1), max(1, num_seq // 2)))
         starts += [len(blocks) - num_seq] if tail else []
+        starts = chosen(len(blocks)) if chosen else starts
         clips = []
         for start in starts:
             clip = torch.tensor(np.array(blocks[start:start + num_seq]), dtype=torch.float32)  # [N, T, H, W, C]
@@ -234,10 +240,9 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     folder = classify(csv_root, tmp_path, '--test', published[1], '--batch_size', 2)
 
     names = ucf101_classes()
-    rows = [(path, int(count)) for path, count in csv.reader(open(csv_root / 'ucf101' / 'test_split01.csv'))]
+    rows = rows_of(csv_root)
     labels = [names.index(path.split('/')[-2]) for path, _ in rows]
-    model = ActionClassifier('resnet18', 101).eval()
-    load_weights(model, published[1], strict=True)
+    model = published_classifier(published[1])
     scores = mean_softmax(slow_test(model, rows))
 
     table = table_of(folder / 'test_log.md')
@@ -268,6 +273,76 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     for number in re.findall(r'\d+\.\d+%', (folder / 'test_log.md').read_text()):
         assert number in said
+
+
+def rows_of(csv_root, split=1):
+    with open(csv_root / 'ucf101' / f'test_split{split:02d}.csv', newline='') as file:
+        return [(path, int(count)) for path, count in csv.reader(file)]
+
+
+def written_scores(folder):
+    """Columns of predictions.csv: (paths, predicted classes, their probabilities)."""
+    with open(folder / 'predictions.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    return ([row['path'] for row in rows], [row['prediction'] for row in rows],
+            [float(row['probability']) for row in rows])
+
+
+def published_classifier(path):
+    model = ActionClassifier('resnet18', 101).eval()
+    load_weights(model, path, strict=True)
+    return model
+
+
+ENDS = [0, 0.5, 1]
+CORNERS_AND_CENTRE = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+
+
+@pytest.mark.parametrize('flags,places,mirrors,chosen,name', [
+    ('--crops 3 --clips 1', [(0.5, right) for right in ENDS], [False], lambda blocks: [(blocks - 3) // 2],
+     'every video, 3 crops, one clip'),
+    ('--crops 5 --clips 2', CORNERS_AND_CENTRE, [False], lambda blocks: sorted({0, blocks - 3}),
+     'every video, 5 crops, 2 clips'),
+    ('--flip_views', [(0.5, 0.5)], [False, True], None, 'every video, mirrored')])
+def test_more_views(csv_root, published, tmp_path, capsys, flags, places, mirrors, chosen, name):
+    """Mean softmax over all views of all clips; no published row, and all outputs say what was averaged."""
+    folder = classify(csv_root, tmp_path, '--test', published[1], *flags.split())
+    model, rows = published_classifier(published[1]), rows_of(csv_root)
+    views = [slow_test(model, rows, place=place, mirrored=mirrored, chosen=chosen)
+             for place in places for mirrored in mirrors]
+    scores = mean_softmax([torch.cat(clips) for clips in zip(*views)])
+    names = ucf101_classes()
+    labels = [names.index(path.split('/')[-2]) for path, _ in rows]
+    table = table_of(folder / 'test_log.md')
+    assert list(table) == [name] and table[name] == pytest.approx((12, *obvious_numbers(scores, labels)), abs=1e-4)
+    paths, predicted, probability = written_scores(folder)
+    assert paths == [path for path, _ in rows] and predicted == [names[i] for i in scores.argmax(axis=1)]
+    assert probability == pytest.approx(scores.max(axis=1), abs=1e-4)
+    assert f'{name}: 12 videos' in capsys.readouterr().out
+    about = next(line for line in open(folder / 'test_log.md') if line.startswith(f'- {name}: '))
+    assert ('evenly spaced' in about) == (chosen is not None) and ('mirror' in about) == (len(mirrors) == 2)
+    assert all(word.replace(' ', '-') in folder.name for word in name.split(', ')[1:])
+
+
+def test_one_crop_of_all_clips_is_the_default(csv_root, tmp_path):
+    folders = [classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'hmdb51', *flags)
+               for flags in ([], ['--crops', 1, '--clips', 'all'])]
+    assert folders[1].name == folders[0].name + '-2'
+    for file in ('test_log.md', 'predictions.csv'):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
+
+
+def test_a_mirrored_video_scores_the_same(csv_root, tmp_path, monkeypatch):
+    """With --flip_views, where without it the scores differ. Frames are mirrored after they are decoded: a mirrored
+    JPEG isn't exactly the mirror image."""
+    def probabilities(*flags):
+        return written_scores(classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'hmdb51', *flags))[2]
+
+    both, plain = probabilities('--flip_views'), probabilities()
+    decode = clips.decode
+    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
+    assert probabilities('--flip_views') == pytest.approx(both, abs=1.01e-4)
+    assert np.abs(np.subtract(probabilities(), plain)).max() > 1e-3
 
 
 def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
@@ -448,6 +523,19 @@ def test_one_clip_per_process_cannot_train(csv_root, tmp_path, capsys, monkeypat
     with pytest.raises(UserError, match='--batch_size 4: .* give 8 or more'):
         script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4']))
     script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4', '--sync_bn']))
+
+
+def test_views_that_do_not_fit(csv_root, tmp_path, capsys):
+    error = error_of(csv_root, tmp_path, capsys, '--test', 'random', '--crops', 10, '--flip_views')
+    assert '--crops 10' in error and '--crops 5' in error
+    for flags in (['--crops', 3], ['--flip_views'], ['--clips', 4]):
+        error = error_of(csv_root, tmp_path, capsys, *flags)
+        assert flags[0] in error and '--test' in error
+    for flags in (['--crops', 2], ['--clips', 0], ['--clips', 'some']):
+        with pytest.raises(SystemExit):
+            script.parse_args([str(flag) for flag in flags])
+        error = capsys.readouterr().err
+        assert error.startswith('error: ') and flags[0] in error and error.count('\n') == 1
 
 
 # ---- odd names
