@@ -134,13 +134,24 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
 
 
 def summarise(scores):
-    """{videos, loss, top1, top5, mean_class}: the mean loss of a video, and accuracies from 0 to 1.
+    """{videos, loss, top1, top5, mean_class, interval}: the mean loss of a video, and accuracies from 0 to 1.
 
-    mean_class is the mean accuracy over the classes that have a scored video.
+    mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
+    intervals over videos, see eval.intervals.
     """
     true = scores.probability[np.arange(len(scores.label)), scores.label]
-    better = (scores.probability > true[:, None]).sum(axis=1)
     correct = scores.prediction == scores.label
-    per_class = [correct[scores.label == c].mean() for c in np.unique(scores.label)]
-    return {'videos': len(scores.label), 'loss': float(scores.loss.mean(dtype=np.float64)),
-            'top1': float(correct.mean()), 'top5': float((better < 5).mean()), 'mean_class': float(np.mean(per_class))}
+    among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
+
+    def mean_class(rows):
+        label = scores.label[rows]
+        videos = np.bincount(label)
+        right = np.bincount(label, weights=correct[rows])
+        return (right[videos > 0] / videos[videos > 0]).mean()
+
+    accuracies = {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
+                  'mean_class': mean_class}
+    count = len(scores.label)
+    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
+            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
+            'interval': {name: bootstrap(accuracy, count) for name, accuracy in accuracies.items()}}

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from backbone import NETWORKS
 from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
-from eval.classification import clips_of_all, protocols_for, score_videos, special_views, summarise
+from eval.classification import clips_of_all, protocols_for, score_videos, special_views
 from eval.model import ActionClassifier
-from eval.outputs import MAX_DRAWN, confusion_matrix, draw_confusion, printable, write_log, write_predictions
+from eval.results import report_test
 from eval.settings import check_class_names, resolve_settings, trained_settings
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments, default_ds)
@@ -32,8 +32,6 @@ from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
 from utils.run.setup import (clip_batches, clip_settings, clip_videos, loop_options, open_run, prepare_model, start,
                              workers_of)
-
-SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
 
 def parse_args(argv=None):
@@ -255,38 +253,10 @@ def test(args, checkpoint, folder, class_names, precision):
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
                                   clips_at_once=args.batch_size)
     if distributed.is_main():
-        report_test(run_folder, args, videos.paths(), protocols, scores, broken, class_names)
-
-
-def report_test(folder, args, paths, protocols, scores, broken, class_names):
-    """Prints the numbers and writes test_log.md, predictions.csv and confusion.png."""
-    scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
-    tables = {protocol.name: summarise(each) for protocol, each in scored}
-    facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
-             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px',
-             **{protocol.name: protocol.about for protocol, _ in scored}}
-    skipped = [error for _, error in broken]
-    write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables, skipped)
-    first = scores[0]
-    write_predictions(folder / 'predictions.csv', [paths[i] for i in first.index], first, class_names)
-    for protocol, stats in tables.items():
-        print(f'{protocol}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {stats["top1"]:.2%}, '
-              f'top-5 {stats["top5"]:.2%}, mean per class {stats["mean_class"]:.2%}')
-    for protocol in protocols:
-        if protocol.name not in tables:
-            print(f'{protocol.name}: no video is long enough')
-    if skipped:
-        named = '; '.join(map(printable, skipped[:SHOWN_SKIPPED]))
-        print(f'skipped {len(skipped)} unreadable videos, which are not in these numbers: {named}'
-              + ('; … (all of them: test_log.md)' if len(skipped) > SHOWN_SKIPPED else ''))
-    files = 'test_log.md, predictions.csv'
-    if len(class_names) <= MAX_DRAWN:
-        matrix = confusion_matrix(first.label, first.prediction, len(class_names))
-        draw_confusion(folder / 'confusion.png', matrix, class_names)
-        files += ', confusion.png'
-    else:
-        print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
-    print(f'written to {printable(str(folder))}: {files}')
+        facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
+                 'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
+        report_test(run_folder, f'Test of {Path(args.test).name}', facts, videos.paths(), protocols, scores, broken,
+                    class_names)
 
 
 if __name__ == '__main__':

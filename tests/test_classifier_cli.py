@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval import results
 from eval import test as script
 from eval.model import ActionClassifier
 from eval.settings import check_class_names
@@ -225,18 +226,18 @@ def obvious_numbers(scores, labels):
 
 
 def table_of(test_log):
-    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md."""
+    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md, without the intervals."""
     lines = [line for line in open(test_log) if line.startswith('|')]
     rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in lines[2:]]
-    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.rstrip('%')) / 100 for cell in row[3:])) for row in rows}
+    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.split('%')[0]) / 100 for cell in row[3:])) for row in rows}
 
 
 def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     """A published classifier in the legacy format: every video scored, short ones padded, all outputs right."""
     matrices = []
-    original = script.draw_confusion
-    monkeypatch.setattr(script, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
-                                                                             original(path, matrix, names)))
+    original = results.draw_confusion
+    monkeypatch.setattr(results, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
+                                                                              original(path, matrix, names)))
     folder = classify(csv_root, tmp_path, '--test', published[1], '--batch_size', 2)
 
     names = ucf101_classes()
@@ -267,10 +268,12 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     for label, prediction in zip(labels, scores.argmax(axis=1)):
         expected[label, prediction] += 1
     assert list(shown) == names and matrix.tolist() == expected.tolist()
-    picture = cv2.imread(str(folder / 'confusion.png'))
-    assert min(picture.shape[:2]) > 400 and picture.std() > 1
+    for name, smallest in (('confusion.png', 400), ('per_class.png', 200)):
+        picture = cv2.imread(str(folder / name))
+        assert min(picture.shape[:2]) > smallest and picture.std() > 1
 
     said = capsys.readouterr().out
+    assert len(re.findall(r'\d+\.\d+% \[\d+\.\d+%, \d+\.\d+%\]', said)) == 6  # an interval for each accuracy
     for number in re.findall(r'\d+\.\d+%', (folder / 'test_log.md').read_text()):
         assert number in said
 
@@ -352,7 +355,7 @@ def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
     assert len((folder / 'predictions.csv').read_text().splitlines()) == 13
     assert folder.name == 'ucf101-32-sp1_r18_lc_ds1_seq3_len5_test=model_best_epoch1'
     assert {entry.name for entry in folder.iterdir()} == {'args.json', 'test_log.md', 'predictions.csv',
-                                                          'confusion.png'}
+                                                          'confusion.png', 'per_class.png'}
 
 
 def without_statistics(source, path):
