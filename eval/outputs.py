@@ -21,7 +21,9 @@ def printable(text):
 
 
 def accuracy_text(stats, name):
-    """'41.25% [38.10%, 44.40%]': an accuracy of summarise's and its interval."""
+    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; of a mean over splits '41.25% ± 1.30%', its deviation."""
+    if 'deviation' in stats:
+        return f'{stats[name]:.2%} ± {stats["deviation"][name]:.2%}'
     low, high = stats['interval'][name]
     return f'{stats[name]:.2%} [{low:.2%}, {high:.2%}]'
 
@@ -38,6 +40,8 @@ def write_log(path, title, facts, tables, skipped=()):
         accuracies = ' | '.join(accuracy_text(stats, name) for name in ('top1', 'top5', 'mean_class'))
         lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} |')
     lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap).']
+    if any('deviation' in stats for stats in tables.values()):
+        lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:
         lines += ['', f'Skipped {len(skipped)} unreadable videos, which are not in these numbers:', '']
         lines += [f'- {line}' for line in skipped]

@@ -1,4 +1,6 @@
 """What a test reports: its numbers on the screen and in test_log.md, predictions.csv, pictures."""
+from pathlib import Path
+
 import numpy as np
 
 from eval.classification import summarise
@@ -8,16 +10,16 @@ from eval.outputs import (MAX_DRAWN, accuracy_text, confusion_matrix, draw_class
 SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
 
-def report_test(folder, title, facts, paths, protocols, scores, broken, class_names):
+def report_test(folder, facts, paths, protocols, scores, broken, class_names):
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png.
 
-    facts: {name: value} for the log. paths: of all videos. scores, broken: of score_videos.
+    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos.
     Returns {protocol: statistics of summarise}, without protocols that score no video."""
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
     tables = {protocol.name: summarise(each) for protocol, each in scored}
     skipped = [error for _, error in broken]
-    write_log(folder / 'test_log.md', title, {**facts, **{protocol.name: protocol.about for protocol, _ in scored}},
-              tables, skipped)
+    facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
+    write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
     first = scores[0]
     write_predictions(folder / 'predictions.csv', [paths[i] for i in first.index], first, class_names)
     for name, stats in tables.items():
@@ -46,3 +48,27 @@ def report_test(folder, title, facts, paths, protocols, scores, broken, class_na
 def print_numbers(name, stats):
     print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {accuracy_text(stats, "top1")}, '
           f'top-5 {accuracy_text(stats, "top5")}, mean per class {accuracy_text(stats, "mean_class")}')
+
+
+def report_mean(folder, facts, tables):
+    """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
+
+    tables: {split: what report_test returned}. A protocol that scored no video of some split has no mean."""
+    rows = {}
+    for name in tables[min(tables)]:
+        splits = {f'{name}, split {split}': table[name] for split, table in tables.items() if name in table}
+        rows.update(splits)
+        if len(splits) == len(tables):
+            rows[f'{name}, mean of {len(tables)} splits'] = stats = mean_of(list(splits.values()))
+            print_numbers(f'{name}, mean of {len(tables)} splits', stats)
+    write_log(folder / 'test_log.md', f'Mean of splits {", ".join(map(str, tables))}', facts, rows)
+    print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')
+
+
+def mean_of(splits):
+    """Statistics like those of summarise: all videos, means over splits, and `deviation`, the sample standard deviation
+    of each accuracy over splits, where one split has an interval."""
+    names = ('top1', 'top5', 'mean_class')
+    return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),
+            **{name: np.mean([stats[name] for stats in splits]) for name in names},
+            'deviation': {name: np.std([stats[name] for stats in splits], ddof=1) for name in names}}

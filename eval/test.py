@@ -11,10 +11,11 @@ from backbone import NETWORKS
 from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
 from eval.classification import clips_of_all, protocols_for, score_videos, special_views
 from eval.model import ActionClassifier
-from eval.results import report_test
-from eval.settings import check_class_names, resolve_settings, trained_settings
+from eval.results import report_mean, report_test
+from eval.settings import (check_class_names, check_splits, check_test_flags, check_training_flags, settle,
+                           tests_of)
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
-                             add_optimisation_arguments, add_run_arguments, default_ds)
+                             add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, UserError, fraction, positive_int, positive_int_or_all
 from utils.data.batches import make_loader
@@ -44,13 +45,15 @@ def parse_args(argv=None):
                        help='last: a linear probe on frozen features; ft: everything, pretrained parts at a tenth of '
                             '--lr; all: everything at the same rate (default last)')
     data = add_data_arguments(parser, short_videos='pad')
-    data.add_argument('--split', default=1, type=positive_int, help='split of the data set (default 1)')
+    data.add_argument('--split', default=1, type=positive_int_or_all,
+                      help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default 1)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
     run = add_run_arguments(parser)
-    run.add_argument('--test', metavar='FILE',
-                     help='score this classifier on the test split (random: an untrained one); --net, --img_dim, '
-                          '--num_seq, --seq_len and --ds follow the file where they are left out')
+    run.add_argument('--test', metavar='FILE', nargs='+',
+                     help='score this classifier on the test split (random: an untrained one), or with --split all '
+                          'three, of splits 1, 2 and 3; --net, --img_dim, --num_seq, --seq_len and --ds follow the file '
+                          'where they are left out')
     views = parser.add_argument_group('test')
     views.add_argument('--crops', default=1, type=int, choices=VIEWS,
                        help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
@@ -64,23 +67,6 @@ def parse_args(argv=None):
     return parse_with_recipe(parser, 'classify', argv)
 
 
-def settle(args, checkpoint):
-    """Resolves what depends on other flags and on the checkpoint of --test or --pretrain ({} for none)."""
-    stored = trained_settings(checkpoint)
-    if not args.test:  # fine-tuning may use other clips than pretraining
-        stored = {name: stored[name] for name in stored if name == 'net'}
-    defaults = {'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': default_ds(args.dataset)}
-    resolve_settings(args, stored, defaults, args.test or args.pretrain)
-    args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
-
-
-def default_milestones(dataset, img_dim):
-    """Those of the published recipe; data sets that it does not name are treated like UCF101."""
-    if dataset == 'hmdb51':
-        return [150, 250, 300]
-    return [300, 400, 500] if img_dim > 140 else [60, 80, 100]
-
-
 def experiment_name(args):
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
             f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
@@ -88,24 +74,29 @@ def experiment_name(args):
             f'_train-{args.train_what}' + pretrained_suffix(args.pretrain or 'random'))
 
 
-def test_experiment_name(args):
-    """Only what a test uses."""
+def test_experiment_name(args, files):
+    """Only what a test uses. args: of one split, see tests_of."""
     views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
-    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
-            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}'
-            f'_test={Path(args.test).name.removesuffix(".pth.tar")}')
+    weights = '+'.join(dict.fromkeys(Path(file).name.removesuffix('.pth.tar') for file in files))
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split if len(files) == 1 else "all"}'
+            f'_{network_name(args.net)}_{args.model}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}'
+            f'_test={weights}')
 
 
 def main(args):
     if args.test:
         check_test_flags(args)
+        test(args)
     else:
         check_training_flags(args)
-    origin = args.test or args.pretrain
+        checkpoint, _, class_names = look_up(args, args.pretrain)
+        train(args, checkpoint, class_names, start(args))
+
+
+def look_up(args, origin):
+    """Settles `args` and returns (checkpoint `origin`, {} for none, folder of the lists, names of the classes)."""
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
     settle(args, checkpoint)
-    precision = start(args, training=not args.test)
-
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     class_names = read_class_list(folder)
     if args.num_class not in (None, len(class_names)):
@@ -114,27 +105,10 @@ def main(args):
     trained_on = checkpoint.get('settings', {}).get('class_names')
     if args.test and trained_on:
         check_class_names(origin, trained_on, class_names, Path(folder, 'classInd.txt'), args.allow_other_settings)
-    if args.test:
-        test(args, checkpoint, folder, class_names, precision)
-    else:
-        train(args, checkpoint, class_names, precision)
+    return checkpoint, folder, class_names
 
 
 # ---- training
-
-def check_training_flags(args):
-    """UserError: flags with which training would fail later, or do what nobody wants."""
-    if args.train_what == 'last' and args.pretrain is None and args.resume in (None, 'auto'):
-        raise UserError('--train_what last trains a probe on frozen features: say whose with --pretrain FILE, or give '
-                        '--pretrain random for a probe on random weights')
-    for flag, differs in (('crops', args.crops > 1), ('flip_views', args.flip_views), ('clips', args.clips != 'all')):
-        if differs:
-            raise UserError(f'--{flag} is for a test: give --test FILE, or leave it out')
-    processes = 1 if args.sync_bn else distributed.world()
-    if args.batch_size < 2 * processes:
-        raise UserError(f'--batch_size {args.batch_size}: the classifier\'s BatchNorm needs at least 2 clips in each '
-                        f'process to train; give {2 * processes} or more')
-
 
 def train(args, checkpoint, class_names, precision):
     # model
@@ -217,46 +191,67 @@ def complete_bn_statistics(args, model, missing, train_set, precision):
 
 # ---- test
 
-def check_test_flags(args):
-    """UserError: flags of a test that contradict each other."""
-    if args.crops == 10 and args.flip_views:
-        raise UserError('--crops 10 has the mirror images already: leave out --flip_views, or give --crops 5')
+def test(args):
+    # what can be wrong with any of the splits, before any work
+    tests = tests_of(args)
+    found = [look_up(one, one.test) for one in tests]
+    check_splits(tests, [folder for _, folder, _ in found])
+    precision = start(tests[0], training=False)
+    prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
+    folder = None
+    if distributed.is_main():
+        folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests[0], args.test))
+        several = {'split': args.split, 'test': args.test} if len(tests) > 1 else {}
+        save_arguments(folder, {**vars(tests[0]), **several})
+
+    tables = {}
+    for one, each in zip(tests, prepared):
+        own = folder
+        if folder and len(tests) > 1:
+            print(f'split {one.split}')
+            own = folder / f'split{one.split}'
+            own.mkdir()
+        tables[one.split] = test_split(one, *each, precision, own)
+    if folder and len(tests) > 1:
+        report_mean(folder, facts_of(tests[0], args.test, 'splits 1 to 3'), tables)
 
 
-def test(args, checkpoint, folder, class_names, precision):
-    # model
+def prepare_test(args, checkpoint, folder, class_names, precision):
+    """(model, names of its tensors that the checkpoint lacks, protocols, test set, names of the classes)."""
+    torch.manual_seed(args.seed)  # random weights don't depend on the other splits
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     missing = load_weights(model, checkpoint, strict=True, origin=args.test).missing if checkpoint else []
     model.requires_grad_(False)
     model = prepare_model(args, model, precision)
 
-    # data
     videos = read_split(folder, args.split, 'test', args.frame_root)
     protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
                               args.flip_views, args.clips)
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names),
                             clips_of_all(protocols), views_of(args.crops, args.flip_views))
-    share = range(distributed.rank(), len(test_set), distributed.world())
-    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
+    return model, missing, protocols, test_set, class_names
 
-    # run folder: before the work, so that one that cannot be made fails at once
-    if distributed.is_main():
-        run_folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(args))
-        save_arguments(run_folder, vars(args))
 
+def test_split(args, model, missing, protocols, test_set, class_names, precision, folder):
+    """Tests one split and reports to `folder` (None in all processes but the first). Returns report_test's tables."""
     if layers_without_statistics(model, missing):
         train_videos, _ = clip_videos(args, args.split)
         complete_bn_statistics(args, model, missing, training_set(args, train_videos), precision)
 
-    # scores
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
+    share = range(distributed.rank(), len(test_set), distributed.world())
+    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
                                   clips_at_once=args.batch_size)
-    if distributed.is_main():
-        facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
-                 'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
-        report_test(run_folder, f'Test of {Path(args.test).name}', facts, videos.paths(), protocols, scores, broken,
-                    class_names)
+    if folder:
+        return report_test(folder, facts_of(args, [args.test], f'split {args.split}'), test_set.videos.paths(),
+                           protocols, scores, broken, class_names)
+
+
+def facts_of(args, files, splits):
+    """{name: value}: what was tested, for test_log.md."""
+    return {'weights': ', '.join(files), 'net': args.net, 'data': f'{args.dataset}, {splits}',
+            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ import torch
 from eval import results
 from eval import test as script
 from eval.model import ActionClassifier
-from eval.settings import check_class_names
+from eval.settings import check_class_names, tests_of
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
@@ -46,6 +47,8 @@ def start_of(path):
 def settled(*flags, checkpoint=None):
     """The parsed flags after those left out have got their values, as with no checkpoint or the given one."""
     args = script.parse_args(list(flags))
+    if args.test:
+        args, = tests_of(args)
     script.settle(args, checkpoint or {})
     return args
 
@@ -395,6 +398,100 @@ def test_short_videos_only(csv_root, tmp_path, capsys):
     assert table_of(folder / 'test_log.md').keys() == {'every video'}
     assert table_of(folder / 'test_log.md')['every video'][0] == 12
     assert 'published protocol (only videos over 120 frames): no video is long enough' in capsys.readouterr().out
+
+
+# ---- a test of three splits
+
+@pytest.fixture(scope='module')
+def three_splits(csv_root, tmp_path_factory):
+    """csv_root of a data set 'three' whose test lists are three parts of the tiny UCF101's."""
+    root = tmp_path_factory.mktemp('three')
+    rows = [f'{path},{count}' for path, count in rows_of(csv_root)]
+    (root / 'ucf101').mkdir()
+    for split, part in ((1, rows[:6]), (2, rows[3:8]), (3, rows[6:])):
+        (root / 'ucf101' / f'test_split{split:02d}.csv').write_text('\n'.join(part) + '\n')
+    for split in (1, 2, 3):
+        (root / 'ucf101' / f'train_split{split:02d}.csv').write_text('\n'.join(rows) + '\n')
+    (root / 'ucf101' / 'classInd.txt').write_text(''.join(f'{i} {name}\n' for i, name in enumerate(
+        ('ApplyEyeMakeup', 'Archery', 'YoYo'), 1)))
+    return root
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_all_splits(three_splits, tmp_path, capsys, processes):
+    """Each split's folder is that of its own test; the mean of the three and its deviation on the screen and in the
+    log."""
+    files = [tmp_path / f'split{split}.pth.tar' for split in (1, 2, 3)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        torch.save({'state_dict': ActionClassifier('resnet18', 3).state_dict()}, file)
+    folder = classify(three_splits, tmp_path / 'all', '--split', 'all', '--test', *files, '--num_procs', processes)
+    said = capsys.readouterr().out
+    assert folder.name == 'ucf101-32-spall_r18_lc_ds1_seq3_len5_test=split1+split2+split3'
+    assert {entry.name for entry in folder.iterdir()} == {'args.json', 'test_log.md', 'split1', 'split2', 'split3'}
+    flags = json.loads((folder / 'args.json').read_text())
+    assert flags['split'] == 'all' and flags['test'] == [str(file) for file in files]
+    tables = []
+    for split, file in zip((1, 2, 3), files):
+        own = folder / f'split{split}'
+        tables.append(table_of(own / 'test_log.md'))
+        if processes == 1:
+            alone = classify(three_splits, tmp_path / 'alone', '--split', split, '--test', file)
+            assert {entry.name for entry in alone.iterdir()} == {'args.json', *(entry.name for entry in own.iterdir())}
+            for name in ('predictions.csv', 'test_log.md', 'per_class.png'):
+                assert (own / name).read_bytes() == (alone / name).read_bytes()
+            assert f'sp{split}_' in alone.name
+
+    mean = table_of(folder / 'test_log.md')
+    text = (folder / 'test_log.md').read_text()
+    assert all(str(file) in text for file in files)
+    assert len(mean) == 8
+    for name in ('every video', 'published protocol (only videos over 15 frames)'):
+        for split, table in zip((1, 2, 3), tables):
+            assert mean[f'{name}, split {split}'] == table[name]
+        videos, loss, *accuracies = zip(*(table[name] for table in tables))
+        row = mean[f'{name}, mean of 3 splits']
+        assert row[0] == sum(videos) and row[1] == pytest.approx(np.mean(loss), abs=2e-4)
+        assert row[2:] == pytest.approx([np.mean(values) for values in accuracies], abs=2e-4)
+        log_row = next(line for line in text.splitlines() if line.startswith(f'| {name}, mean of 3 splits |'))
+        deviation = [float(found) / 100 for found in re.findall(r'± (\d+\.\d+)%', log_row)]
+        if processes == 1:  # the output of several isn't captured here
+            said_row = next(line for line in said.splitlines() if line.startswith(f'{name}, mean of 3 splits: '))
+            numbers = r'\d+\.\d+% ± \d+\.\d+%'
+            assert re.findall(numbers, said_row) == re.findall(numbers, log_row)
+        squares = [sum((value - np.mean(values)) ** 2 for value in values) for values in accuracies]
+        assert deviation == pytest.approx([math.sqrt(total / 2) for total in squares], abs=2e-4)
+    assert max(np.ptp(values) for values in accuracies) > 0, 'the splits differ'
+
+
+def test_mistakes_with_splits(three_splits, csv_root, tmp_path, capsys):
+    for words, said in (('--test random --split all', 'three files'), ('--test random random --split all', 'not 2'),
+                        ('--test random random', '--split all'), ('--split all', 'for each of --split 1, 2 and 3')):
+        assert said in error_of(three_splits, tmp_path, capsys, *words.split())
+    error = error_of(csv_root, tmp_path, capsys, '--dataset', 'k400', '--split', 'all', '--test', *['random'] * 3)
+    assert 'val_split.csv' in error and '--split' in error
+    with pytest.raises(SystemExit):
+        script.parse_args(['--split', 'both'])
+    assert capsys.readouterr().err.startswith('error: argument --split')
+
+
+def test_a_mistake_in_the_last_split_comes_first(three_splits, tmp_path, capsys):
+    """A classifier of another number of classes, of other settings, and a list that isn't there: before any scores."""
+    torch.save({'state_dict': ActionClassifier('resnet18', 4).state_dict()}, tmp_path / 'four.pth.tar')
+    settings = {**TRAINED, 'class_names': ['ApplyEyeMakeup', 'Archery', 'YoYo']}
+    for ds in (1, 2):
+        torch.save({'state_dict': ActionClassifier('resnet18', 3).state_dict(), 'net': 'resnet18',
+                    'settings': {**settings, 'ds': ds}}, tmp_path / f'ds{ds}.pth.tar')
+    every, one, two = (tmp_path / f'{name}.pth.tar' for name in ('four', 'ds1', 'ds2'))
+    logs = tmp_path / 'logs'
+    assert str(every) in error_of(three_splits, logs, capsys, '--split', 'all', '--test', 'random', 'random', every)
+    error = error_of(three_splits, logs, capsys, '--split', 'all', '--test', one, one, two, base=NO_CLIP)
+    assert f'{one} is tested with --ds 1, but {two} with --ds 2' in error
+    for folder in three_splits.iterdir():
+        shutil.copytree(folder, tmp_path / 'two' / folder.name)
+    (tmp_path / 'two' / 'ucf101' / 'test_split03.csv').unlink()
+    error = error_of(tmp_path / 'two', logs, capsys, '--split', 'all', '--test', *['random'] * 3)
+    assert 'test_split03.csv' in error
 
 
 def test_random_scores_an_untrained_net(csv_root, tmp_path):
