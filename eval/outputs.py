@@ -58,6 +58,12 @@ def write_predictions(path, video_paths, scores, class_names):
             writer.writerow([video, class_names[label], class_names[prediction], f'{row[prediction]:.4f}'])
 
 
+def write_list(path, videos):
+    """A VideoList as a csv list of this project: rows path, frames."""
+    with open(path, 'w', newline='', **ENCODING) as file:
+        csv.writer(file).writerows(zip(videos.paths(), videos.n_frames.tolist()))
+
+
 def confusion_matrix(label, prediction, num_class):
     """Counts int64 [num_class, num_class]: rows are true classes, columns predicted ones."""
     matrix = np.zeros((num_class, num_class), np.int64)

@@ -133,5 +133,7 @@ def check_test_flags(args):
     if args.split != 'all' and len(args.test) > 1:
         raise UserError(f'--test names {len(args.test)} files for split {args.split}: give one, or three with '
                         '--split all')
+    if args.label_fraction < 1:
+        raise UserError('--label_fraction is for training: leave it out of a test')
     if args.crops == 10 and args.flip_views:
         raise UserError('--crops 10 has the mirror images already: leave out --flip_views, or give --crops 5')

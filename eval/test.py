@@ -10,20 +10,22 @@ import torch.nn.functional as F
 from backbone import NETWORKS
 from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
 from eval.classification import clips_of_all, protocols_for, score_videos, special_views
+from eval.label_subsets import label_subset
 from eval.model import ActionClassifier
+from eval.outputs import write_list
 from eval.results import report_mean, report_test
 from eval.settings import (check_class_names, check_splits, check_test_flags, check_training_flags, settle,
                            tests_of)
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
-from utils.cli import Parser, UserError, fraction, positive_int, positive_int_or_all
+from utils.cli import Parser, UserError, fraction, positive_fraction, positive_int, positive_int_or_all
 from utils.data.batches import make_loader
 from utils.data.classes import labels_of, read_class_list
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
 from utils.data.crops import VIEWS, views_of
-from utils.data.lists import list_folder
+from utils.data.lists import NothingHeldOut, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -47,6 +49,9 @@ def parse_args(argv=None):
     data = add_data_arguments(parser, short_videos='pad')
     data.add_argument('--split', default=1, type=positive_int_or_all,
                       help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default 1)')
+    data.add_argument('--label_fraction', default=1., type=positive_fraction, metavar='F',
+                      help='fine-tune on this part of the training list, the same of every class, chosen by --seed; it is '
+                           'written to label_subset.csv (default 1: all)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
     run = add_run_arguments(parser)
@@ -70,8 +75,8 @@ def parse_args(argv=None):
 def experiment_name(args):
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
             f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
-            f'_dp{args.dropout:g}'
-            f'_train-{args.train_what}' + pretrained_suffix(args.pretrain or 'random'))
+            f'_dp{args.dropout:g}_train-{args.train_what}'
+            + (f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else '') + pretrained_suffix(args.pretrain or 'random'))
 
 
 def test_experiment_name(args, files):
@@ -89,8 +94,7 @@ def main(args):
         test(args)
     else:
         check_training_flags(args)
-        checkpoint, _, class_names = look_up(args, args.pretrain)
-        train(args, checkpoint, class_names, start(args))
+        train(args, *look_up(args, args.pretrain), start(args))
 
 
 def look_up(args, origin):
@@ -110,7 +114,7 @@ def look_up(args, origin):
 
 # ---- training
 
-def train(args, checkpoint, class_names, precision):
+def train(args, checkpoint, lists, class_names, precision):
     # model
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     pretrained, missing = load_pretrained(model, checkpoint, args.pretrain)
@@ -120,7 +124,7 @@ def train(args, checkpoint, class_names, precision):
     model = prepare_model(args, model, precision)
 
     # data
-    train_videos, val_videos = clip_videos(args, args.split)
+    train_videos, val_videos, labelled = labelled_videos(args, lists, class_names)
     train_set = training_set(args, train_videos, labels_of(train_videos, class_names))
     val_set = ClipDataset(val_videos, **clip_settings(args), crop='centre', flip=0,
                           labels=labels_of(val_videos, class_names))
@@ -143,14 +147,34 @@ def train(args, checkpoint, class_names, precision):
     folder, resumed = open_run(args, experiment_name(args))
     if args.train_what == 'last' and not resumed:  # the trained parts collect their statistics themselves
         missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
-        complete_bn_statistics(args, model, missing, train_set, precision)
+        clips = train_set
+        if labelled is not None and layers_without_statistics(model, missing):  # these clips need no labels
+            whole_list, _ = clip_videos(args, args.split)
+            clips = training_set(args, whole_list)
+        complete_bn_statistics(args, model, missing, clips, precision)
     if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
         model = distributed.synchronise_batch_norm(model, precision.device)
     settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
+    if labelled is not None and not resumed and distributed.is_main():
+        write_list(folder / 'label_subset.csv', labelled)
     run.fit(train_batches, val_batches, args.epochs)
+
+
+def labelled_videos(args, lists, class_names):
+    """(training, validation) videos, and the part of the training list that they are from, None for all of it."""
+    if args.label_fraction == 1:
+        return *clip_videos(args, args.split), None
+    listed = read_split(lists, args.split, 'train', args.frame_root)
+    rows = label_subset(listed.paths(), labels_of(listed, class_names), args.label_fraction, seed=args.seed)
+    print(f'--label_fraction {args.label_fraction:g}: {len(rows)} of {len(listed)} training videos')
+    labelled = listed.select(rows)
+    try:
+        return *clip_videos(args, args.split, labelled), labelled
+    except NothingHeldOut as error:
+        raise UserError(f'{error}, or raise --label_fraction {args.label_fraction:g}') from None
 
 
 def training_set(args, videos, labels=None):

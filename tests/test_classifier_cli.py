@@ -179,6 +179,81 @@ def test_published_defaults():
     assert {name: getattr(args, name) for name in published} == published
 
 
+# ---- few labels
+
+def listed(file):
+    with open(file, newline='') as rows:
+        return [path for path, _ in csv.reader(rows)]
+
+
+def test_a_fraction_of_the_labels(csv_root, tmp_path, capsys):
+    """Half of the videos of each class, written down and held out from; smaller subsets are part of it; the seed decides
+    which."""
+    flags = ['--train_what', 'all', '--batch_size', 2]
+    folder = classify(csv_root, tmp_path, *flags, '--label_fraction', 0.5)
+    assert folder.name.endswith('_train-all_lf0.5_pt=random')
+    said = capsys.readouterr().out
+    assert '--label_fraction 0.5: 6 of 12 training videos' in said and '3 videos to train on, 3 to validate on' in said
+    half = listed(folder / 'label_subset.csv')
+    whole = listed(csv_root / 'ucf101' / 'train_split01.csv')
+    assert half == [path for path in whole if path in half], 'in the order of the list'
+    assert sorted(path.split('/')[-2] for path in half) == sorted(['ApplyEyeMakeup', 'Archery', 'YoYo'] * 2)
+    folders = [classify(csv_root, tmp_path, *flags, '--label_fraction', *more)
+               for more in ([0.5], [0.75], [0.5, '--seed', 1])]
+    same, more, other = [listed(folder / 'label_subset.csv') for folder in folders]
+    assert same == half and set(half) < set(more) and len(more) == 9 and other != half and len(other) == 6
+    # rows as in the training list
+    counts = [row.split(',')[1] for row in (folder / 'label_subset.csv').read_text().split()]
+    assert {f'{path},{count}' for path, count in zip(half, counts)} <= set(
+        (csv_root / 'ucf101' / 'train_split01.csv').read_text().split())
+
+
+def test_all_of_the_labels_is_the_full_run(csv_root, classifier, tmp_path):
+    """To the last bit, with its name and without a subset's file."""
+    folder = classify(csv_root, tmp_path, '--train_what', 'all', '--label_fraction', 1)
+    assert folder.name == classifier.name and not (folder / 'label_subset.csv').exists()
+    a, b = checkpoint(folder), checkpoint(classifier)
+    assert equal({**a, 'log_size': 0}, {**b, 'log_size': 0})
+
+
+def test_bn_statistics_are_those_of_the_whole_list(csv_root, tmp_path):
+    """Clips without labels are not scarce: a probe of random weights has the statistics of the full run."""
+    few, full = [checkpoint(classify(csv_root, tmp_path, '--train_what', 'last', '--batch_size', 2, *flags))['state_dict']
+                 for flags in (['--label_fraction', 0.5], [])]
+    names = [name for name in few if name.startswith(FEATURES) and 'running' in name]
+    assert len(names) == 40 and all(torch.equal(few[name], full[name]) for name in names)
+    assert not torch.equal(few['final_fc.1.weight'], full['final_fc.1.weight'])
+
+
+def test_a_resumed_run_keeps_its_subset(csv_root, tmp_path, capsys):
+    flags = ['--train_what', 'all', '--batch_size', 2, '--label_fraction', 0.5]
+    folder = classify(csv_root, tmp_path, *flags)
+    before = (folder / 'label_subset.csv').read_bytes()
+    resume = ['--epochs', 2, '--resume', folder / 'model' / 'epoch1.pth.tar']
+    assert classify(csv_root, tmp_path, *flags, *resume) is None
+    assert (folder / 'label_subset.csv').read_bytes() == before
+    assert {entry.name for entry in folder.iterdir()} >= {'args.json', 'args-2.json', 'label_subset.csv'}
+    capsys.readouterr()
+    assert run(script, [*CLASSIFIER, '--csv_root', csv_root, '--log_dir', tmp_path, *flags[:-1], 0.75, *resume]) == 2
+    assert '--label_fraction 0.75 (was 0.5)' in capsys.readouterr().err
+
+
+def test_too_few_labels(csv_root, tmp_path, capsys):
+    """One video of each class: nothing can be held out, but the test list can validate."""
+    flags = ['--label_fraction', 0.1, '--batch_size', 2]
+    error = error_of(csv_root, tmp_path, capsys, *flags)
+    assert 'nothing can be held out of 3 videos' in error and '--label_fraction 0.1' in error
+    assert '--val_on test' in error
+    classify(csv_root, tmp_path, *flags, '--val_on', 'test')
+    assert '3 videos to train on, 12 to validate on' in capsys.readouterr().out
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--label_fraction', 0.5, '--test', 'random')
+    assert '--label_fraction is for training' in error
+    for value in ('0', '1.5', 'half'):
+        with pytest.raises(SystemExit):
+            script.parse_args(['--label_fraction', value])
+        assert 'a number above 0' in capsys.readouterr().err
+
+
 # ---- testing
 
 def slow_test(model, rows, num_seq=3, seq_len=5, ds=1, size=32, tail=True, place=(0.5, 0.5), mirrored=False,
