@@ -142,16 +142,17 @@ def summarise(scores):
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
     among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
+    order = np.lexsort((among_five, correct, scores.label))  # intervals don't depend on the order of the list
+    label, correct, among_five = scores.label[order], correct[order], among_five[order]
 
     def mean_class(rows):
-        label = scores.label[rows]
-        videos = np.bincount(label)
-        right = np.bincount(label, weights=correct[rows])
+        videos = np.bincount(label[rows])
+        right = np.bincount(label[rows], weights=correct[rows])
         return (right[videos > 0] / videos[videos > 0]).mean()
 
     accuracies = {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
                   'mean_class': mean_class}
-    count = len(scores.label)
+    count = len(label)
     return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
             **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
             'interval': {name: bootstrap(accuracy, count) for name, accuracy in accuracies.items()}}

@@ -84,11 +84,16 @@ def check_class_names(origin, trained, listed, class_list, allow_other=False):
                     f'{"; ".join(examples)}; {remedy}')
 
 
+def files_of(args):
+    """The files of --test, one or more."""
+    return [args.test] if isinstance(args.test, str) else args.test
+
+
 def tests_of(args):
     """The flags of each split's test: one, or with --split all three; `split` and `test` have one value each."""
     splits = SPLITS if args.split == 'all' else [args.split]
     return [argparse.Namespace(**{**vars(args), 'split': split, 'test': file})
-            for split, file in zip(splits, args.test)]
+            for split, file in zip(splits, files_of(args))]
 
 
 def check_splits(tests, folders):
@@ -127,12 +132,12 @@ def check_training_flags(args):
 
 def check_test_flags(args):
     """UserError: flags of a test that contradict each other."""
-    if args.split == 'all' and len(args.test) != len(SPLITS):
+    files = len(files_of(args))
+    if args.split == 'all' and files != len(SPLITS):
         raise UserError(f'--split all tests a classifier of each of the splits 1, 2 and 3: give --test three files in '
-                        f'this order, not {len(args.test)}')
-    if args.split != 'all' and len(args.test) > 1:
-        raise UserError(f'--test names {len(args.test)} files for split {args.split}: give one, or three with '
-                        '--split all')
+                        f'this order, not {files}')
+    if args.split != 'all' and files > 1:
+        raise UserError(f'--test names {files} files for split {args.split}: give one, or three with --split all')
     if args.label_fraction < 1:
         raise UserError('--label_fraction is for training: leave it out of a test')
     if args.crops == 10 and args.flip_views:

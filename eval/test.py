@@ -69,7 +69,10 @@ def parse_args(argv=None):
     run.add_argument('--allow_other_settings', action='store_true',
                      help='with --test: let these flags and the spelling of class names differ from the training\'s')
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see settle
-    return parse_with_recipe(parser, 'classify', argv)
+    args = parse_with_recipe(parser, 'classify', argv)
+    if args.test and len(args.test) == 1:  # a list only where there are several
+        args.test, = args.test
+    return args
 
 
 def experiment_name(args):
@@ -79,13 +82,14 @@ def experiment_name(args):
             + (f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else '') + pretrained_suffix(args.pretrain or 'random'))
 
 
-def test_experiment_name(args, files):
-    """Only what a test uses. args: of one split, see tests_of."""
+def test_experiment_name(tests):
+    """Only what a test uses. tests: the flags of each split, see tests_of."""
+    args = tests[0]
+    split = args.split if len(tests) == 1 else 'all'
     views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
-    weights = '+'.join(dict.fromkeys(Path(file).name.removesuffix('.pth.tar') for file in files))
-    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split if len(files) == 1 else "all"}'
-            f'_{network_name(args.net)}_{args.model}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}'
-            f'_test={weights}')
+    weights = '+'.join(dict.fromkeys(Path(one.test).name.removesuffix('.pth.tar') for one in tests))
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{split}_{network_name(args.net)}_{args.model}'
+            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
 
 
 def main(args):
@@ -224,9 +228,8 @@ def test(args):
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
     folder = None
     if distributed.is_main():
-        folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests[0], args.test))
-        several = {'split': args.split, 'test': args.test} if len(tests) > 1 else {}
-        save_arguments(folder, {**vars(tests[0]), **several})
+        folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests))
+        save_arguments(folder, {**vars(tests[0]), 'split': args.split, 'test': args.test})
 
     tables = {}
     for one, each in zip(tests, prepared):
@@ -237,7 +240,7 @@ def test(args):
             own.mkdir()
         tables[one.split] = test_split(one, *each, precision, own)
     if folder and len(tests) > 1:
-        report_mean(folder, facts_of(tests[0], args.test, 'splits 1 to 3'), tables)
+        report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3'), tables)
 
 
 def prepare_test(args, checkpoint, folder, class_names, precision):
@@ -268,13 +271,13 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
                                   clips_at_once=args.batch_size)
     if folder:
-        return report_test(folder, facts_of(args, [args.test], f'split {args.split}'), test_set.videos.paths(),
+        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
                            protocols, scores, broken, class_names)
 
 
-def facts_of(args, files, splits):
+def facts_of(args, weights, splits):
     """{name: value}: what was tested, for test_log.md."""
-    return {'weights': ', '.join(files), 'net': args.net, 'data': f'{args.dataset}, {splits}',
+    return {'weights': weights, 'net': args.net, 'data': f'{args.dataset}, {splits}',
             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
 
 

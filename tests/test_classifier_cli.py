@@ -16,7 +16,7 @@ import torch
 from eval import results
 from eval import test as script
 from eval.model import ActionClassifier
-from eval.settings import check_class_names, tests_of
+from eval.settings import check_class_names
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
@@ -47,8 +47,6 @@ def start_of(path):
 def settled(*flags, checkpoint=None):
     """The parsed flags after those left out have got their values, as with no checkpoint or the given one."""
     args = script.parse_args(list(flags))
-    if args.test:
-        args, = tests_of(args)
     script.settle(args, checkpoint or {})
     return args
 
