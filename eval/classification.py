@@ -62,7 +62,8 @@ def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
 
 def special_views(crops, flip, clips):
     """Words for what differs from the published test, for names of rows and folders."""
-    words = {f'{crops} crops': crops > 1, 'mirrored': flip, 'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
+    words = {f'{crops} crops': crops > 1, 'mirror images': flip,
+             'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
     return [word for word, differs in words.items() if differs]
 
 
@@ -80,7 +81,8 @@ def published_protocol(dataset, num_seq, seq_len, ds):
         return F.cross_entropy(logits.mean(dim=0), torch.tensor(label)).item()
 
     return Protocol(f'published protocol (only videos over {clip_frames} frames)',
-                    f'clips start every {stride} blocks, none is added at the end; centre crop; loss of the mean logits',
+                    f'clips start every {stride} blocks, none is added at the end; centre crop; loss of the mean '
+                    'logits',
                     starts, loss)
 
 

@@ -21,7 +21,7 @@ def printable(text):
 
 
 def accuracy_text(stats, name):
-    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; of a mean over splits '41.25% ± 1.30%', its deviation."""
+    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30%': a mean over splits, its deviation."""
     if 'deviation' in stats:
         return f'{stats[name]:.2%} ± {stats["deviation"][name]:.2%}'
     low, high = stats['interval'][name]

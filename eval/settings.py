@@ -97,15 +97,15 @@ def tests_of(args):
 
 
 def check_splits(tests, folders):
-    """UserError unless a mean over the tests of several splits makes sense: they have the same SETTINGS, settled by now,
-    and each has a list of its own in its list folder."""
+    """UserError unless a mean over the tests of several splits makes sense: they have the same SETTINGS, settled by
+    now, and each has a list of its own in its list folder."""
     first = tests[0]
     for other in tests[1:]:
         different = [name for name in SETTINGS if getattr(other, name) != getattr(first, name)]
         if different:
             there, here = (' '.join(f'--{name} {getattr(args, name)}' for name in different) for args in (first, other))
-            raise UserError(f'--split all: {first.test} is tested with {there}, but {other.test} with {here}: give three '
-                            'classifiers of the same settings')
+            raise UserError(f'--split all: {first.test} is tested with {there}, but {other.test} with {here}: give '
+                            'three classifiers of the same settings')
     lists = {csv_file(folder, one.split, 'test') for one, folder in zip(tests, folders)}
     if len(lists) < len(tests):
         raise UserError(f'--split all: {first.dataset} has only {lists.pop()}: leave --split out')

@@ -14,8 +14,7 @@ from eval.label_subsets import label_subset
 from eval.model import ActionClassifier
 from eval.outputs import write_list
 from eval.results import report_mean, report_test
-from eval.settings import (check_class_names, check_splits, check_test_flags, check_training_flags, settle,
-                           tests_of)
+from eval.settings import check_class_names, check_splits, check_test_flags, check_training_flags, settle, tests_of
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
@@ -50,24 +49,25 @@ def parse_args(argv=None):
     data.add_argument('--split', default=1, type=positive_int_or_all,
                       help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default 1)')
     data.add_argument('--label_fraction', default=1., type=positive_fraction, metavar='F',
-                      help='fine-tune on this part of the training list, the same of every class, chosen by --seed; it is '
+                      help='train on this part of the training list, the same of every class, chosen by --seed and '
                            'written to label_subset.csv (default 1: all)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
-    run = add_run_arguments(parser)
-    run.add_argument('--test', metavar='FILE', nargs='+',
-                     help='score this classifier on the test split (random: an untrained one), or with --split all '
-                          'three, of splits 1, 2 and 3; --net, --img_dim, --num_seq, --seq_len and --ds follow the file '
-                          'where they are left out')
-    views = parser.add_argument_group('test')
-    views.add_argument('--crops', default=1, type=int, choices=VIEWS,
-                       help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
-                            'images; scores are averaged (default 1)')
-    views.add_argument('--flip_views', action='store_true', help='average with the mirror image of every crop, too')
-    views.add_argument('--clips', default='all', type=positive_int_or_all, metavar='all|K',
-                       help='all: overlapping clips that cover the video; a number: so many, evenly spaced (default all)')
-    run.add_argument('--allow_other_settings', action='store_true',
-                     help='with --test: let these flags and the spelling of class names differ from the training\'s')
+    add_run_arguments(parser)
+    test = parser.add_argument_group('test')
+    test.add_argument('--test', metavar='FILE', nargs='+',
+                      help='score this classifier on the test split (random: an untrained one), or with --split all '
+                           'three, of splits 1, 2 and 3; --net, --img_dim, --num_seq, --seq_len and --ds follow the '
+                           'file where they are left out')
+    test.add_argument('--crops', default=1, type=int, choices=VIEWS,
+                      help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
+                           'images; scores are averaged (default 1)')
+    test.add_argument('--flip_views', action='store_true', help='average with the mirror image of every crop, too')
+    test.add_argument('--clips', default='all', type=positive_int_or_all, metavar='all|K',
+                      help='all: overlapping clips that cover the video; a number: so many, evenly spaced '
+                           '(default all)')
+    test.add_argument('--allow_other_settings', action='store_true',
+                      help='with --test: let these flags and the spelling of class names differ from the training\'s')
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see settle
     args = parse_with_recipe(parser, 'classify', argv)
     if args.test and len(args.test) == 1:  # a list only where there are several
@@ -76,10 +76,11 @@ def parse_args(argv=None):
 
 
 def experiment_name(args):
+    labels = f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else ''
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
             f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
-            f'_dp{args.dropout:g}_train-{args.train_what}'
-            + (f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else '') + pretrained_suffix(args.pretrain or 'random'))
+            f'_dp{args.dropout:g}'
+            f'_train-{args.train_what}{labels}' + pretrained_suffix(args.pretrain or 'random'))
 
 
 def test_experiment_name(tests):
@@ -98,7 +99,8 @@ def main(args):
         test(args)
     else:
         check_training_flags(args)
-        train(args, *look_up(args, args.pretrain), start(args))
+        checkpoint, lists, class_names = look_up(args, args.pretrain)
+        train(args, checkpoint, lists, class_names, start(args))
 
 
 def look_up(args, origin):

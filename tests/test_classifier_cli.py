@@ -185,7 +185,7 @@ def listed(file):
 
 
 def test_a_fraction_of_the_labels(csv_root, tmp_path, capsys):
-    """Half of the videos of each class, written down and held out from; smaller subsets are part of it; the seed decides
+    """Half of the videos of each class, written down and held out from; it is part of larger subsets; the seed decides
     which."""
     flags = ['--train_what', 'all', '--batch_size', 2]
     folder = classify(csv_root, tmp_path, *flags, '--label_fraction', 0.5)
@@ -216,8 +216,9 @@ def test_all_of_the_labels_is_the_full_run(csv_root, classifier, tmp_path):
 
 def test_bn_statistics_are_those_of_the_whole_list(csv_root, tmp_path):
     """Clips without labels are not scarce: a probe of random weights has the statistics of the full run."""
-    few, full = [checkpoint(classify(csv_root, tmp_path, '--train_what', 'last', '--batch_size', 2, *flags))['state_dict']
-                 for flags in (['--label_fraction', 0.5], [])]
+    runs = [classify(csv_root, tmp_path, '--train_what', 'last', '--batch_size', 2, *flags)
+            for flags in (['--label_fraction', 0.5], [])]
+    few, full = [checkpoint(folder)['state_dict'] for folder in runs]
     names = [name for name in few if name.startswith(FEATURES) and 'running' in name]
     assert len(names) == 40 and all(torch.equal(few[name], full[name]) for name in names)
     assert not torch.equal(few['final_fc.1.weight'], full['final_fc.1.weight'])
@@ -305,7 +306,8 @@ def table_of(test_log):
     """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md, without the intervals."""
     lines = [line for line in open(test_log) if line.startswith('|')]
     rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in lines[2:]]
-    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.split('%')[0]) / 100 for cell in row[3:])) for row in rows}
+    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.split('%')[0]) / 100 for cell in row[3:]))
+            for row in rows}
 
 
 def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
@@ -382,7 +384,7 @@ CORNERS_AND_CENTRE = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
      'every video, 3 crops, one clip'),
     ('--crops 5 --clips 2', CORNERS_AND_CENTRE, [False], lambda blocks: sorted({0, blocks - 3}),
      'every video, 5 crops, 2 clips'),
-    ('--flip_views', [(0.5, 0.5)], [False, True], None, 'every video, mirrored')])
+    ('--flip_views', [(0.5, 0.5)], [False, True], None, 'every video, mirror images')])
 def test_more_views(csv_root, published, tmp_path, capsys, flags, places, mirrors, chosen, name):
     """Mean softmax over all views of all clips; no published row, and all outputs say what was averaged."""
     folder = classify(csv_root, tmp_path, '--test', published[1], *flags.split())

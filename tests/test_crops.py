@@ -57,8 +57,9 @@ def test_views_of_a_test():
     assert places(3, 240, 320) == ([(8, 0), (8, 48), (8, 96)], 0)
     assert places(3, 320, 240) == ([(0, 8), (48, 8), (96, 8)], 0)
     assert places(3, 128, 128) == ([(0, 0)] * 3, 0)
-    assert sorted(places(5, 240, 320)[0]) == [(0, 0), (0, 96), (8, 48), (16, 0), (16, 96)] and places(5, 240, 320)[1] == 0
-    assert places(10, 240, 320) == (places(5, 240, 320)[0] * 2, 5)
+    five, mirrored = places(5, 240, 320)
+    assert sorted(five) == [(0, 0), (0, 96), (8, 48), (16, 0), (16, 96)] and mirrored == 0
+    assert places(10, 240, 320) == (five * 2, 5)
     for crops in (1, 3, 5):
         boxes = [(view.box_of(240, 320), view.mirrored) for view in views_of(crops, flip=True)]
         assert len(set(boxes)) == 2 * crops

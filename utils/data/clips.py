@@ -195,7 +195,7 @@ def read_views(path, numbers, views, out, progress):
 
 def decoded_frames(path, numbers, boxes_of, img_dim, progress):
     """Yields (rows, frame, boxes) for each distinct frame of `numbers`, see read_frames: the slice of its rows in
-    `numbers`; the frame uint8 [H, W, 3], decoded as small as `img_dim` allows; one box in it per function of `boxes_of`."""
+    `numbers`; the frame uint8 [H, W, 3], decoded as small as `img_dim` allows; for each of `boxes_of` its box in it."""
     distinct, copies = np.unique(numbers, return_counts=True)
     i = 0
     for jpeg, number, count in zip(read_jpegs(path, distinct), distinct, copies):
