@@ -9,12 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.intervals import bootstrap
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
-from utils.data.clips import clip_starts, count_blocks
+from utils.data.clips import clip_starts, count_blocks, spaced_starts
 from utils.parallel.distributed import sum_over_processes
 
 PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
+CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the corners and the centre',
+         10: 'crops of the corners and the centre, and their mirror images'}
 
 
 @dataclass
@@ -40,17 +43,28 @@ class VideoScores:
         return self.probability.argmax(axis=1)
 
 
-def every_video(num_seq, seq_len, ds):
-    """Our protocol: no video is dropped and every block is used. Loss: −log of the mean softmax."""
+def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+    """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax.
+
+    clips: 'all', or the number of clips of a video. crops, flip: the views of utils.data.crops, for the name only."""
     def starts(n_frames):
-        return clip_starts(count_blocks(n_frames, num_seq, seq_len, ds), num_seq)
+        blocks = count_blocks(n_frames, num_seq, seq_len, ds)
+        return clip_starts(blocks, num_seq) if clips == 'all' else spaced_starts(blocks, num_seq, clips)
 
     def loss(logits, label):
         return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
 
-    about = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video; short videos repeat '
-             'their last frame')
-    return Protocol('every video', about, starts, loss)
+    where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
+             f'{clips} evenly spaced clips, fewer where the video has no more places')
+    about = f'{where}; short videos repeat their last frame; {CROPS[crops]}{", each also mirrored" if flip else ""}'
+    return Protocol(', '.join(['every video', *special_views(crops, flip, clips)]), about, starts, loss)
+
+
+def special_views(crops, flip, clips):
+    """Words for what differs from the published test, for names of rows and folders."""
+    words = {f'{crops} crops': crops > 1, 'mirror images': flip,
+             'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
+    return [word for word, differs in words.items() if differs]
 
 
 def published_protocol(dataset, num_seq, seq_len, ds):
@@ -67,14 +81,16 @@ def published_protocol(dataset, num_seq, seq_len, ds):
         return F.cross_entropy(logits.mean(dim=0), torch.tensor(label)).item()
 
     return Protocol(f'published protocol (only videos over {clip_frames} frames)',
-                    f'clips start every {stride} blocks, none is added at the end; loss of the mean logits',
+                    f'clips start every {stride} blocks, none is added at the end; centre crop; loss of the mean '
+                    'logits',
                     starts, loss)
 
 
-def protocols_for(dataset, num_seq, seq_len, ds):
-    """Protocols to report for a data set; the first scores every video."""
-    protocols = [every_video(num_seq, seq_len, ds)]
-    if dataset in PUBLISHED_STRIDE:
+def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+    """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
+    others than the published ones there is no published protocol."""
+    protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
+    if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all'):
         protocols.append(published_protocol(dataset, num_seq, seq_len, ds))
     return protocols
 
@@ -120,13 +136,25 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
 
 
 def summarise(scores):
-    """{videos, loss, top1, top5, mean_class}: the mean loss of a video, and accuracies from 0 to 1.
+    """{videos, loss, top1, top5, mean_class, interval}: the mean loss of a video, and accuracies from 0 to 1.
 
-    mean_class is the mean accuracy over the classes that have a scored video.
+    mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
+    intervals over videos, see eval.intervals.
     """
     true = scores.probability[np.arange(len(scores.label)), scores.label]
-    better = (scores.probability > true[:, None]).sum(axis=1)
     correct = scores.prediction == scores.label
-    per_class = [correct[scores.label == c].mean() for c in np.unique(scores.label)]
-    return {'videos': len(scores.label), 'loss': float(scores.loss.mean(dtype=np.float64)),
-            'top1': float(correct.mean()), 'top5': float((better < 5).mean()), 'mean_class': float(np.mean(per_class))}
+    among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
+    order = np.lexsort((among_five, correct, scores.label))  # intervals don't depend on the order of the list
+    label, correct, among_five = scores.label[order], correct[order], among_five[order]
+
+    def mean_class(rows):
+        videos = np.bincount(label[rows])
+        right = np.bincount(label[rows], weights=correct[rows])
+        return (right[videos > 0] / videos[videos > 0]).mean()
+
+    accuracies = {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
+                  'mean_class': mean_class}
+    count = len(label)
+    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
+            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
+            'interval': {name: bootstrap(accuracy, count) for name, accuracy in accuracies.items()}}

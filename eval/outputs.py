@@ -1,4 +1,4 @@
-"""Files that a test writes: test_log.md, predictions.csv with a row for each video, confusion.png."""
+"""Files that a test writes: test_log.md, predictions.csv with a row for each video, confusion.png, per_class.png."""
 import csv
 
 import matplotlib
@@ -7,9 +7,10 @@ import numpy as np
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-MAX_DRAWN = 1000    # classes of a confusion matrix
+MAX_DRAWN = 1000    # classes of a picture
 MAX_LABELLED = 400  # classes with their names at its sides
 MAX_INCHES = 40
+BARS = 40           # of classes in a column, for each column: 51 classes take one, 101 two, 400 three
 # Names of files and classes may hold bytes that are not UTF-8; they are written as they were read.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 
@@ -17,6 +18,14 @@ ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
 def printable(text):
     """The text with bytes that are not UTF-8 escaped, for screens and pictures."""
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def accuracy_text(stats, name):
+    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30%': a mean over splits, its deviation."""
+    if 'deviation' in stats:
+        return f'{stats[name]:.2%} ± {stats["deviation"][name]:.2%}'
+    low, high = stats['interval'][name]
+    return f'{stats[name]:.2%} [{low:.2%}, {high:.2%}]'
 
 
 def write_log(path, title, facts, tables, skipped=()):
@@ -28,8 +37,11 @@ def write_log(path, title, facts, tables, skipped=()):
     lines += [f'- {name}: {value}' for name, value in facts.items()]
     lines += ['', '| protocol | videos | loss | top-1 | top-5 | mean per class |', '|---|---|---|---|---|---|']
     for protocol, stats in tables.items():
-        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {stats["top1"]:.2%} '
-                     f'| {stats["top5"]:.2%} | {stats["mean_class"]:.2%} |')
+        accuracies = ' | '.join(accuracy_text(stats, name) for name in ('top1', 'top5', 'mean_class'))
+        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} |')
+    lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap).']
+    if any('deviation' in stats for stats in tables.values()):
+        lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:
         lines += ['', f'Skipped {len(skipped)} unreadable videos, which are not in these numbers:', '']
         lines += [f'- {line}' for line in skipped]
@@ -44,6 +56,12 @@ def write_predictions(path, video_paths, scores, class_names):
         writer.writerow(['path', 'label', 'prediction', 'probability'])
         for video, label, prediction, row in zip(video_paths, scores.label, scores.prediction, scores.probability):
             writer.writerow([video, class_names[label], class_names[prediction], f'{row[prediction]:.4f}'])
+
+
+def write_list(path, videos):
+    """A VideoList as a csv list of this project: rows path, frames."""
+    with open(path, 'w', newline='', **ENCODING) as file:
+        csv.writer(file).writerows(zip(videos.paths(), videos.n_frames.tolist()))
 
 
 def confusion_matrix(label, prediction, num_class):
@@ -73,5 +91,31 @@ def draw_confusion(path, matrix, class_names):
                     axes.text(column, row, matrix[row, column], ha='center', va='center', fontsize=font,
                               color='white' if shares[row, column] > 0.5 else 'black')
     figure.colorbar(image, label='share of the class', shrink=0.8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_class_accuracies(path, accuracy, counts, class_names, title):
+    """A picture with a bar for each class that has a video, the best first; many classes in several columns.
+
+    accuracy: [C], from 0 to 1. counts: int [C], videos of each class. class_names: C str."""
+    order = [c for c in np.argsort(-accuracy, kind='stable') if counts[c]]
+    columns = max(1, round(np.sqrt(len(order) / BARS)))
+    rows = -(-len(order) // columns)
+    figure, all_axes = plt.subplots(1, columns, figsize=(2 + 6 * columns, 1.5 + 0.22 * rows), squeeze=False,
+                                    layout='constrained')
+    mean = accuracy[order].mean()
+    for axes, start in zip(all_axes[0], range(0, columns * rows, rows)):
+        shown = order[start:start + rows]
+        axes.axvline(mean, color='grey', linewidth=1, linestyle=':', zorder=0)
+        bars = axes.barh(range(len(shown)), accuracy[shown], height=0.75)
+        axes.bar_label(bars, [f'{accuracy[c] * counts[c]:.0f} of {counts[c]}' for c in shown], padding=3, fontsize=8)
+        axes.set_yticks(range(len(shown)), [printable(class_names[c]) for c in shown], fontsize=9, parse_math=False)
+        axes.set_xticks(ticks := np.linspace(0, 1, 6), [f'{tick:.0%}' for tick in ticks])
+        axes.set(xlim=(0, 1.15), ylim=(rows - 0.4, -0.6))
+        axes.spines[['top', 'right']].set_visible(False)
+    unseen = len(class_names) - len(order)
+    figure.suptitle(f'{title}\nmean {mean:.1%} (dotted)' + (f'; classes without a video: {unseen}' if unseen else ''),
+                    fontsize=11, parse_math=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

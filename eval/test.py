@@ -9,19 +9,22 @@ import torch.nn.functional as F
 
 from backbone import NETWORKS
 from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
-from eval.classification import clips_of_all, protocols_for, score_videos, summarise
+from eval.classification import clips_of_all, protocols_for, score_videos, special_views
+from eval.label_subsets import label_subset
 from eval.model import ActionClassifier
-from eval.outputs import MAX_DRAWN, confusion_matrix, draw_confusion, printable, write_log, write_predictions
-from eval.settings import check_class_names, default_settings, resolve_settings, trained_settings
+from eval.outputs import write_list
+from eval.settings import check_class_names, check_splits, check_test_flags, check_training_flags, settle, tests_of
+from eval.summary import report_mean, report_test
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
-from utils.cli import Parser, UserError, fraction, positive_int
+from utils.cli import Parser, UserError, fraction, positive_fraction, positive_int, positive_int_or_all
 from utils.data.batches import make_loader
 from utils.data.classes import labels_of, read_class_list
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
-from utils.data.lists import list_folder
+from utils.data.crops import VIEWS, views_of
+from utils.data.lists import NothingHeldOut, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -32,8 +35,6 @@ from utils.run.loop import TrainingRun
 from utils.run.optimisation import make_optimizer, make_schedule
 from utils.run.setup import (clip_batches, clip_settings, clip_videos, find_resumed, loop_options, new_run,
                              prepare_model, start, workers_of)
-
-SHOWN_SKIPPED = 10  # unreadable videos named beside the result
 
 
 def parse_args(argv=None):
@@ -46,57 +47,66 @@ def parse_args(argv=None):
                        help='last: a linear probe on frozen features; ft: everything, pretrained parts at a tenth of '
                             '--lr; all: everything at the same rate (default last)')
     data = add_data_arguments(parser, short_videos='pad')
-    data.add_argument('--split', default=1, type=positive_int, help='split of the data set (default 1)')
+    data.add_argument('--split', default=1, type=positive_int_or_all,
+                      help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default 1)')
+    data.add_argument('--label_fraction', default=1., type=positive_fraction, metavar='F',
+                      help='train on this part of the training list, the same of every class, chosen by --seed and '
+                           'written to label_subset.csv (default 1: all)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
-    run = add_run_arguments(parser)
-    run.add_argument('--test', metavar='FILE',
-                     help='score this classifier on the test split (random: an untrained one); --net, --img_dim, '
-                          '--num_seq, --seq_len and --ds follow the file where they are left out')
-    run.add_argument('--allow_other_settings', action='store_true',
-                     help='with --test: let these flags and the spelling of class names differ from the training\'s')
+    add_run_arguments(parser)
+    test = parser.add_argument_group('test')
+    test.add_argument('--test', metavar='FILE', nargs='+',
+                      help='score this classifier on the test split (random: an untrained one), or with --split all '
+                           'three, of splits 1, 2 and 3; --net, --img_dim, --num_seq, --seq_len and --ds follow the '
+                           'file where they are left out')
+    test.add_argument('--crops', default=1, type=int, choices=VIEWS,
+                      help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
+                           'images; scores are averaged (default 1)')
+    test.add_argument('--flip_views', action='store_true', help='average with the mirror image of every crop, too')
+    test.add_argument('--clips', default='all', type=positive_int_or_all, metavar='all|K',
+                      help='all: overlapping clips that cover the video; a number: so many, evenly spaced '
+                           '(default all)')
+    test.add_argument('--allow_other_settings', action='store_true',
+                      help='with --test: let these flags and the spelling of class names differ from the training\'s')
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see settle
-    return parse_with_recipe(parser, 'classify', argv)
-
-
-def settle(args, checkpoint):
-    """Resolves what depends on other flags and on the checkpoint of --test or --pretrain ({} for none)."""
-    stored = trained_settings(checkpoint)
-    if not args.test:  # fine-tuning may use other clips than pretraining
-        stored = {name: stored[name] for name in stored if name == 'net'}
-    resolve_settings(args, stored, default_settings(args.dataset), args.test or args.pretrain)
-    args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
-
-
-def default_milestones(dataset, img_dim):
-    """Those of the published recipe; data sets that it does not name are treated like UCF101."""
-    if dataset == 'hmdb51':
-        return [150, 250, 300]
-    return [300, 400, 500] if img_dim > 140 else [60, 80, 100]
+    args = parse_with_recipe(parser, 'classify', argv)
+    if args.test and len(args.test) == 1:  # a list only where there are several
+        args.test, = args.test
+    return args
 
 
 def experiment_name(args):
+    labels = f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else ''
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
             f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
             f'_dp{args.dropout:g}'
-            f'_train-{args.train_what}' + pretrained_suffix(args.pretrain or 'random'))
+            f'_train-{args.train_what}{labels}' + pretrained_suffix(args.pretrain or 'random'))
 
 
-def test_experiment_name(args):
-    """Only what a test uses."""
-    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
-            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}_test={Path(args.test).name.removesuffix(".pth.tar")}')
+def test_experiment_name(tests):
+    """Only what a test uses. tests: the flags of each split, see tests_of."""
+    args = tests[0]
+    split = args.split if len(tests) == 1 else 'all'
+    views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
+    weights = '+'.join(dict.fromkeys(Path(one.test).name.removesuffix('.pth.tar') for one in tests))
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{split}_{network_name(args.net)}_{args.model}'
+            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
 
 
 def main(args):
-    if args.test and args.dry_run:
-        raise UserError('--dry_run is for training: leave it out with --test')
-    if not args.test:
+    if args.test:
+        check_test_flags(args)
+        test(args)
+    else:
         check_training_flags(args)
-    origin = args.test or args.pretrain
+        train(args, *look_up(args, args.pretrain))
+
+
+def look_up(args, origin):
+    """Settles `args` and returns (checkpoint `origin`, {} for none, folder of the lists, names of the classes)."""
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
     settle(args, checkpoint)
-
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     class_names = read_class_list(folder)
     if args.num_class not in (None, len(class_names)):
@@ -105,26 +115,12 @@ def main(args):
     trained_on = checkpoint.get('settings', {}).get('class_names')
     if args.test and trained_on:
         check_class_names(origin, trained_on, class_names, Path(folder, 'classInd.txt'), args.allow_other_settings)
-    if args.test:
-        test(args, checkpoint, folder, class_names)
-    else:
-        train(args, checkpoint, class_names)
+    return checkpoint, folder, class_names
 
 
 # ---- training
 
-def check_training_flags(args):
-    """UserError: flags with which training would fail later, or do what nobody wants."""
-    if args.train_what == 'last' and args.pretrain is None and args.resume in (None, 'auto'):
-        raise UserError('--train_what last trains a probe on frozen features: say whose with --pretrain FILE, or give '
-                        '--pretrain random for a probe on random weights')
-    processes = 1 if args.sync_bn else distributed.world()
-    if args.batch_size < 2 * processes:
-        raise UserError(f'--batch_size {args.batch_size}: the classifier\'s BatchNorm needs at least 2 clips in each '
-                        f'process to train; give {2 * processes} or more')
-
-
-def train(args, checkpoint, class_names):
+def train(args, checkpoint, lists, class_names):
     folder, resumed = find_resumed(args)
     precision = start(args, resumed=resumed)
 
@@ -137,7 +133,7 @@ def train(args, checkpoint, class_names):
     model = prepare_model(args, model, precision)
 
     # data
-    train_videos, val_videos = clip_videos(args, args.split)
+    train_videos, val_videos, labelled = labelled_videos(args, lists, class_names)
     train_set = training_set(args, train_videos, labels_of(train_videos, class_names))
     val_set = ClipDataset(val_videos, **clip_settings(args), crop='centre', flip=0,
                           labels=labels_of(val_videos, class_names))
@@ -161,7 +157,11 @@ def train(args, checkpoint, class_names):
         folder = folder or new_run(args, experiment_name(args))
     if args.train_what == 'last' and not (resumed or args.dry_run):  # trained parts collect their statistics themselves
         missing = [name for name in missing if name.startswith(('backbone.', 'agg.'))]
-        complete_bn_statistics(args, model, missing, train_set, precision)
+        clips = train_set
+        if labelled is not None and layers_without_statistics(model, missing):  # these clips need no labels
+            whole_list, _ = clip_videos(args, args.split)
+            clips = training_set(args, whole_list)
+        complete_bn_statistics(args, model, missing, clips, precision)
     if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
         model = distributed.synchronise_batch_norm(model, precision.device)
 
@@ -176,7 +176,23 @@ def train(args, checkpoint, class_names):
     run = make_run(folder)
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
     save_arguments(folder, vars(args))
+    if labelled is not None and not resumed and distributed.is_main():
+        write_list(folder / 'label_subset.csv', labelled)
     run.fit(train_batches, val_batches, args.epochs)
+
+
+def labelled_videos(args, lists, class_names):
+    """(training, validation) videos, and the part of the training list that they are from, None for all of it."""
+    if args.label_fraction == 1:
+        return *clip_videos(args, args.split), None
+    listed = read_split(lists, args.split, 'train', args.frame_root)
+    rows = label_subset(listed.paths(), labels_of(listed, class_names), args.label_fraction, seed=args.seed)
+    print(f'--label_fraction {args.label_fraction:g}: {len(rows)} of {len(listed)} training videos')
+    labelled = listed.select(rows)
+    try:
+        return *clip_videos(args, args.split, labelled), labelled
+    except NothingHeldOut as error:
+        raise UserError(f'{error}, or raise --label_fraction {args.label_fraction:g}') from None
 
 
 def training_set(args, videos, labels=None):
@@ -217,69 +233,66 @@ def complete_bn_statistics(args, model, missing, train_set, precision):
 
 # ---- test
 
-def test(args, checkpoint, folder, class_names):
-    precision = start(args, training=False)
+def test(args):
+    # what can be wrong with any of the splits, before any work
+    tests = tests_of(args)
+    found = [look_up(one, one.test) for one in tests]
+    check_splits(tests, [folder for _, folder, _ in found])
+    precision = start(tests[0], training=False)
+    prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
+    folder = None
+    if distributed.is_main():
+        folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests))
+        save_arguments(folder, {**vars(tests[0]), 'split': args.split, 'test': args.test})
 
-    # model
+    tables = {}
+    for one, each in zip(tests, prepared):
+        own = folder
+        if folder and len(tests) > 1:
+            print(f'split {one.split}')
+            own = folder / f'split{one.split}'
+            own.mkdir()
+        tables[one.split] = test_split(one, *each, precision, own)
+    if folder and len(tests) > 1:
+        report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3'), tables)
+
+
+def prepare_test(args, checkpoint, folder, class_names, precision):
+    """(model, names of its tensors that the checkpoint lacks, protocols, test set, names of the classes)."""
+    torch.manual_seed(args.seed)  # random weights don't depend on the other splits
     model = ActionClassifier(args.net, len(class_names), args.dropout)
     missing = load_weights(model, checkpoint, strict=True, origin=args.test).missing if checkpoint else []
     model.requires_grad_(False)
     model = prepare_model(args, model, precision)
 
-    # data
     videos = read_split(folder, args.split, 'test', args.frame_root)
-    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds)
+    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
+                              args.flip_views, args.clips)
     test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names),
-                            clips_of_all(protocols))
-    share = range(distributed.rank(), len(test_set), distributed.world())
-    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
+                            clips_of_all(protocols), views_of(args.crops, args.flip_views))
+    return model, missing, protocols, test_set, class_names
 
-    # run folder: before the work, so that one that cannot be made fails at once
-    if distributed.is_main():
-        run_folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(args))
-        save_arguments(run_folder, vars(args))
 
+def test_split(args, model, missing, protocols, test_set, class_names, precision, folder):
+    """Tests one split and reports to `folder` (None in all processes but the first). Returns report_test's tables."""
     if layers_without_statistics(model, missing):
         train_videos, _ = clip_videos(args, args.split)
         complete_bn_statistics(args, model, missing, training_set(args, train_videos), precision)
 
-    # scores
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
+    share = range(distributed.rank(), len(test_set), distributed.world())
+    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
                                   clips_at_once=args.batch_size)
-    if distributed.is_main():
-        report_test(run_folder, args, videos.paths(), protocols, scores, broken, class_names)
+    if folder:
+        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
+                           protocols, scores, broken, class_names)
 
 
-def report_test(folder, args, paths, protocols, scores, broken, class_names):
-    """Prints the numbers and writes test_log.md, predictions.csv and confusion.png."""
-    scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
-    tables = {protocol.name: summarise(each) for protocol, each in scored}
-    facts = {'weights': args.test, 'net': args.net, 'data': f'{args.dataset}, split {args.split}',
-             'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px',
-             **{protocol.name: protocol.about for protocol, _ in scored}}
-    skipped = [error for _, error in broken]
-    write_log(folder / 'test_log.md', f'Test of {Path(args.test).name}', facts, tables, skipped)
-    first = scores[0]
-    write_predictions(folder / 'predictions.csv', [paths[i] for i in first.index], first, class_names)
-    for protocol, stats in tables.items():
-        print(f'{protocol}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {stats["top1"]:.2%}, '
-              f'top-5 {stats["top5"]:.2%}, mean per class {stats["mean_class"]:.2%}')
-    for protocol in protocols:
-        if protocol.name not in tables:
-            print(f'{protocol.name}: no video is long enough')
-    if skipped:
-        named = '; '.join(map(printable, skipped[:SHOWN_SKIPPED]))
-        print(f'skipped {len(skipped)} unreadable videos, which are not in these numbers: {named}'
-              + ('; … (all of them: test_log.md)' if len(skipped) > SHOWN_SKIPPED else ''))
-    files = 'test_log.md, predictions.csv'
-    if len(class_names) <= MAX_DRAWN:
-        matrix = confusion_matrix(first.label, first.prediction, len(class_names))
-        draw_confusion(folder / 'confusion.png', matrix, class_names)
-        files += ', confusion.png'
-    else:
-        print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
-    print(f'written to {printable(str(folder))}: {files}')
+def facts_of(args, weights, splits):
+    """{name: value}: what was tested, for test_log.md."""
+    return {'weights': weights, 'net': args.net, 'data': f'{args.dataset}, {splits}',
+            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """eval/test.py as a user runs it, on tiny data: frozen parts, learning rates, BN statistics, test outputs, mistakes."""
 import csv
 import json
+import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval import results
 from eval import test as script
 from eval.model import ActionClassifier
 from eval.settings import check_class_names
@@ -19,6 +22,7 @@ from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
 from utils.checkpoint import load_weights
 from utils.cli import UserError
+from utils.data import clips
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = ('backbone.', 'agg.')
@@ -173,6 +177,82 @@ def test_published_defaults():
     assert {name: getattr(args, name) for name in published} == published
 
 
+# ---- few labels
+
+def listed(file):
+    with open(file, newline='') as rows:
+        return [path for path, _ in csv.reader(rows)]
+
+
+def test_a_fraction_of_the_labels(csv_root, tmp_path, capsys):
+    """Half of the videos of each class, written down and held out from; it is part of larger subsets; the seed decides
+    which."""
+    flags = ['--train_what', 'all', '--batch_size', 2]
+    folder = classify(csv_root, tmp_path, *flags, '--label_fraction', 0.5)
+    assert folder.name.endswith('_train-all_lf0.5_pt=random')
+    said = capsys.readouterr().out
+    assert '--label_fraction 0.5: 6 of 12 training videos' in said and '3 videos to train on, 3 to validate on' in said
+    half = listed(folder / 'label_subset.csv')
+    whole = listed(csv_root / 'ucf101' / 'train_split01.csv')
+    assert half == [path for path in whole if path in half], 'in the order of the list'
+    assert sorted(path.split('/')[-2] for path in half) == sorted(['ApplyEyeMakeup', 'Archery', 'YoYo'] * 2)
+    folders = [classify(csv_root, tmp_path, *flags, '--label_fraction', *more)
+               for more in ([0.5], [0.75], [0.5, '--seed', 1])]
+    same, more, other = [listed(folder / 'label_subset.csv') for folder in folders]
+    assert same == half and set(half) < set(more) and len(more) == 9 and other != half and len(other) == 6
+    # rows as in the training list
+    counts = [row.split(',')[1] for row in (folder / 'label_subset.csv').read_text().split()]
+    assert {f'{path},{count}' for path, count in zip(half, counts)} <= set(
+        (csv_root / 'ucf101' / 'train_split01.csv').read_text().split())
+
+
+def test_all_of_the_labels_is_the_full_run(csv_root, classifier, tmp_path):
+    """To the last bit, with its name and without a subset's file."""
+    folder = classify(csv_root, tmp_path, '--train_what', 'all', '--label_fraction', 1)
+    assert folder.name == classifier.name and not (folder / 'label_subset.csv').exists()
+    a, b = checkpoint(folder), checkpoint(classifier)
+    assert equal({**a, 'log_size': 0}, {**b, 'log_size': 0})
+
+
+def test_bn_statistics_are_those_of_the_whole_list(csv_root, tmp_path):
+    """Clips without labels are not scarce: a probe of random weights has the statistics of the full run."""
+    runs = [classify(csv_root, tmp_path, '--train_what', 'last', '--batch_size', 2, *flags)
+            for flags in (['--label_fraction', 0.5], [])]
+    few, full = [checkpoint(folder)['state_dict'] for folder in runs]
+    names = [name for name in few if name.startswith(FEATURES) and 'running' in name]
+    assert len(names) == 40 and all(torch.equal(few[name], full[name]) for name in names)
+    assert not torch.equal(few['final_fc.1.weight'], full['final_fc.1.weight'])
+
+
+def test_a_resumed_run_keeps_its_subset(csv_root, tmp_path, capsys):
+    flags = ['--train_what', 'all', '--batch_size', 2, '--label_fraction', 0.5]
+    folder = classify(csv_root, tmp_path, *flags)
+    before = (folder / 'label_subset.csv').read_bytes()
+    resume = ['--epochs', 2, '--resume', folder / 'model' / 'epoch1.pth.tar']
+    assert classify(csv_root, tmp_path, *flags, *resume) is None
+    assert (folder / 'label_subset.csv').read_bytes() == before
+    assert {entry.name for entry in folder.iterdir()} >= {'args.json', 'args-2.json', 'label_subset.csv'}
+    capsys.readouterr()
+    assert run(script, [*CLASSIFIER, '--csv_root', csv_root, '--log_dir', tmp_path, *flags[:-1], 0.75, *resume]) == 2
+    assert '--label_fraction 0.75 (was 0.5)' in capsys.readouterr().err
+
+
+def test_too_few_labels(csv_root, tmp_path, capsys):
+    """One video of each class: nothing can be held out, but the test list can validate."""
+    flags = ['--label_fraction', 0.1, '--batch_size', 2]
+    error = error_of(csv_root, tmp_path, capsys, *flags)
+    assert 'nothing can be held out of 3 videos' in error and '--label_fraction 0.1' in error
+    assert '--val_on test' in error
+    classify(csv_root, tmp_path, *flags, '--val_on', 'test')
+    assert '3 videos to train on, 12 to validate on' in capsys.readouterr().out
+    error = error_of(csv_root, tmp_path / 'logs', capsys, '--label_fraction', 0.5, '--test', 'random')
+    assert '--label_fraction is for training' in error
+    for value in ('0', '1.5', 'half'):
+        with pytest.raises(SystemExit):
+            script.parse_args(['--label_fraction', value])
+        assert 'a number above 0' in capsys.readouterr().err
+
+
 # ---- testing
 
 def slow_test(model, rows, **clip):
@@ -181,16 +261,19 @@ def slow_test(model, rows, **clip):
         return [torch.cat([model(each[None]) for each in slow_clips(path, count, **clip)[1]]) for path, count in rows]
 
 
-def slow_clips(path, count, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
+def slow_clips(path, count, num_seq=3, seq_len=5, ds=1, size=32, tail=True, place=(0.5, 0.5), mirrored=False,
+               chosen=None):
     """First blocks of the K clips of a video, and the clips [K, N, C, T, H, W], straight from the files.
 
-    tail: our clips, of which the last ends with the video; else those of the published code."""
+    tail: our clips, of which the last ends with the video; else those of the published code. place: of the crop, down
+    and right. mirrored: all frames, first. chosen: function of the number of blocks -> first blocks of the clips."""
     frames = []
     for number in range(1, count + 1, ds):
         frame = cv2.imread(f'{path}/image_{number:05d}.jpg')[:, :, ::-1]
+        frame = frame[:, ::-1] if mirrored else frame
         height, width = frame.shape[:2]
         side = min(height, width, 224)
-        top, left = (height - side) // 2, (width - side) // 2
+        top, left = math.floor((height - side) * place[0]), math.floor((width - side) * place[1])
         frame = cv2.resize(np.ascontiguousarray(frame[top:top + side, left:left + side]), (size, size)) / 255
         frames.append((frame - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD))
     blocks = [frames[i:i + seq_len] for i in range(0, len(frames) - seq_len + 1, seq_len)]
@@ -199,6 +282,7 @@ def slow_clips(path, count, num_seq=3, seq_len=5, ds=1, size=32, tail=True):
         blocks = [frames[i * seq_len:(i + 1) * seq_len] for i in range(num_seq)]
     starts = list(range(0, len(blocks) - num_seq + (0 if tail else 1), max(1, num_seq // 2)))
     starts += [len(blocks) - num_seq] if tail else []
+    starts = chosen(len(blocks)) if chosen else starts
     clips = torch.tensor(np.array([blocks[start:start + num_seq] for start in starts]), dtype=torch.float32)
     return starts, clips.permute(0, 1, 5, 2, 3, 4)  # from [K, N, T, H, W, C]
 
@@ -218,25 +302,25 @@ def obvious_numbers(scores, labels):
 
 
 def table_of(test_log):
-    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md."""
+    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md, without the intervals."""
     lines = [line for line in open(test_log) if line.startswith('|')]
     rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in lines[2:]]
-    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.rstrip('%')) / 100 for cell in row[3:])) for row in rows}
+    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.split('%')[0]) / 100 for cell in row[3:]))
+            for row in rows}
 
 
 def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     """A published classifier in the legacy format: every video scored, short ones padded, all outputs right."""
     matrices = []
-    original = script.draw_confusion
-    monkeypatch.setattr(script, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
-                                                                             original(path, matrix, names)))
+    original = results.draw_confusion
+    monkeypatch.setattr(results, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
+                                                                              original(path, matrix, names)))
     folder = classify(csv_root, tmp_path, '--test', published[1], '--batch_size', 2)
 
     names = ucf101_classes()
-    rows = [(path, int(count)) for path, count in csv.reader(open(csv_root / 'ucf101' / 'test_split01.csv'))]
+    rows = rows_of(csv_root)
     labels = [names.index(path.split('/')[-2]) for path, _ in rows]
-    model = ActionClassifier('resnet18', 101).eval()
-    load_weights(model, published[1], strict=True)
+    model = published_classifier(published[1])
     scores = mean_softmax(slow_test(model, rows))
 
     table = table_of(folder / 'test_log.md')
@@ -261,12 +345,84 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     for label, prediction in zip(labels, scores.argmax(axis=1)):
         expected[label, prediction] += 1
     assert list(shown) == names and matrix.tolist() == expected.tolist()
-    picture = cv2.imread(str(folder / 'confusion.png'))
-    assert min(picture.shape[:2]) > 400 and picture.std() > 1
+    for name, smallest in (('confusion.png', 400), ('per_class.png', 200)):
+        picture = cv2.imread(str(folder / name))
+        assert min(picture.shape[:2]) > smallest and picture.std() > 1
 
     said = capsys.readouterr().out
+    assert len(re.findall(r'\d+\.\d+% \[\d+\.\d+%, \d+\.\d+%\]', said)) == 6  # an interval for each accuracy
     for number in re.findall(r'\d+\.\d+%', (folder / 'test_log.md').read_text()):
         assert number in said
+
+
+def rows_of(csv_root, split=1):
+    with open(csv_root / 'ucf101' / f'test_split{split:02d}.csv', newline='') as file:
+        return [(path, int(count)) for path, count in csv.reader(file)]
+
+
+def written_scores(folder):
+    """Columns of predictions.csv: (paths, predicted classes, their probabilities)."""
+    with open(folder / 'predictions.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    return ([row['path'] for row in rows], [row['prediction'] for row in rows],
+            [float(row['probability']) for row in rows])
+
+
+def published_classifier(path):
+    model = ActionClassifier('resnet18', 101).eval()
+    load_weights(model, path, strict=True)
+    return model
+
+
+ENDS = [0, 0.5, 1]
+CORNERS_AND_CENTRE = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+
+
+@pytest.mark.parametrize('flags,places,mirrors,chosen,name', [
+    ('--crops 3 --clips 1', [(0.5, right) for right in ENDS], [False], lambda blocks: [(blocks - 3) // 2],
+     'every video, 3 crops, one clip'),
+    ('--crops 5 --clips 2', CORNERS_AND_CENTRE, [False], lambda blocks: sorted({0, blocks - 3}),
+     'every video, 5 crops, 2 clips'),
+    ('--flip_views', [(0.5, 0.5)], [False, True], None, 'every video, mirror images')])
+def test_more_views(csv_root, published, tmp_path, capsys, flags, places, mirrors, chosen, name):
+    """Mean softmax over all views of all clips; no published row, and all outputs say what was averaged."""
+    folder = classify(csv_root, tmp_path, '--test', published[1], *flags.split())
+    model, rows = published_classifier(published[1]), rows_of(csv_root)
+    views = [slow_test(model, rows, place=place, mirrored=mirrored, chosen=chosen)
+             for place in places for mirrored in mirrors]
+    scores = mean_softmax([torch.cat(clips) for clips in zip(*views)])
+    names = ucf101_classes()
+    labels = [names.index(path.split('/')[-2]) for path, _ in rows]
+    table = table_of(folder / 'test_log.md')
+    assert list(table) == [name] and table[name] == pytest.approx((12, *obvious_numbers(scores, labels)), abs=1e-4)
+    paths, predicted, probability = written_scores(folder)
+    assert paths == [path for path, _ in rows] and predicted == [names[i] for i in scores.argmax(axis=1)]
+    assert probability == pytest.approx(scores.max(axis=1), abs=1e-4)
+    assert f'{name}: 12 videos' in capsys.readouterr().out
+    about = next(line for line in open(folder / 'test_log.md') if line.startswith(f'- {name}: '))
+    assert ('evenly spaced' in about) == (chosen is not None) and ('mirror' in about) == (len(mirrors) == 2)
+    assert all(word.replace(' ', '-') in folder.name for word in name.split(', ')[1:])
+
+
+def test_one_crop_of_all_clips_is_the_default(csv_root, tmp_path):
+    folders = [classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'hmdb51', *flags)
+               for flags in ([], ['--crops', 1, '--clips', 'all'])]
+    assert folders[1].name == folders[0].name + '-2'
+    for file in ('test_log.md', 'predictions.csv'):
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes()
+
+
+def test_a_mirrored_video_scores_the_same(csv_root, tmp_path, monkeypatch):
+    """With --flip_views, where without it the scores differ. Frames are mirrored after they are decoded: a mirrored
+    JPEG isn't exactly the mirror image."""
+    def probabilities(*flags):
+        return written_scores(classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'hmdb51', *flags))[2]
+
+    both, plain = probabilities('--flip_views'), probabilities()
+    decode = clips.decode
+    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
+    assert probabilities('--flip_views') == pytest.approx(both, abs=1.01e-4)
+    assert np.abs(np.subtract(probabilities(), plain)).max() > 1e-3
 
 
 def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
@@ -276,7 +432,7 @@ def test_a_classifier_of_our_own(csv_root, classifier, tmp_path):
     assert len((folder / 'predictions.csv').read_text().splitlines()) == 13
     assert folder.name == 'ucf101-32-sp1_r18_lc_ds1_seq3_len5_test=model_best_epoch1'
     assert {entry.name for entry in folder.iterdir()} == {'args.json', 'test_log.md', 'predictions.csv',
-                                                          'confusion.png'}
+                                                          'confusion.png', 'per_class.png'}
 
 
 def without_statistics(source, path):
@@ -316,6 +472,100 @@ def test_short_videos_only(csv_root, tmp_path, capsys):
     assert table_of(folder / 'test_log.md').keys() == {'every video'}
     assert table_of(folder / 'test_log.md')['every video'][0] == 12
     assert 'published protocol (only videos over 120 frames): no video is long enough' in capsys.readouterr().out
+
+
+# ---- a test of three splits
+
+@pytest.fixture(scope='module')
+def three_splits(csv_root, tmp_path_factory):
+    """csv_root of a data set 'three' whose test lists are three parts of the tiny UCF101's."""
+    root = tmp_path_factory.mktemp('three')
+    rows = [f'{path},{count}' for path, count in rows_of(csv_root)]
+    (root / 'ucf101').mkdir()
+    for split, part in ((1, rows[:6]), (2, rows[3:8]), (3, rows[6:])):
+        (root / 'ucf101' / f'test_split{split:02d}.csv').write_text('\n'.join(part) + '\n')
+    for split in (1, 2, 3):
+        (root / 'ucf101' / f'train_split{split:02d}.csv').write_text('\n'.join(rows) + '\n')
+    (root / 'ucf101' / 'classInd.txt').write_text(''.join(f'{i} {name}\n' for i, name in enumerate(
+        ('ApplyEyeMakeup', 'Archery', 'YoYo'), 1)))
+    return root
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_all_splits(three_splits, tmp_path, capsys, processes):
+    """Each split's folder is that of its own test; the mean of the three and its deviation on the screen and in the
+    log."""
+    files = [tmp_path / f'split{split}.pth.tar' for split in (1, 2, 3)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        torch.save({'state_dict': ActionClassifier('resnet18', 3).state_dict()}, file)
+    folder = classify(three_splits, tmp_path / 'all', '--split', 'all', '--test', *files, '--num_procs', processes)
+    said = capsys.readouterr().out
+    assert folder.name == 'ucf101-32-spall_r18_lc_ds1_seq3_len5_test=split1+split2+split3'
+    assert {entry.name for entry in folder.iterdir()} == {'args.json', 'test_log.md', 'split1', 'split2', 'split3'}
+    flags = json.loads((folder / 'args.json').read_text())
+    assert flags['split'] == 'all' and flags['test'] == [str(file) for file in files]
+    tables = []
+    for split, file in zip((1, 2, 3), files):
+        own = folder / f'split{split}'
+        tables.append(table_of(own / 'test_log.md'))
+        if processes == 1:
+            alone = classify(three_splits, tmp_path / 'alone', '--split', split, '--test', file)
+            assert {entry.name for entry in alone.iterdir()} == {'args.json', *(entry.name for entry in own.iterdir())}
+            for name in ('predictions.csv', 'test_log.md', 'per_class.png'):
+                assert (own / name).read_bytes() == (alone / name).read_bytes()
+            assert f'sp{split}_' in alone.name
+
+    mean = table_of(folder / 'test_log.md')
+    text = (folder / 'test_log.md').read_text()
+    assert all(str(file) in text for file in files)
+    assert len(mean) == 8
+    for name in ('every video', 'published protocol (only videos over 15 frames)'):
+        for split, table in zip((1, 2, 3), tables):
+            assert mean[f'{name}, split {split}'] == table[name]
+        videos, loss, *accuracies = zip(*(table[name] for table in tables))
+        row = mean[f'{name}, mean of 3 splits']
+        assert row[0] == sum(videos) and row[1] == pytest.approx(np.mean(loss), abs=2e-4)
+        assert row[2:] == pytest.approx([np.mean(values) for values in accuracies], abs=2e-4)
+        log_row = next(line for line in text.splitlines() if line.startswith(f'| {name}, mean of 3 splits |'))
+        deviation = [float(found) / 100 for found in re.findall(r'± (\d+\.\d+)%', log_row)]
+        if processes == 1:  # the output of several isn't captured here
+            said_row = next(line for line in said.splitlines() if line.startswith(f'{name}, mean of 3 splits: '))
+            numbers = r'\d+\.\d+% ± \d+\.\d+%'
+            assert re.findall(numbers, said_row) == re.findall(numbers, log_row)
+        squares = [sum((value - np.mean(values)) ** 2 for value in values) for values in accuracies]
+        assert deviation == pytest.approx([math.sqrt(total / 2) for total in squares], abs=2e-4)
+    assert max(np.ptp(values) for values in accuracies) > 0, 'the splits differ'
+
+
+def test_mistakes_with_splits(three_splits, csv_root, tmp_path, capsys):
+    for words, said in (('--test random --split all', 'three files'), ('--test random random --split all', 'not 2'),
+                        ('--test random random', '--split all'), ('--split all', 'for each of --split 1, 2 and 3')):
+        assert said in error_of(three_splits, tmp_path, capsys, *words.split())
+    error = error_of(csv_root, tmp_path, capsys, '--dataset', 'k400', '--split', 'all', '--test', *['random'] * 3)
+    assert 'val_split.csv' in error and '--split' in error
+    with pytest.raises(SystemExit):
+        script.parse_args(['--split', 'both'])
+    assert capsys.readouterr().err.startswith('error: argument --split')
+
+
+def test_a_mistake_in_the_last_split_comes_first(three_splits, tmp_path, capsys):
+    """A classifier of another number of classes, of other settings, and a list that isn't there: before any scores."""
+    torch.save({'state_dict': ActionClassifier('resnet18', 4).state_dict()}, tmp_path / 'four.pth.tar')
+    settings = {**TRAINED, 'class_names': ['ApplyEyeMakeup', 'Archery', 'YoYo']}
+    for ds in (1, 2):
+        torch.save({'state_dict': ActionClassifier('resnet18', 3).state_dict(), 'net': 'resnet18',
+                    'settings': {**settings, 'ds': ds}}, tmp_path / f'ds{ds}.pth.tar')
+    every, one, two = (tmp_path / f'{name}.pth.tar' for name in ('four', 'ds1', 'ds2'))
+    logs = tmp_path / 'logs'
+    assert str(every) in error_of(three_splits, logs, capsys, '--split', 'all', '--test', 'random', 'random', every)
+    error = error_of(three_splits, logs, capsys, '--split', 'all', '--test', one, one, two, base=NO_CLIP)
+    assert f'{one} is tested with --ds 1, but {two} with --ds 2' in error
+    for folder in three_splits.iterdir():
+        shutil.copytree(folder, tmp_path / 'two' / folder.name)
+    (tmp_path / 'two' / 'ucf101' / 'test_split03.csv').unlink()
+    error = error_of(tmp_path / 'two', logs, capsys, '--split', 'all', '--test', *['random'] * 3)
+    assert 'test_split03.csv' in error
 
 
 def test_random_scores_an_untrained_net(csv_root, tmp_path):
@@ -447,6 +697,19 @@ def test_one_clip_per_process_cannot_train(csv_root, tmp_path, capsys, monkeypat
     with pytest.raises(UserError, match='--batch_size 4: .* give 8 or more'):
         script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4']))
     script.check_training_flags(script.parse_args(['--pretrain', 'x', '--batch_size', '4', '--sync_bn']))
+
+
+def test_views_that_do_not_fit(csv_root, tmp_path, capsys):
+    error = error_of(csv_root, tmp_path, capsys, '--test', 'random', '--crops', 10, '--flip_views')
+    assert '--crops 10' in error and '--crops 5' in error
+    for flags in (['--crops', 3], ['--flip_views'], ['--clips', 4]):
+        error = error_of(csv_root, tmp_path, capsys, *flags)
+        assert flags[0] in error and '--test' in error
+    for flags in (['--crops', 2], ['--clips', 0], ['--clips', 'some']):
+        with pytest.raises(SystemExit):
+            script.parse_args([str(flag) for flag in flags])
+        error = capsys.readouterr().err
+        assert error.startswith('error: ') and flags[0] in error and error.count('\n') == 1
 
 
 # ---- odd names

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.crops import Box, cut, draw_box, pretraining_crop, reduction
+from utils.data.crops import Box, cut, draw_box, pretraining_crop, reduction, views_of
 
 
 def boxes(crop, height, width, count=3000):
@@ -42,6 +42,37 @@ def test_resized():
 def test_centre():
     assert draw_box(None, 240, 320, 'centre') == Box(8, 48, 224, 224)
     assert draw_box(None, 150, 266, 'centre') == Box(0, 58, 150, 150)
+
+
+def places(crops, height, width):
+    """(top, left) of the views of a test, and how many of them are mirrored."""
+    views = views_of(crops)
+    drawn = [view.box_of(height, width) for view in views]
+    assert {box[2:] for box in drawn} == {(min(224, height, width),) * 2}
+    return [box[:2] for box in drawn], sum(view.mirrored for view in views)
+
+
+def test_views_of_a_test():
+    assert places(1, 240, 320) == ([(8, 48)], 0) and places(1, 255, 335) == ([(15, 55)], 0)
+    assert places(3, 240, 320) == ([(8, 0), (8, 48), (8, 96)], 0)
+    assert places(3, 320, 240) == ([(0, 8), (48, 8), (96, 8)], 0)
+    assert places(3, 128, 128) == ([(0, 0)] * 3, 0)
+    five, mirrored = places(5, 240, 320)
+    assert sorted(five) == [(0, 0), (0, 96), (8, 48), (16, 0), (16, 96)] and mirrored == 0
+    assert places(10, 240, 320) == (five * 2, 5)
+    for crops in (1, 3, 5):
+        boxes = [(view.box_of(240, 320), view.mirrored) for view in views_of(crops, flip=True)]
+        assert len(set(boxes)) == 2 * crops
+        assert {box for box, mirrored in boxes if mirrored} == {view.box_of(240, 320) for view in views_of(crops)}
+
+
+@pytest.mark.parametrize('size', [(240, 320), (341, 256), (255, 255), (1, 7)])
+@pytest.mark.parametrize('crops', [1, 3, 5, 10])
+def test_views_lie_inside(crops, size):
+    for view in views_of(crops):
+        box = view.box_of(*size)
+        assert box == draw_box(None, *size, 'centre')._replace(top=box.top, left=box.left)
+        assert 0 <= box.top <= size[0] - box.height and 0 <= box.left <= size[1] - box.width
 
 
 def test_crop_of_each_data_set():

@@ -5,14 +5,17 @@ import shutil
 import zipfile
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
-from utils.data.crops import Box
+from tests.tiny import make_frames
+from utils.data import clips
+from utils.data.crops import Box, views_of
 from utils.data.colour import FINETUNING, PRETRAINING
-from utils.data.clips import ClipDataset, VideoDataset, clip_starts, clip_starts_at, read_frames
+from utils.data.clips import ClipDataset, VideoDataset, clip_starts, clip_starts_at, read_frames, spaced_starts
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 
@@ -226,6 +229,45 @@ def test_whole_videos_with_chosen_clips(tmp_path):
     assert numbers(dataset[1]['frames']).tolist() == [[1, 3, 5, 7, 9, 11]]
 
 
+def test_views_of_whole_videos(tmp_path, monkeypatch):
+    """Each view against OpenCV alone, on a video of odd size shorter than two clips; every frame is decoded once."""
+    make_frames(tmp_path / 'a' / 'v', 7, seed=0, size=(35, 46))
+    videos = VideoList.from_rows([str(tmp_path / 'a' / 'v')], [7])
+    decoded = []
+    decode = clips.decode
+    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: decoded.append(len(jpeg)) or decode(jpeg, factor))
+    item = VideoDataset(videos, 2, 2, 1, img_dim=32, starts_of=lambda n: np.array([0, 1]), views=views_of(10))[0]
+    assert len(decoded) == 6  # three blocks of two
+    assert item['start'].tolist() == [0, 1] * 10 and item['frames'].shape == (20, 4, 32, 32, 3)
+    frames = [cv2.imread(f'{tmp_path}/a/v/{frame_name(number)}')[:, :, ::-1] for number in range(1, 7)]
+    expected = []
+    for mirrored in (False, True):
+        for top, left in ((0, 0), (0, 11), (0, 0), (0, 11), (0, 5)):
+            for start in (0, 2):
+                for frame in frames[start:start + 4]:
+                    frame = frame[:, ::-1] if mirrored else frame
+                    square = np.ascontiguousarray(frame[top:top + 35, left:left + 35])
+                    expected.append(cv2.resize(square, (32, 32), interpolation=cv2.INTER_LINEAR))
+    assert np.array_equal(item['frames'].flatten(0, 1).numpy(), np.array(expected))
+
+
+@pytest.mark.parametrize('crops', [1, 3, 5])
+@pytest.mark.parametrize('size', [(35, 46), (70, 141)], ids=['whole', 'decoded at half size'])
+def test_a_mirrored_video_has_the_same_views(tmp_path, monkeypatch, crops, size):
+    """With the mirror image of each, as a set, to the last bit: the decoder's output is mirrored here."""
+    make_frames(tmp_path / 'a' / 'v', 4, seed=0, size=size)
+    videos = VideoList.from_rows([str(tmp_path / 'a' / 'v')], [4])
+
+    def views_seen(flip):
+        frames = VideoDataset(videos, 2, 2, 1, img_dim=32, views=views_of(crops, flip))[0]['frames']
+        return {view.numpy().tobytes() for view in frames}
+
+    seen, plain = views_seen(flip=True), views_seen(flip=False)
+    decode = clips.decode
+    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
+    assert views_seen(flip=True) == seen and views_seen(flip=False) != plain
+
+
 def test_a_broken_whole_video_says_why(tmp_path):
     """Truncated, missing frame, no such folder, and frames listed that do not exist; the others stay readable."""
     videos = write_videos(tmp_path, [20] * 5)
@@ -256,3 +298,16 @@ def test_clip_starts():
     assert clip_starts(17, 8).tolist() == [0, 4, 8, 9]
     assert clip_starts(16, 8).tolist() == [0, 4, 8]
     assert clip_starts(3, 1).tolist() == [0, 1, 2]
+
+
+def test_spaced_starts():
+    assert spaced_starts(8, 8, 1).tolist() == spaced_starts(8, 8, 5).tolist() == [0]
+    assert spaced_starts(17, 8, 1).tolist() == [4]
+    assert spaced_starts(18, 8, 3).tolist() == [0, 5, 10] and spaced_starts(18, 8, 2).tolist() == [0, 10]
+    assert spaced_starts(10, 8, 10).tolist() == [0, 1, 2] and spaced_starts(10, 8, 2 ** 31 - 1).tolist() == [0, 1, 2]
+    for blocks in range(8, 60):
+        for count in range(2, 20):
+            starts = spaced_starts(blocks, 8, count)
+            assert len(starts) == min(count, blocks - 7) and starts[0] == 0 and starts[-1] == blocks - 8
+            steps = set(np.diff(starts).tolist())
+            assert not steps or (min(steps) > 0 and max(steps) - min(steps) <= 1)

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from eval import outputs
 from eval.classification import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
                                  score_videos, summarise)
-from eval.outputs import confusion_matrix, draw_confusion, printable, write_log, write_predictions
+from eval.intervals import RESAMPLES, bootstrap
+from eval.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
+                          write_predictions)
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clips import count_blocks
@@ -41,6 +44,44 @@ def test_mean_class_accuracy_weighs_classes_alike():
     probability = np.array([[0.9, 0.1]] * 9 + [[0.2, 0.8]] + [[0.6, 0.4]], np.float32)
     stats = summarise(scores_of(probability, np.array([0] * 10 + [1])))
     assert stats['top1'] == pytest.approx(9 / 11) and stats['mean_class'] == pytest.approx(0.45) and stats['top5'] == 1
+
+
+def test_intervals_of_a_summary():
+    """Each accuracy of the same resamples of the videos, one at a time in loops; the middle 95% of them."""
+    scores = random_scores()
+    order = np.argsort(-scores.probability, axis=1)
+    ranks = [list(ranking).index(label) for ranking, label in zip(order, scores.label)]
+    videos = sorted(range(40), key=lambda row: (scores.label[row], ranks[row] == 0, ranks[row] < 5))
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        by_class = {}
+        rows = [videos[i] for i in rng.integers(40, size=40)]
+        for row in rows:
+            by_class.setdefault(scores.label[row], []).append(ranks[row] == 0)
+        drawn.append([np.mean([ranks[row] == 0 for row in rows]), np.mean([ranks[row] < 5 for row in rows]),
+                      np.mean([np.mean(hits) for hits in by_class.values()])])
+    stats = summarise(scores)
+    for name, values in zip(('top1', 'top5', 'mean_class'), np.sort(drawn, axis=0).T):
+        low, high = stats['interval'][name]
+        assert [low, high] == pytest.approx(np.quantile(values, [0.025, 0.975])) and low <= stats[name] <= high
+        assert accuracy_text(stats, name) == f'{stats[name]:.2%} [{low:.2%}, {high:.2%}]'
+
+
+def test_the_order_of_the_videos_changes_no_number():
+    scores = random_scores()
+    rows = np.random.default_rng(1).permutation(40)
+    shuffled = VideoScores(scores.index, scores.probability[rows], scores.label[rows], scores.loss[rows])
+    first, second = summarise(scores), summarise(shuffled)
+    assert first.pop('loss') == pytest.approx(second.pop('loss')) and first == second
+
+
+def test_intervals_are_as_wide_as_theory_says():
+    """Of a share p of n videos: p ± 1.96 √(p(1−p)/n); and none for what is always right."""
+    right = np.arange(4000) < 3000
+    low, high = bootstrap(lambda rows: right[rows].mean(), 4000)
+    half = 1.96 * math.sqrt(0.75 * 0.25 / 4000)
+    assert [low, high] == pytest.approx([0.75 - half, 0.75 + half], abs=0.002)
+    assert bootstrap(lambda rows: 1., 5) == (1, 1)
 
 
 # ---- which clips
@@ -238,6 +279,32 @@ def test_confusion_picture(tmp_path, classes):
     names[:3] = ['Caf\udce9', r'$\frac{$', 'x$^$_{']  # a byte of Latin-1, and what is a formula to matplotlib
     draw_confusion(tmp_path / 'confusion.png', matrix, names)
     assert (tmp_path / 'confusion.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('classes,columns', [(1, 1), (8, 1), (51, 1), (101, 2), (400, 3)])
+def test_picture_of_class_accuracies(tmp_path, monkeypatch, classes, columns):
+    """A bar for each class with a video, best first, down one column after the other; names as draw_confusion shows
+    them; large enough to read."""
+    figures = []
+    monkeypatch.setattr(outputs.plt, 'close', figures.append)
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 9, classes)
+    accuracy = rng.integers(counts + 1) / counts
+    names = ['Caf\udce9', r'$\frac{$', 'x$^$_{', *map(str, range(3, classes))][:classes]
+    if classes > 1:
+        counts[1] = accuracy[1] = 0
+    draw_class_accuracies(tmp_path / 'per_class.png', accuracy, counts, names, 'By class, $\\frac{')
+    monkeypatch.undo()
+    figure, = figures
+    bars = [(label.get_text(), bar.get_width()) for axes in figure.axes
+            for label, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)]
+    assert sorted(bars) == sorted((printable(names[c]), accuracy[c]) for c in range(classes) if counts[c])
+    assert [width for _, width in bars] == sorted(accuracy[counts > 0], reverse=True)
+    assert len(figure.axes) == columns and (classes == 1 or 'without a video: 1' in figure.get_suptitle())
+    width, height = figure.get_size_inches()
+    assert 5 < width < 25 and 0.2 < height / max(len(axes.patches) for axes in figure.axes) and height < 40
+    assert (tmp_path / 'per_class.png').read_bytes().startswith(b'\x89PNG')
+    outputs.plt.close(figure)
 
 
 def test_files(tmp_path):

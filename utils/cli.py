@@ -54,6 +54,11 @@ whole_number = number(int, lambda value: 0 <= value <= LARGEST, 'a whole number,
 positive = number(float, lambda value: 0 < value < math.inf, 'a number above 0')
 not_negative = number(float, lambda value: 0 <= value < math.inf, 'a number, 0 or more')
 fraction = number(float, lambda value: 0 <= value <= 1, 'a number from 0 to 1')
+positive_fraction = number(float, lambda value: 0 < value <= 1, 'a number above 0, at most 1')
+
+
+def positive_int_or_all(text):
+    return 'all' if text == 'all' else number(int, lambda value: 0 < value <= LARGEST, 'a whole number, or all')(text)
 
 
 def cpu_cores():

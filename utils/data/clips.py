@@ -4,10 +4,11 @@ All data sets (UCF101, HMDB51, Kinetics, a folder of your own) use the same two 
 """
 import multiprocessing
 
+import cv2
 import numpy as np
 import torch
 
-from utils.data.crops import Box, cut, draw_box, reduction
+from utils.data.crops import Box, cut, draw_box, reduction, views_of
 from utils.data.colour import draw_colour
 from utils.data.frames import MAX_PIXELS, FrameError, decode, frame_name, has_frame, read_jpegs
 
@@ -112,25 +113,27 @@ def clip_starts_at(n_frames, span, clip, clips):
 
 class VideoDataset(torch.utils.data.Dataset):
     """Whole videos for a test (paper, section 4): every ds-th frame, cut into blocks of T = `seq_len`, and those into
-    clips of N = `num_seq` blocks that may overlap. A video shorter than a clip repeats its last frame. Centre crop.
+    clips of N = `num_seq` blocks that may overlap. A video shorter than a clip repeats its last frame.
 
     starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
                `clip_starts`
     labels:    int64 [R], or None
+    views:     V views of utils.data.crops; None: the centre crop
 
     `dataset[index]` is a dict:
-        frames    uint8 [K, N·T, H, W, 3], the clips
-        start     int64 [K], the first block of each clip
+        frames    uint8 [V·K, N·T, H, W, 3], the clips in the first view, then in the second …
+        start     int64 [V·K], the first block of each clip
         n_frames  int, frames of the video as listed
         label     int64 [], -1 where there are no labels
         index     int64 []
     For a video with a missing or broken frame it is {index, broken: str} instead: the error does not end a test.
     `progress.value` counts the frames read by all workers."""
 
-    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None, starts_of=None):
+    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None, starts_of=None, views=None):
         self.videos, self.labels = videos, labels
         self.num_seq, self.seq_len, self.ds, self.img_dim = num_seq, seq_len, ds, img_dim
         self.starts_of = starts_of or self._covering_starts
+        self.views = views or views_of()
         self.progress = multiprocessing.RawValue('L')
 
     def __len__(self):
@@ -148,14 +151,14 @@ class VideoDataset(torch.utils.data.Dataset):
             raise FrameError(f'{path}: the list says {n_frames} frames, but {frame_name(n_frames)} is not there')
         blocks = count_blocks(n_frames, self.num_seq, self.seq_len, self.ds)
         numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
-        frames = torch.empty(len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
-        read_frames(path, numbers, lambda h, w: draw_box(None, h, w, 'centre'), False, frames.numpy(), self.progress)
+        frames = torch.empty(len(self.views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
+        read_views(path, numbers, self.views, frames.numpy(), self.progress)
 
         starts = self.starts_of(n_frames)
-        clips = frames.unflatten(0, (blocks, self.seq_len))[starts[:, None] + np.arange(self.num_seq)]
+        clips = frames.unflatten(1, (blocks, self.seq_len))[:, starts[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else int(self.labels[index])
-        return {'frames': clips.flatten(1, 2), 'start': torch.from_numpy(starts), 'n_frames': n_frames,
-                'label': torch.tensor(label), 'index': torch.tensor(index)}
+        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(self.views)),
+                'n_frames': n_frames, 'label': torch.tensor(label), 'index': torch.tensor(index)}
 
     def _covering_starts(self, n_frames):
         return clip_starts(count_blocks(n_frames, self.num_seq, self.seq_len, self.ds), self.num_seq)
@@ -174,6 +177,15 @@ def clip_starts(blocks, num_seq):
     return np.append(np.arange(0, last, stride), last)
 
 
+def spaced_starts(blocks, num_seq, count):
+    """First blocks, int64 [K], of `count` clips evenly spaced over `blocks` blocks, from the first to the last; of one
+    clip, the middle. K is smaller where the video has fewer places for a clip."""
+    last = blocks - num_seq
+    if count == 1:
+        return np.array([last // 2])
+    return np.linspace(0, last, min(count, last + 1)).round().astype(np.int64)
+
+
 def read_frames(path, numbers, box_of, flip, out, progress):
     """Reads frames of the video `path` into `out` uint8 [M, img_dim, img_dim, 3], all cropped to the same box.
 
@@ -181,23 +193,41 @@ def read_frames(path, numbers, box_of, flip, out, progress):
     box_of:   (height, width) of the frames -> the Box to crop to
     progress: its `value` is raised for each frame
     FrameError: a frame is missing, broken, or its size differs from the first."""
+    for rows, frame, (box,) in decoded_frames(path, numbers, [box_of], out.shape[1], progress):
+        cut(frame, box, flip, out[rows.start])
+        out[rows.start + 1:rows.stop] = out[rows.start]
+
+
+def read_views(path, numbers, views, out, progress):
+    """Reads frames of the video `path` once, and cuts each into V `views`: `out` uint8 [V, M, img_dim, img_dim, 3].
+    The other arguments and errors are those of read_frames."""
+    boxes_of = [view.box_of for view in views]
+    for rows, frame, boxes in decoded_frames(path, numbers, boxes_of, out.shape[2], progress):
+        mirrored = cv2.flip(frame, 1) if any(view.mirrored for view in views) else None
+        for view, box, clip in zip(views, boxes, out):
+            cut(mirrored if view.mirrored else frame, box, False, clip[rows.start])
+            clip[rows.start + 1:rows.stop] = clip[rows.start]
+
+
+def decoded_frames(path, numbers, boxes_of, img_dim, progress):
+    """Yields (rows, frame, boxes) for each distinct frame of `numbers`, see read_frames: the slice of its rows in
+    `numbers`; the frame uint8 [H, W, 3], decoded as small as `img_dim` allows; for each of `boxes_of` its box in it."""
     distinct, copies = np.unique(numbers, return_counts=True)
     i = 0
     for jpeg, number, count in zip(read_jpegs(path, distinct), distinct, copies):
         if i == 0:
             frame = _decode(jpeg, path, number)
-            box = box_of(*frame.shape[:2])
-            factor = reduction(box, out.shape[1])
+            boxes = [box_of(*frame.shape[:2]) for box_of in boxes_of]
+            factor = min(reduction(box, img_dim) for box in boxes)
             if factor > 1:
-                box = Box(*(edge // factor for edge in box))
+                boxes = [Box(*(edge // factor for edge in box)) for box in boxes]
                 frame = _decode(jpeg, path, number, factor)
             shape = frame.shape
         else:
             frame = _decode(jpeg, path, number, factor)
         if frame.shape != shape:
             raise FrameError(f'{path}/{frame_name(number)}: its size differs from the frames before it')
-        cut(frame, box, flip, out[i])
-        out[i + 1:i + count] = out[i]
+        yield slice(i, i + count), frame, boxes
         i += count
         progress.value += 1  # not atomic, which is enough to see that it moves
 

@@ -1,5 +1,7 @@
-"""Spatial augmentation: one crop box and one flip for all frames of a clip (colour is in utils/data/colour.py)."""
-from typing import NamedTuple
+"""Spatial augmentation: one crop box and one flip for all frames of a clip (colour is in utils/data/colour.py); and the
+views of a whole video in a test."""
+from functools import partial
+from typing import Callable, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,9 +33,9 @@ def draw_box(rng, height, width, crop):
           'centre'  224×224 in the middle (for smaller frames, a square of the short side); does not use `rng`"""
     if crop == 'resized':
         return _draw_resized(rng, height, width)
-    side = min(SQUARE, height, width)
     if crop == 'centre':
-        return Box((height - side) // 2, (width - side) // 2, side, side)
+        return box_at(height, width, down=0.5, right=0.5)
+    side = min(SQUARE, height, width)
     return Box(int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1)), side, side)
 
 
@@ -49,6 +51,45 @@ def _draw_resized(rng, height, width):
     h = min(height, round(width / ASPECT[0]))
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
+
+# ---- views of a test
+
+class View(NamedTuple):
+    """Which part of every frame of a video is seen."""
+    box_of: Callable        # (height, width) of the frames -> Box
+    mirrored: bool = False  # the box is cut out of the mirrored frame, so that a mirrored video has the same views
+
+
+def box_at(height, width, down, right):
+    """The square of the centre crop at another place: `down` and `right` are 0 for the top and left edge, 1 for the
+    bottom and right one."""
+    side = min(SQUARE, height, width)
+    return Box(int((height - side) * down), int((width - side) * right), side, side)
+
+
+def box_along(height, width, place):
+    """The same square, `place` (0 to 1) along the longer side and in the middle of the shorter one."""
+    return box_at(height, width, place, 0.5) if height > width else box_at(height, width, 0.5, place)
+
+
+CENTRE = [partial(box_at, down=0.5, right=0.5)]
+THREE = [partial(box_along, place=place) for place in (0, 0.5, 1)]
+CORNERS = [partial(box_at, down=down, right=right) for down in (0, 1) for right in (0, 1)]
+# --crops: the views of every frame
+VIEWS = {
+    1: [View(box) for box in CENTRE],
+    3: [View(box) for box in THREE],
+    5: [View(box) for box in CORNERS + CENTRE],
+    10: [View(box, mirrored) for mirrored in (False, True) for box in CORNERS + CENTRE],
+}
+
+
+def views_of(crops=1, flip=False):
+    """The V views of `--crops`; `flip` adds the mirror image of each."""
+    return VIEWS[crops] + ([View(view.box_of, True) for view in VIEWS[crops]] if flip else [])
+
+
+# ---- cropping
 
 def reduction(box, img_dim):
     """Factor (1, 2 or 4) by which frames can be decoded smaller, so that the box keeps at least img_dim × img_dim."""

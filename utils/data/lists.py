@@ -20,6 +20,10 @@ MAX_LINE = 4 * MAX_PATH  # characters
 CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f]')  # all but the tab; line breaks would split messages
 
 
+class NothingHeldOut(UserError):
+    """A training list of which no video can be held out for validation."""
+
+
 class VideoList:
     """R videos, each a frame folder and a number of frames.
 
@@ -193,7 +197,7 @@ def hold_out(videos, fraction, seed):
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
     looks alike in several classes, its looks would tell which class it is not.) Videos without class folders are one
-    class, that of the folder they share. UserError: nothing can be held out."""
+    class, that of the folder they share. NothingHeldOut: nothing can be."""
     paths = videos.paths()
     class_of, _ = numbered(map(class_name, paths))
     group_index, groups = numbered(map(group_of, paths))
@@ -213,8 +217,8 @@ def hold_out(videos, fraction, seed):
         reason = ('no class has more than one video' if len(groups) == len(videos) else
                   'the videos of each class are all of one group (gNN in their names), clips of one recording that '
                   'stay together')
-        raise UserError(f'nothing can be held out of {len(videos)} videos for validation, as {reason}: list more '
-                        'videos, or validate with --val_on test')
+        raise NothingHeldOut(f'nothing can be held out of {len(videos)} videos for validation, as {reason}: list more '
+                             'videos, or validate with --val_on test')
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

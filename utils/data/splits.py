@@ -13,11 +13,12 @@ def read_split(folder, split, subset, frame_root=None):
     return videos
 
 
-def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed):
+def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None):
     """(training, validation) videos of a data set's `list_folder`. val_on 'train' holds out `val_fraction` of the
     training list, by group where the names tell groups; 'test' validates on the test list, as the published code did.
+    train: the videos to take for the training list (None: all of it).
     """
-    train = read_split(folder, split, 'train', frame_root)
+    train = read_split(folder, split, 'train', frame_root) if train is None else train
     if val_on == 'test':
         return train, read_split(folder, split, 'test', frame_root)
     if val_fraction == 0:

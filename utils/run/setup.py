@@ -113,10 +113,11 @@ def clip_settings(args):
     return {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
 
 
-def clip_videos(args, split):
-    """(training, validation) VideoLists of the flags."""
+def clip_videos(args, split, train=None):
+    """(training, validation) VideoLists of the flags. train: the part of the training list to use (None: all of it)."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
-    parts = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed)
+    parts = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed,
+                                 train)
     clip_frames = args.num_seq * args.seq_len * args.ds
     parts = [usable(part, clip_frames, args.short_videos, purpose)
              for part, purpose in zip(parts, ('training', 'validation'))]
