@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from eval.knn import knn
-from eval.outputs import ENCODING, printable
+from eval.outputs import ENCODING, draw_class_accuracies, printable
 from eval.pictures import draw_retrieval, draw_tsne
 from eval.probe import probe, subsets
 from eval.results import row_of, short_names, table_lines, write_results
@@ -89,8 +89,8 @@ def judge(args, folder, features, listed, class_names):
     if not args.no_pictures:
         n_frames = dict(zip(listed.videos.paths(), listed.videos.n_frames.tolist()))
         names = dict(zip(features, short_names(features)))
-        for weights, kind in outcomes:
-            draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), n_frames,
+        for (weights, kind), each in outcomes.items():
+            draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
                  class_names)
     print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
 
@@ -114,11 +114,18 @@ def warn_of_unseen_classes(task, class_names):
              + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {videos} test videos count as wrong')
 
 
-def draw(folder, name, task, n_frames, class_names):
+def draw(folder, name, task, outcomes, n_frames, class_names):
     """The pictures of one kind of vector of some weights."""
     folder.mkdir(exist_ok=True)
-    draw_retrieval(folder / f'{name}_retrieval.png', task, n_frames, class_names, printable(f'Retrieval with {name}'))
-    draw_tsne(folder / f'{name}_tsne.png', task, class_names, printable(f't-SNE of {name}'))
+    title = printable(name.replace('_', ', '))
+    draw_retrieval(folder / f'{name}_retrieval.png', task, n_frames, class_names, title)
+    draw_tsne(folder / f'{name}_tsne.png', task, class_names, f't-SNE of {title}')
+    counts = np.bincount(task.test_label, minlength=len(class_names))
+    for outcome in outcomes:
+        if outcome.metric == 'top1' and outcome.setting == 'all labels':
+            right = np.bincount(task.test_label, outcome.hits.mean(axis=0), minlength=len(class_names))
+            draw_class_accuracies(folder / f'{name}_{outcome.protocol}.png', right / np.maximum(counts, 1), counts,
+                                  class_names, f'Accuracy by class, {outcome.protocol} on {title}')
 
 
 def write_subsets(path, task):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval import results
+from eval import summary
 from eval import test as script
 from eval.model import ActionClassifier
 from eval.settings import check_class_names
@@ -312,8 +312,8 @@ def table_of(test_log):
 def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     """A published classifier in the legacy format: every video scored, short ones padded, all outputs right."""
     matrices = []
-    original = results.draw_confusion
-    monkeypatch.setattr(results, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
+    original = summary.draw_confusion
+    monkeypatch.setattr(summary, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
                                                                               original(path, matrix, names)))
     folder = classify(csv_root, tmp_path, '--test', published[1], '--batch_size', 2)
 

@@ -166,7 +166,7 @@ def test_what_frozen_leaves_behind(judged):
     assert [len(paths) for paths in subsets['50% of labels']] == [6, 6, 6]
     names = {path.name for path in (out / 'pictures').iterdir()}
     assert names == {f'{weights}_{kind}_{picture}.png' for weights in ('epoch1', 'random')
-                     for kind in ('context', 'block') for picture in ('retrieval', 'tsne', 'per_class')}
+                     for kind in ('context', 'block') for picture in ('retrieval', 'tsne', 'knn', 'probe')}
     assert {path.name for path in (out / 'features').iterdir()} == {
         'epoch1.npz', 'random-0.npz', 'random-1.npz', 'random-2.npz'}
 
