@@ -108,7 +108,8 @@ def main(args):
 
     # run
     folder = folder or new_run(args, experiment_name(args))
-    settings = {'model': args.model, 'net': args.net, **clip}
+    settings = {'model': args.model, 'net': args.net, **clip, 'pred_step': args.pred_step,
+                'prediction': args.prediction, 'feature_map': args.feature_map}
     run = TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
                       validation, **loop_options(args))
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
