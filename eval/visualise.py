@@ -1,0 +1,199 @@
+"""Pictures of what a pretrained network predicts, for single clips and across a list of videos."""
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from eval.heatmaps import ClipView, choose_places, draw_clip, write_film, write_picture
+from eval.outputs import ENCODING, printable
+from eval.overview import draw_colours, draw_extremes, draw_overview
+from eval.prediction import load_network, match_of, predict_clips
+from eval.settings import SETTINGS, default_settings, resolve_settings, trained_settings
+from eval.setup import SPLITS, add_feature_arguments
+from eval.summary import principal_colours, summarise
+from eval.videos import broken_of_all, read_videos
+from utils.checkpoint import read_checkpoint
+from utils.cli import Parser, UserError, positive_int
+from utils.data.batches import make_loader
+from utils.data.clips import VideoDataset, count_blocks
+from utils.data.frames import frame_name
+from utils.data.lists import VideoList, csv_file, list_folder
+from utils.data.splits import read_split
+from utils.parallel.launch import launch
+from utils.run.contract import check_backbone, run_on_meta
+from utils.run.log import progress_bar, say
+from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
+
+EXTREMES = 4     # easiest and as many hardest clips
+MAX_FILMED = 48  # places of a film: those that move most
+MAX_COLOURED = 8  # clips with their features as colours
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('video', nargs='*', metavar='FOLDER',
+                        help='frame folders, all of which are drawn; without any, videos of --dataset')
+    parser.add_argument('--weights', required=True, metavar='FILE',
+                        help='checkpoint of pretraining; random: weights drawn from --seed')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
+    parser.add_argument('--split', default=1, type=int, choices=SPLITS,
+                        help='split of the data set: its test list, or its training list if it has no other (default 1)')
+    parser.add_argument('--clips', default=256, type=positive_int,
+                        help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
+    parser.add_argument('--pictures', default=4, type=positive_int, help='of these, clips to draw (default 4)')
+    parser.add_argument('--places', default=3, type=positive_int,
+                        help='predicted places in the picture of a clip: those that move most (default 3)')
+    parser.add_argument('--no_film', action='store_true', help='no .mp4 of each drawn clip')
+    parser.add_argument('--pred_step', type=positive_int,
+                        help='P, blocks that were predicted in pretraining (default: as stored in the checkpoint, or 3)')
+    add_feature_arguments(parser)
+    parser.set_defaults(dataset=None)
+    args = parser.parse_args(argv)
+    if args.video and args.dataset:
+        parser.error(f'--dataset {args.dataset} and frame folders were given: choose one')
+    if args.num_procs > 1 or ',' in (args.gpu or ''):
+        parser.error('the candidates of a prediction are those of one process: give one GPU, or leave out --num_procs')
+    args.dataset = args.dataset or 'ucf101'
+    return args
+
+
+def main(args):
+    checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
+    resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
+                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3}, args.weights)
+    if args.pred_step >= args.num_seq:
+        raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    precision = start_evaluation(args)
+    videos = given_videos(args.video) if args.video else listed_videos(args)
+    folder = Path(args.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {folder}: cannot make this folder ({error.strerror})') from error
+
+    # model
+    model = load_network(args.weights, checkpoint, args.net, args.pred_step)
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    size = map_size(model, args.seq_len, args.img_dim)
+    put_on(model, precision.device)
+
+    # data: the clip in the middle of each video
+    clip = clip_settings(args)
+    dataset = VideoDataset(videos, **clip, starts_of=lambda n_frames: np.array(
+        [(count_blocks(n_frames, args.num_seq, args.seq_len, args.ds) - args.num_seq) // 2]))
+    loader = make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
+
+    # predictions
+    broken, keep = [], len(videos) if args.video else args.pictures
+    batches, left_out = predict_clips(model, read_videos(loader, 'clips', broken), args.num_seq, size, precision,
+                                      min(args.batch_size, len(videos)), keep)
+    skipped = [error for _, error in broken_of_all(broken, len(videos))]
+    if left_out:
+        say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
+    clips = [(batch, i) for batch in batches for i in range(len(batch.index))]
+    summary = summarise(batches, size)
+
+    # pictures
+    write_picture(folder / 'overview.png', draw_overview(summary, printable(Path(args.weights).name)))
+    right = {batch.index[i]: float((batch.answers.rank[i] == 0).mean()) for batch, i in clips}
+    order = sorted(right, key=right.get, reverse=True)
+    extreme = min(EXTREMES, len(order) // 2)
+    if extreme:
+        rows = [(f'{right[i]:.0%} right: {name_of(videos, i)}', middle_frames(dataset, i))
+                for i in (*order[:extreme], *order[-extreme:])]
+        write_picture(folder / 'extremes.png', draw_extremes(rows, args.pred_step))
+    drawn = clips[:keep]
+    draw_colour_maps(folder / 'colours.png', drawn, dataset, size)
+    for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
+        view = view_of(batch, i, dataset, size)
+        write_picture(folder / f'clip{number}.png', draw_clip(view, choose_places(batch.motion[i], args.places)))
+        if not args.no_film:
+            write_film(folder / f'clip{number}.mp4', view, sorted(choose_places(batch.motion[i], MAX_FILMED)))
+
+    record = {'weights': args.weights, 'videos': 'as given' if args.video else f'{args.dataset}, split {args.split}',
+              'net': args.net, **clip, 'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summary,
+              'easiest': [videos.path(i) for i in order[:extreme]],
+              'hardest': [videos.path(i) for i in order[len(order) - extreme:]],
+              'drawn': {f'clip{number}': videos.path(batch.index[i]) for number, (batch, i) in enumerate(drawn, 1)},
+              'top1_of_clip': {videos.path(i): value for i, value in right.items()},
+              'left_out': left_out, 'skipped': skipped}
+    with open(folder / 'visualise.json', 'w', **ENCODING) as file:
+        json.dump(record, file, indent=1)
+    print('\n'.join(lines_of(summary)))
+    print(f'written to {folder}: overview.png, {"extremes.png, " if extreme else ""}colours.png, visualise.json and, for '
+          f'{len(drawn)} clips, clip….png' + ('' if args.no_film else ' and .mp4'))
+
+
+def given_videos(folders):
+    """The VideoList of frame folders. UserError: one that isn't there, or has no frames."""
+    paths = [os.path.abspath(folder) for folder in folders]
+    counts = [len(list(Path(path).glob('image_*.jpg'))) for path in paths]
+    if 0 in counts:
+        raise UserError(f'{folders[counts.index(0)]} is no frame folder: it has no {frame_name(1)}, …; '
+                        'process_data/extract_frames.py makes them of videos')
+    return VideoList.from_rows(paths, counts)
+
+
+def listed_videos(args):
+    """`--clips` of the listed videos, drawn at random from the seed."""
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
+    videos = read_split(folder, args.split, part, args.frame_root)
+    return videos.select(np.random.default_rng(args.seed).permutation(len(videos))[:args.clips])
+
+
+def map_size(model, seq_len, img_dim):
+    """(h, w) of the feature map, (1, 1) where it is pooled."""
+    return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
+
+
+def middle_frames(dataset, index):
+    """uint8 [N, H, W, 3]: the middle frame of each block of a video's clip. UserError: it can't be read any more."""
+    video = dataset[index]
+    if 'broken' in video:
+        raise UserError(video['broken'])
+    return video['frames'][0].unflatten(0, (dataset.num_seq, -1))[:, dataset.seq_len // 2].numpy()
+
+
+def view_of(batch, i, dataset, size):
+    """The ClipView of clip i of a Batch."""
+    rank, taken = batch.answers.rank[i], batch.answers.taken[i]
+    match = match_of(batch.prediction[i], batch.feature[i, -len(rank):])
+    others = {clip: middle_frames(dataset, batch.index[clip]) for clip in {*taken[..., 0].ravel().tolist()} - {i}}
+    return ClipView(name_of(dataset.videos, batch.index[i]), middle_frames(dataset, batch.index[i]), size, rank, taken,
+                    match, i, others, batch.answers.rank.size, len(batch.index))
+
+
+def draw_colour_maps(path, drawn, dataset, size):
+    """The feature maps of up to MAX_COLOURED of the (batch, i) in `drawn` as colours."""
+    drawn = drawn[:MAX_COLOURED]
+    rows = [batch.index[i] for batch, i in drawn]
+    colours = principal_colours(*(torch.stack([getattr(batch, name)[i] for batch, i in drawn])
+                                  for name in ('feature', 'prediction')))
+    names, frames = [name_of(dataset.videos, row) for row in rows], [middle_frames(dataset, row) for row in rows]
+    write_picture(path, draw_colours(names, frames, *colours, size))
+
+
+def name_of(videos, index):
+    """The last two parts of a video's path."""
+    return printable('/'.join(videos.path(index).split('/')[-2:]))
+
+
+def lines_of(summary):
+    """What is printed of the summary."""
+    steps = ', '.join(f'{value:.1%}' for value in summary['top1_by_step'])
+    speeds = ', '.join(f'{each["top1"]:.1%}' for each in summary['top1_by_motion'])
+    kinds = ', '.join(f'{value:.1%} {name}' for name, value in summary['taken_for'].items())
+    return [f'{summary["clips"]} clips, {summary["predictions"]} predicted places, {summary["candidates"]} candidates '
+            f'each (chance {summary["chance"]:.2%}): top-1 {summary["top1"]:.1%}, top-5 {summary["top5"]:.1%}',
+            f'top-1 by predicted block, the next first: {steps}', f'top-1 by motion, slow to fast: {speeds}',
+            f'taken for: {kinds}']
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())
