@@ -12,7 +12,7 @@ def make_predictor(size):
 
 
 def make_predictors(size, pred_step, prediction='sequential'):
-    """φ for 'sequential' predictions; a list of P = `pred_step` of them for 'parallel' ones (the ablation "no Seq.")."""
+    """φ for 'sequential' predictions, a list of P = `pred_step` of them for 'parallel' ones (ablation "no Seq.")."""
     if prediction == 'parallel':
         return nn.ModuleList(make_predictor(size) for _ in range(pred_step))
     return make_predictor(size)

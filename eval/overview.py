@@ -1,68 +1,80 @@
 """Pictures across many clips: how often predictions are right, the easiest and hardest clips, features as colours."""
+from textwrap import fill
+
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from eval.heatmaps import DPI, FUTURE, SEEN, pixels, show
+from eval.heatmaps import DPI, FUTURE, SEEN, pixels, show, wrapped
 
-RIGHT, CHANCE = 'tab:blue', 'black'
+TINT = 0.75  # share of the feature's colour over a frame
+PERCENT = FuncFormatter(lambda value, _: f'{100 * value:g}%')
 
 
-def draw_overview(summary, title):
+def draw_overview(summary, weights):
     """uint8 [H, W, 3]: top-1 by predicted block, by place, by motion; what predictions are taken for.
 
-    summary: of eval.summary.summarise."""
+    summary: of eval.summary.summarise. weights: what they are called."""
     figure = Figure((13, 9), dpi=DPI, layout='constrained')
-    figure.suptitle(f'{title}\n{summary["predictions"]} predicted places of {summary["clips"]} clips: the true place is '
-                    f'the best of {summary["candidates"]} candidates in {summary["top1"]:.1%} (chance '
-                    f'{summary["chance"]:.2%}), among the best five in {summary["top5"]:.1%}', fontsize=11,
-                    parse_math=False)
+    figure.suptitle(f'What a net predicts with weights of {weights}: in {summary["top1"]:.1%} of '
+                    f'{summary["predictions"]} predicted places of {summary["clips"]} clips the true place is the\n'
+                    f'best of {summary["candidates"]} candidates (top-1; chance {summary["chance"]:.2%}), in '
+                    f'{summary["top5"]:.1%} it is among the best five',
+                    fontsize=11, parse_math=False)
     (steps, places), (motion, kinds) = figure.subplots(2, 2)
 
     values = summary['top1_by_step']
-    bars(steps, [f'{step}' for step in range(1, len(values) + 1)], values, summary['chance'])
-    steps.set(title='How far ahead?', xlabel='predicted block (1 = the next one)')
+    bars(steps, range(1, len(values) + 1), values, summary['chance'], summary['top1_by_step_interval'])
+    steps.set(title='How far ahead?', xlabel='predicted block (1 = the next); lines: 95% interval over clips')
 
     values = np.array(summary['top1_by_place'])
-    image = places.imshow(values, cmap='viridis', vmin=0)
+    places.imshow(values, cmap='viridis', vmin=0)
     for (row, column), value in np.ndenumerate(values):
-        bright = value > 0.6 * values.max()
-        places.text(column, row, f'{value:.0%}', ha='center', va='center', fontsize=10 if values.shape[1] <= 4 else 7,
-                    color='black' if bright else 'white')
-    places.set(title='Where in the picture?', xticks=[], yticks=[])
-    figure.colorbar(image, ax=places, label='top-1', shrink=0.9)
+        places.text(column, row, f'{100 * value:.1f}', ha='center',
+                    va='center', fontsize=10, color='black' if value > 0.6 * values.max() else 'white')
+    places.set(title='Where in the picture? (top-1 in %)', xticks=[], yticks=[])
 
     quarters = summary['top1_by_motion']
     bars(motion, [f'{each["low"]:.1f} to {each["high"]:.1f}' for each in quarters], [each['top1'] for each in quarters],
          summary['chance'])
     motion.set(title='How fast does it move? (quarters of the places, slow to fast)',
-               xlabel='mean change from frame to frame, grey levels of 255')
+               xlabel='change from frame to frame, mean over the place, in grey levels (of 255)')
 
     names, values = zip(*summary['taken_for'].items())
     kinds.barh(range(len(names)), values, color=['tab:green', *['tab:red'] * (len(names) - 1)])
     for i, value in enumerate(values):
         kinds.text(value, i, f' {value:.1%}', va='center', fontsize=10)
-    kinds.set(title='What is a predicted place taken for?', yticks=range(len(names)), xlim=(0, 1.15 * max(values)),
-              xlabel='share of all predictions')
-    kinds.set_yticklabels([name.replace(', ', ',\n').replace('place of', 'place\nof') for name in names])
+    kinds.set(title='What is a predicted place taken for?', xlim=(0, 1.15 * max(values)), xlabel='share of predictions')
+    kinds.set_yticks(range(len(names)), [fill(name, 15) for name in names])
+    kinds.xaxis.set_major_formatter(PERCENT)
     kinds.invert_yaxis()
     return pixels(figure)
 
 
-def bars(axes, names, values, chance):
-    axes.bar(range(len(values)), values, width=0.6, color=RIGHT)
-    for i, value in enumerate(values):
-        axes.text(i, value, f'{value:.1%}', ha='center', va='bottom', fontsize=10)
-    axes.axhline(chance, color=CHANCE, linestyle=':', label=f'chance, {chance:.2%}')
-    axes.set(ylabel='top-1', xticks=range(len(names)), ylim=(0, 1.18 * max(*values, chance)))
-    axes.set_xticklabels(names)
+def bars(axes, names, values, chance, intervals=None):
+    x = range(len(values))
+    axes.bar(x, values, width=0.6, color='tab:blue')
+    if intervals:
+        axes.vlines(x, *zip(*intervals), color='black')
+    tops = [high for _, high in intervals] if intervals else values
+    for i, value, top in zip(x, values, tops):
+        axes.text(i, top, f'{value:.1%}', ha='center', va='bottom', fontsize=10)
+    axes.axhline(chance, color='black', linestyle=':', label=f'chance, {chance:.2%}')
+    axes.set(ylabel='top-1', ylim=(0, 1.25 * max(*tops, chance)))
+    axes.set_xticks(x, names)
+    axes.yaxis.set_major_formatter(PERCENT)
     axes.legend(fontsize=9)
 
 
 def draw_extremes(clips, pred_step):
-    """uint8 [H, W, 3]: the middle frames of clips, a row each. clips: [(line of text, frames uint8 [N, H, W, 3]), …]."""
+    """uint8 [H, W, 3]: the middle frames of clips, a row each. clips: [(line of text, frames [N, H, W, 3]), …]."""
     N = len(clips[0][1])
-    figure = Figure((1.25 * N + 0.4, 1.55 * len(clips) + 0.7), dpi=DPI, layout='constrained')
-    figure.suptitle('Clips by how much of them is predicted right: the easiest first, then the hardest', fontsize=11)
+    inches = max(1.25 * N + 0.4, 6)
+    text = wrapped('The clips of which most is predicted right, and those of which least is. Blue frames: blocks that '
+                   'are seen; orange: to predict.', inches, 10)
+    figure = Figure((inches, (inches / N + 0.3) * len(clips) + 0.7), dpi=DPI, layout='constrained')
+    figure.suptitle(text, fontsize=10)
     for part, (line, frames) in zip(np.atleast_1d(figure.subfigures(len(clips), 1)), clips):
         part.suptitle(line, fontsize=9, parse_math=False)
         for n, axes in enumerate(part.subplots(1, N, squeeze=False)[0]):
@@ -71,31 +83,37 @@ def draw_extremes(clips, pred_step):
 
 
 def draw_colours(names, frames, true, predicted, size):
-    """uint8 [H, W, 3]: for each of V clips its frames, its true features and the predicted ones as colours.
+    """uint8 [H, W, 3]: for each of V clips its frames, and over them as colours the true features and the predicted.
 
-    names: V lines. frames uint8 [V, N, H, W, 3]. true [V, N, S, 3], predicted [V, P, S, 3] from 0 to 1: see
+    names: V lines. frames: V of uint8 [N, H, W, 3]. true [V, N, S, 3], predicted [V, P, S, 3] from 0 to 1: see
     eval.summary.principal_colours. size: (h, w)."""
     V, N = true.shape[:2]
     seen = N - predicted.shape[1]
     inches = max(1.25 * N + 1, 7)
-    side = (inches - 1) / N
-    figure = Figure((inches, V * (3 * side + 0.6) + 1.1), dpi=DPI, layout='constrained')
-    figure.suptitle('Features as colours: the three principal components of the feature maps are red, green and blue\n'
-                    '(the same for all clips here). Like colours are like features; a good prediction has the colours of '
-                    'the true feature above it.', fontsize=9)
+    text = wrapped('Features as colours: red, green and blue are the three principal components of what differs from '
+                   'the mean feature of the same place; like colours are like features. A predicted place has the colour '
+                   'of the true feature that it is taken for: where it is right, that of the place above it.', inches, 9)
+    figure = Figure((inches, V * (3 * (inches - 1) / N + 0.6) + 1.1), dpi=DPI, layout='constrained')
+    figure.suptitle(text, fontsize=9)
     for v, part in enumerate(np.atleast_1d(figure.subfigures(V, 1))):
         part.suptitle(names[v], fontsize=9, fontweight='bold', parse_math=False)
         grid = part.subplots(3, N, squeeze=False)
         for n in range(N):
             colour = FUTURE if n >= seen else SEEN
             show(grid[0, n], frames[v][n], colour)
-            show(grid[1, n], true[v, n].reshape(*size, 3), colour)
             grid[0, n].set_title(f'{n + 1}: {"to predict" if n >= seen else "seen"}', fontsize=8, color=colour)
+            show(grid[1, n], tinted(frames[v][n], true[v, n].reshape(*size, 3)), colour)
             if n >= seen:
-                show(grid[2, n], predicted[v, n - seen].reshape(*size, 3), colour)
+                show(grid[2, n], tinted(frames[v][n], predicted[v, n - seen].reshape(*size, 3)), colour)
             else:
                 grid[2, n].axis('off')
-        for axes, label in zip(grid[:, 0], ('frame', 'true\nfeature', '')):
-            axes.set_ylabel(label, rotation=0, ha='right', va='center', fontsize=9)
-        grid[2, seen].set_ylabel('predicted\nfeature', rotation=0, ha='right', va='center', fontsize=9)
+        for axes, name in ((grid[0, 0], 'frame'), (grid[1, 0], 'true\nfeature'), (grid[2, seen], 'predicted')):
+            axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=9)
     return pixels(figure)
+
+
+def tinted(frame, colours):
+    """A frame uint8 [H, W, 3] in grey, tinted by colours [h, w, 3] from 0 to 1."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None] / 255
+    tint = cv2.resize(colours.astype(np.float32), grey.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return TINT * tint + (1 - TINT) * grey

@@ -98,7 +98,7 @@ def predict_batch(model, videos, num_seq, size, precision):
 
 
 def predict_clips(model, videos, num_seq, size, precision, batch_size, keep):
-    """Batches of `batch_size` clips of what `read_videos` yields, and how many clips are left over: ([Batch, …], count).
+    """Batches of `batch_size` clips of what `read_videos` yields: ([Batch, …], count of clips left over).
 
     Clips that don't fill a batch are left out, unless they are all there are: with fewer candidates it would be easier
     to be right. keep: features of so many clips at least are kept."""

@@ -32,7 +32,7 @@ def common_settings(settings):
 def resolve_settings(args, stored, defaults, origin=None):
     """Sets those flags on `args` that were left out (None): to what is `stored`, else to the default.
 
-    stored: {name: value} of the checkpoint `origin`, see `trained_settings`. defaults: {name: value} of all these flags.
+    stored: {name: value} of the checkpoint `origin`, see `trained_settings`. defaults: {name: value} of these flags.
     UserError: a flag contradicts the checkpoint, and --allow_other_settings was not given.
     """
     other = [name for name in stored if getattr(args, name) not in (None, stored[name])]

@@ -9,20 +9,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.heatmaps import ClipView, choose_places, draw_clip, write_film, write_picture
+from eval.heatmaps import ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
 from eval.prediction import load_network, match_of, predict_clips
 from eval.settings import SETTINGS, default_settings, resolve_settings, trained_settings
 from eval.setup import SPLITS, add_feature_arguments
-from eval.summary import principal_colours, summarise
+from eval.summary import easiest_first, principal_colours, summarise
 from eval.videos import broken_of_all, read_videos
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, positive_int
 from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
 from utils.data.frames import frame_name
-from utils.data.lists import VideoList, csv_file, list_folder
+from utils.data.lists import VideoList, csv_file, fits, list_folder
 from utils.data.splits import read_split
 from utils.parallel.launch import launch
 from utils.run.contract import check_backbone, run_on_meta
@@ -42,20 +42,22 @@ def parse_args(argv=None):
                         help='checkpoint of pretraining; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
     parser.add_argument('--split', default=1, type=int, choices=SPLITS,
-                        help='split of the data set: its test list, or its training list if it has no other (default 1)')
+                        help='split whose test list is read, or training list if there is no other (default 1)')
     parser.add_argument('--clips', default=256, type=positive_int,
                         help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
     parser.add_argument('--pictures', default=4, type=positive_int, help='of these, clips to draw (default 4)')
     parser.add_argument('--places', default=3, type=positive_int,
-                        help='predicted places in the picture of a clip: those that move most (default 3)')
+                        help='predicted places in the picture of a clip: those that move most (default 3, at most 26)')
     parser.add_argument('--no_film', action='store_true', help='no .mp4 of each drawn clip')
     parser.add_argument('--pred_step', type=positive_int,
-                        help='P, blocks that were predicted in pretraining (default: as stored in the checkpoint, or 3)')
+                        help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
     add_feature_arguments(parser)
     parser.set_defaults(dataset=None)
     args = parser.parse_args(argv)
     if args.video and args.dataset:
         parser.error(f'--dataset {args.dataset} and frame folders were given: choose one')
+    if args.places > 26:
+        parser.error(f'--places {args.places}: a picture shows at most 26; the film shows more')
     if args.num_procs > 1 or ',' in (args.gpu or ''):
         parser.error('the candidates of a prediction are those of one process: give one GPU, or leave out --num_procs')
     args.dataset = args.dataset or 'ucf101'
@@ -70,17 +72,21 @@ def main(args):
         raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
     precision = start_evaluation(args)
     videos = given_videos(args.video) if args.video else listed_videos(args)
-    folder = Path(args.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {folder}: cannot make this folder ({error.strerror})') from error
+    span = args.num_seq * args.seq_len * args.ds
+    if short := int((~fits(videos, span)).sum()):
+        say(f'{short} of {len(videos)} videos are shorter than a clip of {span} frames and repeat their last frame')
 
     # model
     model = load_network(args.weights, checkpoint, args.net, args.pred_step)
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)
     put_on(model, precision.device)
+
+    folder = Path(args.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {folder}: cannot make this folder ({error.strerror})') from error
 
     # data: the clip in the middle of each video
     clip = clip_settings(args)
@@ -95,38 +101,32 @@ def main(args):
     skipped = [error for _, error in broken_of_all(broken, len(videos))]
     if left_out:
         say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
-    clips = [(batch, i) for batch in batches for i in range(len(batch.index))]
-    summary = summarise(batches, size)
+    ranked = easiest_first(batches)
+    extreme = min(EXTREMES, (len(ranked) + 1) // 2)
+    easiest, hardest = ranked[:extreme], ranked[max(extreme, len(ranked) - EXTREMES):]
+    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
+               'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),
+               'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in ranked],  # the easiest first
+               'left_out': left_out, 'skipped': skipped}
 
     # pictures
     write_picture(folder / 'overview.png', draw_overview(summary, printable(Path(args.weights).name)))
-    right = {batch.index[i]: float((batch.answers.rank[i] == 0).mean()) for batch, i in clips}
-    order = sorted(right, key=right.get, reverse=True)
-    extreme = min(EXTREMES, len(order) // 2)
-    if extreme:
-        rows = [(f'{right[i]:.0%} right: {name_of(videos, i)}', middle_frames(dataset, i))
-                for i in (*order[:extreme], *order[-extreme:])]
-        write_picture(folder / 'extremes.png', draw_extremes(rows, args.pred_step))
-    drawn = clips[:keep]
-    draw_colour_maps(folder / 'colours.png', drawn, dataset, size)
+    draw_ranked(folder / 'extremes.png', easiest, hardest, dataset, summary)
+    kept = [batch for batch in batches if batch.feature is not None]
+    drawn = [(batch, i) for batch in kept for i in range(len(batch.index))][:keep]
+    draw_colour_maps(folder / 'colours.png', kept, min(len(drawn), MAX_COLOURED), dataset, size)
     for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
         view = view_of(batch, i, dataset, size)
-        write_picture(folder / f'clip{number}.png', draw_clip(view, choose_places(batch.motion[i], args.places)))
+        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_places(batch.motion[i], args.places)))
         if not args.no_film:
-            write_film(folder / f'clip{number}.mp4', view, sorted(choose_places(batch.motion[i], MAX_FILMED)))
+            write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
+        summary[f'clip{number}'] = videos.path(batch.index[i])
 
-    record = {'weights': args.weights, 'videos': 'as given' if args.video else f'{args.dataset}, split {args.split}',
-              'net': args.net, **clip, 'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summary,
-              'easiest': [videos.path(i) for i in order[:extreme]],
-              'hardest': [videos.path(i) for i in order[len(order) - extreme:]],
-              'drawn': {f'clip{number}': videos.path(batch.index[i]) for number, (batch, i) in enumerate(drawn, 1)},
-              'top1_of_clip': {videos.path(i): value for i, value in right.items()},
-              'left_out': left_out, 'skipped': skipped}
     with open(folder / 'visualise.json', 'w', **ENCODING) as file:
-        json.dump(record, file, indent=1)
+        json.dump(summary, file, indent=1)
     print('\n'.join(lines_of(summary)))
-    print(f'written to {folder}: overview.png, {"extremes.png, " if extreme else ""}colours.png, visualise.json and, for '
-          f'{len(drawn)} clips, clip….png' + ('' if args.no_film else ' and .mp4'))
+    print(f'written to {folder}: overview.png, extremes.png, colours.png, visualise.json and, for {len(drawn)} of the '
+          'clips, clip1.png …' + ('' if args.no_film else ', clip1.mp4 …'))
 
 
 def given_videos(folders):
@@ -160,6 +160,16 @@ def middle_frames(dataset, index):
     return video['frames'][0].unflatten(0, (dataset.num_seq, -1))[:, dataset.seq_len // 2].numpy()
 
 
+def draw_ranked(path, easiest, hardest, dataset, summary):
+    """The frames of clips given as by `easiest_first`."""
+    rows = []
+    for kind, clips in (('easy', easiest), ('hard', hardest)):
+        for row, top1, rank in clips:
+            line = f'{kind}: {top1:.0%} right, mean rank {rank:.1f} of {summary["candidates"]}: '
+            rows.append((line + name_of(dataset.videos, row), middle_frames(dataset, row)))
+    write_picture(path, draw_extremes(rows, summary['pred_step']))
+
+
 def view_of(batch, i, dataset, size):
     """The ClipView of clip i of a Batch."""
     rank, taken = batch.answers.rank[i], batch.answers.taken[i]
@@ -169,14 +179,19 @@ def view_of(batch, i, dataset, size):
                     match, i, others, batch.answers.rank.size, len(batch.index))
 
 
-def draw_colour_maps(path, drawn, dataset, size):
-    """The feature maps of up to MAX_COLOURED of the (batch, i) in `drawn` as colours."""
-    drawn = drawn[:MAX_COLOURED]
-    rows = [batch.index[i] for batch, i in drawn]
-    colours = principal_colours(*(torch.stack([getattr(batch, name)[i] for batch, i in drawn])
-                                  for name in ('feature', 'prediction')))
-    names, frames = [name_of(dataset.videos, row) for row in rows], [middle_frames(dataset, row) for row in rows]
-    write_picture(path, draw_colours(names, frames, *colours, size))
+def draw_colour_maps(path, batches, count, dataset, size):
+    """The first `count` clips of some batches, with their features as colours."""
+    feature = torch.cat([batch.feature for batch in batches])           # [V, N, S, D]
+    colours, first = principal_colours(feature), 0
+    taken = []
+    for batch in batches:
+        clip, step, place = np.moveaxis(batch.answers.taken, -1, 0)     # each [B, P, S]
+        taken.append(colours[first + clip, step - step.shape[1], place])  # blocks counted from the end
+        first += len(clip)
+    rows = sum((batch.index for batch in batches), [])[:count]
+    write_picture(path, draw_colours([name_of(dataset.videos, row) for row in rows],
+                                     [middle_frames(dataset, row) for row in rows], colours[:count],
+                                     np.concatenate(taken)[:count], size))
 
 
 def name_of(videos, index):
