@@ -20,6 +20,7 @@ FILM_DPI = 75
 SECONDS_PER_PLACE = 0.6
 MAX_LABELLED = 64      # places of a map with their percentages
 MIN_PERCENT = 1        # that is printed
+MAX_ROWS = len(ascii_uppercase)  # of a picture
 
 
 @dataclass
@@ -29,7 +30,7 @@ class ClipView:
     title      the video's name
     frames     uint8 [N, H, W, 3], the middle frame of each block
     size       (h, w) of the feature map
-    rank, taken, match: of eval.prediction.Answers, for this clip: [P, S], [P, S, 3], [P, S, P, S]
+    rank, taken: of eval.prediction.Answers, for this clip: [P, S], [P, S, 3]; match: of match_of, [P, S, P, S]
     index      this clip's number in its batch
     others     {number in the batch: frames [N, H, W, 3]}, at least of the other clips that places are taken for
     candidates how many true places each prediction is compared with; clips: of how many clips they are
@@ -123,14 +124,15 @@ def draw_place(part, letter, view, p, s):
     text.axis('off')
     verdict, colour = ('right', 'tab:green') if right else ('wrong', 'tab:red')
     text.text(0.5, 0.5, f'{letter}\nblock {view.seen + p + 1}\n{name_of(view, s)}\n\n{verdict}: rank '
-              f'{view.rank[p, s] + 1}\nof {view.candidates}', ha='center', va='center', fontsize=11, color=colour, transform=text.transAxes)
+              f'{view.rank[p, s] + 1}\nof {view.candidates}', ha='center', va='center', fontsize=11,
+              color=colour, transform=text.transAxes)
 
     match = view.match[p, s]                                            # [P, S]
     for q, axes in enumerate(maps):
         heat(axes, view, view.seen + q, match[q], match.max())
         axes.set_title(f'match with\nblock {view.seen + q + 1}', fontsize=9)
         if q == p:
-            outline(axes, view, s, TRUE, letter)
+            outline(axes, view, s, TRUE)
         if not right and here and q == taken_p:
             outline(axes, view, taken_s, TAKEN)
 

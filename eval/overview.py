@@ -91,8 +91,9 @@ def draw_colours(names, frames, true, predicted, size):
     seen = N - predicted.shape[1]
     inches = max(1.25 * N + 1, 7)
     text = wrapped('Features as colours: red, green and blue are the three principal components of what differs from '
-                   'the mean feature of the same place; like colours are like features. A predicted place has the colour '
-                   'of the true feature that it is taken for: where it is right, that of the place above it.', inches, 9)
+                   'the mean feature of the same place; like colours are like features. A predicted place has the '
+                   'colour of the true feature that it is taken for: where it is right, that of the place above it.',
+                   inches, 9)
     figure = Figure((inches, V * (3 * (inches - 1) / N + 0.6) + 1.1), dpi=DPI, layout='constrained')
     figure.suptitle(text, fontsize=9)
     for v, part in enumerate(np.atleast_1d(figure.subfigures(V, 1))):

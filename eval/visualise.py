@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.heatmaps import ClipView, draw_clip, film_places, moving_places, write_film, write_picture
+from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
 from eval.prediction import load_network, match_of, predict_clips
@@ -25,19 +25,20 @@ from utils.data.frames import frame_name
 from utils.data.lists import VideoList, csv_file, fits, list_folder
 from utils.data.splits import read_split
 from utils.parallel.launch import launch
+from utils.parallel.signals import Stopped, StopSignals
 from utils.run.contract import check_backbone, run_on_meta
 from utils.run.log import progress_bar, say
 from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
 
-EXTREMES = 4     # easiest and as many hardest clips
-MAX_FILMED = 48  # places of a film: those that move most
+EXTREMES = 4      # easiest and as many hardest clips
+MAX_FILMED = 24   # places of a film: those that move most
 MAX_COLOURED = 8  # clips with their features as colours
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='*', metavar='FOLDER',
-                        help='frame folders, all of which are drawn; without any, videos of --dataset')
+                        help='frame folders to draw, as far as they fill batches; without any, videos of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
@@ -47,7 +48,8 @@ def parse_args(argv=None):
                         help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
     parser.add_argument('--pictures', default=4, type=positive_int, help='of these, clips to draw (default 4)')
     parser.add_argument('--places', default=3, type=positive_int,
-                        help='predicted places in the picture of a clip: those that move most (default 3, at most 26)')
+                        help='predicted places in the picture of a clip: those that move most (default 3, at most '
+                             f'{MAX_ROWS})')
     parser.add_argument('--no_film', action='store_true', help='no .mp4 of each drawn clip')
     parser.add_argument('--pred_step', type=positive_int,
                         help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
@@ -56,8 +58,8 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.video and args.dataset:
         parser.error(f'--dataset {args.dataset} and frame folders were given: choose one')
-    if args.places > 26:
-        parser.error(f'--places {args.places}: a picture shows at most 26; the film shows more')
+    if args.places > MAX_ROWS:
+        parser.error(f'--places {args.places}: a picture shows at most {MAX_ROWS}; the film shows more')
     if args.num_procs > 1 or ',' in (args.gpu or ''):
         parser.error('the candidates of a prediction are those of one process: give one GPU, or leave out --num_procs')
     args.dataset = args.dataset or 'ucf101'
@@ -101,32 +103,36 @@ def main(args):
     skipped = [error for _, error in broken_of_all(broken, len(videos))]
     if left_out:
         say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
-    ranked = easiest_first(batches)
-    extreme = min(EXTREMES, (len(ranked) + 1) // 2)
-    easiest, hardest = ranked[:extreme], ranked[max(extreme, len(ranked) - EXTREMES):]
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),
-               'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in ranked],  # the easiest first
+               'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],
                'left_out': left_out, 'skipped': skipped}
 
-    # pictures
-    write_picture(folder / 'overview.png', draw_overview(summary, printable(Path(args.weights).name)))
-    draw_ranked(folder / 'extremes.png', easiest, hardest, dataset, summary)
-    kept = [batch for batch in batches if batch.feature is not None]
-    drawn = [(batch, i) for batch in kept for i in range(len(batch.index))][:keep]
-    draw_colour_maps(folder / 'colours.png', kept, min(len(drawn), MAX_COLOURED), dataset, size)
-    for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
-        view = view_of(batch, i, dataset, size)
-        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_places(batch.motion[i], args.places)))
-        if not args.no_film:
-            write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
-        summary[f'clip{number}'] = videos.path(batch.index[i])
-
+    drawn = draw_pictures(folder, batches, keep, dataset, size, summary, args)
+    summary['drawn'] = {f'clip{number}': videos.path(row) for number, row in enumerate(drawn, 1)}
     with open(folder / 'visualise.json', 'w', **ENCODING) as file:
         json.dump(summary, file, indent=1)
     print('\n'.join(lines_of(summary)))
     print(f'written to {folder}: overview.png, extremes.png, colours.png, visualise.json and, for {len(drawn)} of the '
           'clips, clip1.png …' + ('' if args.no_film else ', clip1.mp4 …'))
+
+
+def draw_pictures(folder, batches, count, dataset, size, summary, args):
+    """All files but visualise.json; returns the rows of the drawn clips, `count` or fewer, in the list of videos."""
+    write_picture(folder / 'overview.png', draw_overview(summary, printable(Path(args.weights).name)))
+    draw_ranked(folder / 'extremes.png', easiest_first(batches), dataset, summary)
+    kept = [batch for batch in batches if batch.feature is not None]
+    drawn = [(batch, i) for batch in kept for i in range(len(batch.index))][:count]
+    draw_colour_maps(folder / 'colours.png', kept, min(len(drawn), MAX_COLOURED), dataset, size)
+    signals = StopSignals()
+    for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
+        if signals.received:
+            raise Stopped(signals.received, f'stopped after drawing {number - 1} of {len(drawn)} clips')
+        view = view_of(batch, i, dataset, size)
+        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_places(batch.motion[i], args.places)))
+        if not args.no_film:
+            write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
+    return [batch.index[i] for batch, i in drawn]
 
 
 def given_videos(folders):
@@ -160,10 +166,11 @@ def middle_frames(dataset, index):
     return video['frames'][0].unflatten(0, (dataset.num_seq, -1))[:, dataset.seq_len // 2].numpy()
 
 
-def draw_ranked(path, easiest, hardest, dataset, summary):
-    """The frames of clips given as by `easiest_first`."""
+def draw_ranked(path, ranked, dataset, summary):
+    """The frames of the first and last of the clips `ranked`, given as by `easiest_first`."""
+    count = min(EXTREMES, (len(ranked) + 1) // 2)
     rows = []
-    for kind, clips in (('easy', easiest), ('hard', hardest)):
+    for kind, clips in (('easy', ranked[:count]), ('hard', ranked[max(count, len(ranked) - EXTREMES):])):
         for row, top1, rank in clips:
             line = f'{kind}: {top1:.0%} right, mean rank {rank:.1f} of {summary["candidates"]}: '
             rows.append((line + name_of(dataset.videos, row), middle_frames(dataset, row)))

@@ -231,7 +231,7 @@ def test_pictures_and_numbers_of_a_list(csv_root, pretrained, tmp_path, capsys):
     order = np.random.default_rng(0).permutation(12)
     paths = [list(rows)[i] for i in order]
     assert {path for path, _ in found['top1_of_clip']} == set(paths[:10])
-    assert [found['clip1'], found['clip2']] == paths[:2]
+    assert list(found['drawn'].values()) == paths[:2]
     for batch in (paths[:5], paths[5:10]):
         with torch.no_grad():
             _, rank = dense_info_nce(*model(torch.cat([middle_clip(path, int(rows[path])) for path in batch])))
@@ -258,7 +258,7 @@ def test_frame_folders_are_drawn_in_their_order(csv_root, tmp_path, capsys):
     out = tmp_path / 'out'
     flags = ['--weights', 'random', '--img_dim', '64', '--places', '2']
     found = draw(csv_root, out, tmp_path / 'long', tmp_path / 'short', *flags)
-    assert [found['clip1'], found['clip2']] == [str(tmp_path / 'long'), str(tmp_path / 'short')]
+    assert found['drawn'] == {'clip1': str(tmp_path / 'long'), 'clip2': str(tmp_path / 'short')}
     assert '1 of 2 videos are shorter than a clip of 15 frames' in capsys.readouterr().out
     assert found['candidates'] == 8 and np.shape(found['top1_by_place']) == (2, 2) and found['dataset'] is None
     film = cv2.VideoCapture(str(out / 'clip1.mp4'))
