@@ -90,7 +90,7 @@ def explanation(view):
     P, S = view.rank.shape
     seen = 'block 1' if view.seen == 1 else f'blocks 1 to {view.seen}'
     future = f'block {view.seen + 1}' if P == 1 else f'blocks {view.seen + 1} to {view.seen + P}'
-    others = 'this clip' if view.clips == 1 else f'{view.clips} clips'
+    others = 'this clip' if view.clips == 1 else f'{view.clips} clips: a place of another clip may beat those shown'
     return (f'From {seen} the network predicts the feature of every place ({view.size[0]}×{view.size[1]} a block) of '
             f'{future}; the middle frame of each block is shown. Each row below compares the feature predicted for one '
             'place with the true features of all places: the brighter, the more alike (softmax of the dot products '
