@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -21,7 +22,7 @@ from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, positive_int
 from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
-from utils.data.frames import frame_name
+from utils.data.frames import ZIP_ERRORS, frame_name
 from utils.data.lists import VideoList, csv_file, fits, list_folder
 from utils.data.splits import read_split
 from utils.parallel.launch import launch
@@ -37,8 +38,9 @@ MAX_COLOURED = 8  # clips with their features as colours
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('video', nargs='*', metavar='FOLDER',
-                        help='frame folders to draw, as far as they fill batches; without any, videos of --dataset')
+    parser.add_argument('video', nargs='*', metavar='FRAMES',
+                        help='frame folders or packed files to draw, as far as they fill batches; without any, videos of '
+                             '--dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
@@ -57,7 +59,7 @@ def parse_args(argv=None):
     parser.set_defaults(dataset=None)
     args = parser.parse_args(argv)
     if args.video and args.dataset:
-        parser.error(f'--dataset {args.dataset} and frame folders were given: choose one')
+        parser.error(f'--dataset {args.dataset} and frames of videos were given: choose one')
     if args.places > MAX_ROWS:
         parser.error(f'--places {args.places}: a picture shows at most {MAX_ROWS}; the film shows more')
     if args.num_procs > 1 or ',' in (args.gpu or ''):
@@ -135,14 +137,27 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
     return [batch.index[i] for batch, i in drawn]
 
 
-def given_videos(folders):
-    """The VideoList of frame folders. UserError: one that isn't there, or has no frames."""
-    paths = [os.path.abspath(folder) for folder in folders]
-    counts = [len(list(Path(path).glob('image_*.jpg'))) for path in paths]
+def given_videos(given):
+    """The VideoList of frame folders and packed files (with or without .zip). UserError: one that has no frames."""
+    paths = [os.path.abspath(path).removesuffix('.zip') for path in given]
+    counts = [count_frames(path) for path in paths]
     if 0 in counts:
-        raise UserError(f'{folders[counts.index(0)]} is no frame folder: it has no {frame_name(1)}, …; '
+        raise UserError(f'{given[counts.index(0)]} is no frame folder or packed file: it has no {frame_name(1)}, …; '
                         'process_data/extract_frames.py makes them of videos')
     return VideoList.from_rows(paths, counts)
+
+
+def count_frames(path):
+    """Frames of the video `path`, loose or packed; 0 if there are none or it can't be read."""
+    try:
+        if os.path.isdir(path):
+            names = os.listdir(path)
+        else:
+            with zipfile.ZipFile(path + '.zip') as archive:
+                names = archive.namelist()
+    except ZIP_ERRORS:
+        return 0
+    return sum(name.startswith('image_') and name.endswith('.jpg') for name in names)
 
 
 def listed_videos(args):

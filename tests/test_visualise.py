@@ -1,6 +1,7 @@
 """eval/visualise.py as a user runs it, and its numbers against slow loops."""
 import json
 import shutil
+import zipfile
 
 import cv2
 import numpy as np
@@ -263,8 +264,11 @@ def test_frame_folders_are_drawn_in_their_order(csv_root, tmp_path, capsys):
     assert found['candidates'] == 8 and np.shape(found['top1_by_place']) == (2, 2) and found['dataset'] is None
     film = cv2.VideoCapture(str(out / 'clip1.mp4'))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 4
-    one = draw(csv_root, tmp_path / 'one', tmp_path / 'long', '--weights', 'random', '--no_film')
-    assert one['clips'] == 1 and not list((tmp_path / 'one').glob('*.mp4'))
+    with zipfile.ZipFile(tmp_path / 'packed.zip', 'w') as archive:
+        for frame in (tmp_path / 'long').iterdir():
+            archive.write(frame, frame.name)
+    one = draw(csv_root, tmp_path / 'one', tmp_path / 'packed.zip', '--weights', 'random', '--no_film')
+    assert one['drawn'] == {'clip1': str(tmp_path / 'packed')} and not list((tmp_path / 'one').glob('*.mp4'))
 
 
 def test_the_ablations_are_drawn(csv_root, tmp_path):
@@ -313,7 +317,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, classifier, tmp_path, c
     assert 'no such data set' in error(weights, '--dataset', 'nothing')
     empty = tmp_path / 'empty'
     empty.mkdir()
-    assert f'{empty} is no frame folder' in error(weights, empty)
+    assert f'{empty} is no frame folder or packed file' in error(weights, empty)
     foreign = tmp_path / 'foreign.pth.tar'
     torch.save({'state_dict': {'conv1.weight': torch.zeros(3)}}, foreign)
     assert 'nothing in it matches' in error(foreign, base=CLIP)
