@@ -39,7 +39,7 @@ MAX_COLOURED = 8  # clips with their features as colours
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='*', metavar='FRAMES',
-                        help='frame folders or packed files to draw, as far as they fill batches; without any, videos of '
+                        help='frame folders or packed files to draw, as far as they fill batches; default: videos of '
                              '--dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
