@@ -15,7 +15,7 @@ PERCENT = FuncFormatter(lambda value, _: f'{100 * value:g}%')
 def draw_overview(summary, weights):
     """uint8 [H, W, 3]: top-1 by predicted block, by place, by motion; what predictions are taken for.
 
-    summary: of eval.summary.summarise. weights: what they are called."""
+    summary: of eval.breakdown.summarise. weights: what they are called."""
     figure = Figure((13, 9), dpi=DPI, layout='constrained')
     figure.suptitle(f'What a net predicts with weights of {weights}: in {summary["top1"]:.1%} of '
                     f'{summary["predictions"]} predicted places of {summary["clips"]} clips the true place is the\n'
@@ -86,7 +86,7 @@ def draw_colours(names, frames, true, predicted, size):
     """uint8 [H, W, 3]: for each of V clips its frames, and over them as colours the true features and the predicted.
 
     names: V lines. frames: V of uint8 [N, H, W, 3]. true [V, N, S, 3], predicted [V, P, S, 3] from 0 to 1: see
-    eval.summary.principal_colours. size: (h, w)."""
+    eval.breakdown.principal_colours. size: (h, w)."""
     V, N = true.shape[:2]
     seen = N - predicted.shape[1]
     inches = max(1.25 * N + 1, 7)

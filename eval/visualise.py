@@ -16,7 +16,7 @@ from eval.overview import draw_colours, draw_extremes, draw_overview
 from eval.prediction import load_network, match_of, predict_clips
 from eval.settings import SETTINGS, default_settings, resolve_settings, trained_settings
 from eval.setup import SPLITS, add_feature_arguments
-from eval.summary import easiest_first, principal_colours, summarise
+from eval.breakdown import easiest_first, principal_colours, summarise
 from eval.videos import broken_of_all, read_videos
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, positive_int
