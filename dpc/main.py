@@ -109,7 +109,8 @@ def main(args):
 
     # run
     def make_run(folder):
-        settings = {'model': args.model, 'net': args.net, **clip}
+        settings = {'model': args.model, 'net': args.net, **clip, 'pred_step': args.pred_step,
+                    'prediction': args.prediction, 'feature_map': args.feature_map}
         return TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
                            validation, **loop_options(args))
 

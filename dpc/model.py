@@ -1,16 +1,10 @@
 """Dense Predictive Coding: predict the feature maps of future blocks from those of past ones (paper, section 3)."""
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from backbone import AGGREGATORS, select_backbone
 from backbone.blocks import encode_blocks, full_precision
-from backbone.convgru import Pointwise
-
-
-def make_predictor(size):
-    """φ, from the state of a place to its predicted feature (paper, section 3.1)."""
-    return nn.Sequential(Pointwise(size, size), nn.ReLU(), Pointwise(size, size))
+from backbone.predictor import make_predictors, predict_blocks
 
 
 class DPC(nn.Module):
@@ -31,16 +25,12 @@ class DPC(nn.Module):
                  aggregator='convgru'):
         super().__init__()
         self.pred_step = pred_step
-        self.parallel = prediction == 'parallel'
         self.pooled = feature_map == 'pooled'
         self.encode_chunks = 1
         self.backbone = select_backbone(network)
         size = self.backbone.feature_size
         self.agg = AGGREGATORS[aggregator](size, dropout)
-        if self.parallel:
-            self.network_pred = nn.ModuleList(make_predictor(size) for _ in range(pred_step))
-        else:
-            self.network_pred = make_predictor(size)
+        self.network_pred = make_predictors(size, pred_step, prediction)
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets signed."""
@@ -56,17 +46,5 @@ class DPC(nn.Module):
         seen, target = feature[:, :-self.pred_step], feature[:, -self.pred_step:]
         with full_precision(feature):
             _, state = self.agg(F.relu(seen))
-            prediction = self.predict_parallel(state) if self.parallel else self.predict_sequential(state)
+            prediction = predict_blocks(self.agg, self.network_pred, state, self.pred_step)
         return prediction, target
-
-    def predict_sequential(self, state):
-        """State [B, S, D] -> predictions [B, P, S, D]; each is aggregated before the next is made."""
-        predictions = [self.network_pred(state)]
-        while len(predictions) < self.pred_step:
-            _, state = self.agg(F.relu(predictions[-1]).unsqueeze(1), state)
-            predictions.append(self.network_pred(state))
-        return torch.stack(predictions, dim=1)
-
-    def predict_parallel(self, state):
-        """State [B, S, D] -> predictions [B, P, S, D], all from this one state."""
-        return torch.stack([predictor(state) for predictor in self.network_pred], dim=1)

@@ -30,10 +30,10 @@ def default_milestones(dataset, img_dim):
     return [300, 400, 500] if img_dim > 140 else [60, 80, 100]
 
 
-def trained_settings(checkpoint):
-    """The SETTINGS that a checkpoint was trained with, as far as it stores them; published files have `net` at most."""
+def trained_settings(checkpoint, names=SETTINGS):
+    """The settings that a checkpoint was trained with, as far as it stores them; published files have `net` at most."""
     settings = {'net': checkpoint.get('net'), **checkpoint.get('settings', {})}
-    return {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    return {name: settings[name] for name in names if settings.get(name) is not None}
 
 
 def default_settings(dataset):
@@ -53,9 +53,9 @@ def common_settings(settings):
 
 
 def resolve_settings(args, stored, defaults, origin=None):
-    """Sets those flags of SETTINGS on `args` that were left out (None): to what is `stored`, else to the default.
+    """Sets those flags on `args` that were left out (None): to what is `stored`, else to the default.
 
-    stored: {name: value} of the checkpoint `origin`, see `trained_settings`.
+    stored: {name: value} of the checkpoint `origin`, see `trained_settings`. defaults: {name: value} of these flags.
     UserError: a flag contradicts the checkpoint, and --allow_other_settings was not given.
     """
     other = [name for name in stored if getattr(args, name) not in (None, stored[name])]
@@ -67,7 +67,7 @@ def resolve_settings(args, stored, defaults, origin=None):
         raise UserError(f'{origin} was trained with {there}, but the flags say {here}: leave them out to follow the '
                         'checkpoint, or give --allow_other_settings')
     said = []
-    for name in SETTINGS:
+    for name in defaults:
         source = 'given'
         if getattr(args, name) is None:
             source = 'checkpoint' if name in stored else 'default'
