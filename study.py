@@ -21,6 +21,7 @@ from utils.data.lists import csv_file, list_folder
 
 CURVES = {'puppets': ['default', 'cpv4']}  # variants judged at every checkpoint, where not only the default
 FINETUNING_SHARE = 0.25  # of the time
+RANDOM_SEEDS = 3  # whose features eval/frozen.py judges
 UNKNOWN = {'epochs': 10 ** CHECKPOINTS, 'checkpoints': CHECKPOINTS}  # before sizes are known: as many steps as there can be
 
 
@@ -131,8 +132,11 @@ class Study:
 
     def seconds(self, beginning=''):
         """Time that the steps took, or those whose names begin so."""
-        paths = (self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json')
-        return sum(json.loads(path.read_text())['seconds'] for path in paths)
+        return sum(json.loads(path.read_text())['seconds'] for path in self.files(beginning))
+
+    def files(self, beginning):
+        """Those of the finished steps whose names begin so."""
+        return sorted((self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json'))
 
     def left(self):
         return 60 * self.minutes - self.seconds()
@@ -149,7 +153,7 @@ def steps(study):
     size = study.result('size of pretraining') or UNKNOWN
     epochs = checkpoints(size['epochs'], size['checkpoints'])
     for i in range(len(epochs)):
-        if i == len(epochs) - 1 > 0:
+        if i == len(epochs) - 1:
             yield 'size of the rest', size_rest, epochs[-2]
             epochs[-1] = study.result('size of the rest') or epochs[-1]
         for variant in study.curves:
@@ -195,13 +199,13 @@ def size_pretraining(study):
     """{'epochs': of pretraining with the default, 'checkpoints': at how many of them features are judged}"""
     seconds, costs, curves, others = budget(study)
     count = count_of_checkpoints(seconds, costs, curves)
-    return {'epochs': pretraining_epochs(seconds, costs, curves, others, count), 'checkpoints': count}
+    return {'epochs': pretraining_epochs(seconds, costs, curves, others, count, before=1), 'checkpoints': count}
 
 
 def size_rest(study, before):
     """Epochs again, before the last checkpoint: from the time that all `before` epochs took."""
     seconds, costs, curves, others = budget(study)
-    trained = [study.result(path.stem) for path in (study.folder / 'steps').glob('pretrain-*.json')]
+    trained = [study.result(path.stem) for path in study.files('pretrain')]
     minutes, clips = (sum(each[name] for each in trained) for name in ('minutes', 'clips'))
     costs['epoch'] *= study.result('speed')['clips_per_s'] * 60 * minutes / clips
     return pretraining_epochs(seconds, costs, curves, others, 1, before)
@@ -212,8 +216,10 @@ def budget(study):
     speed = study.result('speed')
     others = sum(1 for name in study.others if VARIANTS[name][0])
     finetuning = study.seconds('finetune default random') * (len(study.finetunings()) - 1)
-    costs = {'epoch': speed['epoch'], 'start': speed['start'], 'judging': study.seconds('random weights'),
-             'seeds': study.args.seeds}
+    judged = len(study.files('judge'))
+    costs = {'epoch': speed['epoch'], 'start': speed['start'], 'seeds': study.args.seeds,
+             'judging': study.seconds('judge') / judged if judged
+             else study.seconds('random weights') * study.args.seeds / RANDOM_SEEDS}
     return study.left() - finetuning, costs, len(study.curves), others
 
 

@@ -6,6 +6,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullLocator
 
 from eval.outputs import ENCODING
 from eval.results import key_of, row_of, table_lines
@@ -29,8 +30,8 @@ STYLES = ('o-', 's--', '^-.')  # of the variants
 def rows_of(study, variants, labels):
     """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining."""
     rows = study.result('random weights') or []
-    for path in sorted((study.folder / 'steps').glob('judge-*.json')):
-        rows += json.loads(path.read_text())['result']
+    for path in study.files('judge'):
+        rows += study.result(path.stem)
     for variant, origin in study.finetunings():
         for setting in labels:
             right = [study.result(f'finetune {variant} {origin} {setting} {seed}') for seed in range(study.args.seeds)]
@@ -62,7 +63,8 @@ def write_report(folder, rows, facts, curves, others, chance):
     random = [row for row in baselines if row['weights'] == 'random']
     main = [*baselines, *({**row, 'weights': f'pretrained, {variant}'} for variant in curves for row in found[variant])]
     lines = ['## What pretraining is worth', '', *(f'- {fact}' for fact in facts), f'- chance: {chance:.1%}', '',
-             *table_lines(shown(main)), '', *crossings(shown(rows), shown(random))]
+             *table_lines(shown(main)), '', 'Pretrained weights are above random ones by more than both intervals:', '',
+             *(line for variant in curves for line in crossings(shown(rows), shown(random), variant))]
     if others:
         scratch = [{**row, 'weights': f'{row["variant"]}, from random weights'} for row in rows
                    if row['weights'] == 'random' and row.get('variant', 'default') != 'default']
@@ -83,17 +85,16 @@ def panel_of(row):
     return 'probe' if row['protocol'] in APPEARANCE else row['protocol'], row['setting'], row['metric']
 
 
-def crossings(rows, random):
+def crossings(rows, random, variant):
     """A line for each feature and protocol: the first checkpoint whose interval is above that of random weights."""
     high = {key_of(row): row['high'] for row in random}
     lines = []
     for key in high:
-        above = [row for row in rows if row['weights'] == 'pretrained' and row['variant'] == 'default'
+        above = [row for row in rows if row['weights'] == 'pretrained' and row['variant'] == variant
                  and key_of(row) == key and row['low'] > high[key]]
         first = min(above, key=lambda row: row['epoch'], default=None)
-        lines.append(f'- {", ".join(key)}: ' + ('never above random weights by more than the intervals' if first is None
-                     else f'above random weights by more than the intervals from {first["minutes"]:.1f} minutes of '
-                          f'training on ({first["clips"]:,.0f} clips, epoch {first["epoch"]})'))
+        lines.append(f'- {variant}: {", ".join(key)}: ' + ('never' if first is None else
+                     f'from {first["minutes"]:.1f} minutes on ({first["clips"]:,.0f} clips, epoch {first["epoch"]})'))
     return lines
 
 
@@ -107,10 +108,16 @@ def compare(rows, default):
         or 'no difference beyond the intervals'
 
 
+def short(count):
+    """1234567 -> '1.23M'"""
+    power = sum(count >= limit for limit in (1e3, 1e6))
+    return f'{count / 1000 ** power:.3g}{("", "k", "M")[power]}'
+
+
 def draw(path, rows, curves, chance):
     """Accuracy against minutes and clips of pretraining, a panel for each protocol; bands: random weights, appearance."""
     figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
-    rates = [row['clips'] / row['minutes'] for row in rows if row['weights'] == 'pretrained' and row['minutes']]
+    clips = {row['minutes']: row['clips'] for row in rows if row['weights'] == 'pretrained' and row['variant'] == 'default'}
     for panel, axis in zip(SHOWN, axes.flat):
         for row in rows:
             if panel_of(row) == panel and row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default':
@@ -129,9 +136,14 @@ def draw(path, rows, curves, chance):
         axis.axhline(chance, color='grey', linewidth=1, label='chance')
         axis.set(title=SHOWN[panel], xlabel='minutes of pretraining', xscale='log', ylim=(0, 1))
         axis.grid(alpha=0.3)
-        if rates:
-            clips = axis.secondary_xaxis('top', functions=(lambda x: x * rates[0], lambda x: x / rates[0]))
-            clips.set_xlabel('clips', fontsize=8)
+        if clips:
+            axis.set_xlim(min(clips) / 1.5, max(clips) * 1.5)
+            axis.set_xticks([*clips], [f'{minutes:.3g}' for minutes in clips])
+            top = axis.secondary_xaxis('top')
+            top.set_xticks([*clips], [short(count) for count in clips.values()], fontsize=8)
+            top.set_xlabel('clips', fontsize=8)
+            for each in (axis.xaxis, top.xaxis):
+                each.set_minor_locator(NullLocator())
     for axis in axes[:, 0]:
         axis.set_ylabel('accuracy')
     named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}

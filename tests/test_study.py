@@ -71,7 +71,7 @@ def test_a_study_that_was_stopped_is_resumed(csv_root, tmp_path, scripts, two_ch
 
     check_results(folder)
     said = capsys.readouterr().out
-    assert 'step 1 of ' in said and 'of 0.01 minutes used' in said and 'above random weights' in said
+    assert 'step 1 of ' in said and 'of 0.01 minutes used' in said and 'above random ones' in said
     count = len(scripts)
     study_of(csv_root, tmp_path)
     assert len(scripts) == count
@@ -191,6 +191,57 @@ def test_checkpoints():
     assert study_sizes.equal_cost(1, {'clips_per_video': 8}, 4) == 1
 
 
+@pytest.mark.parametrize('minutes, clips_per_s, seeds, variants, later', [
+    (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (240, 15, 3, ['cpv4', 'long', 'dropout09'], 1),
+    (30, 600, 3, [], 1.25), (10, 600, 1, ['parallel'], 1)])
+def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, variants, later):
+    """A study of scripts that only let a clock go on ends within 10%, also where speed changes after it was measured."""
+    clock, start, save, videos, epoch_clips = Clock(), 8, 0.5, 192, 2300
+    done = {}
+    for name in ('mine', 'unlabelled'):
+        tiny.write_rows(tmp_path / 'csv' / name / 'train_split01.csv', [(f'/v{i}', 64) for i in range(videos)])
+
+    def pretrain(one, variant, seed, epochs):
+        flags, _ = study.VARIANTS[variant]
+        clips = epoch_clips * flags.get('clips_per_video', 1)
+        each = clips / clips_per_s * flags.get('num_seq', 4) / 4 * (later if done else 1)
+        clock.now += start + (epochs - done.get((variant, seed), 0)) * (each * 1.02 + save)
+        done[variant, seed] = epochs
+        return {'clips': epochs * clips, 'minutes': epochs * each / 60}
+
+    def measure(one):
+        pretrain(one, 'default', 0, 1)
+        return {'clips_per_s': clips_per_s, 'epoch': epoch_clips / clips_per_s * 1.02 + save, 'save': save, 'start': start}
+
+    def wait(seconds):
+        clock.now += seconds
+
+    monkeypatch.setattr(study.time, 'monotonic', lambda: clock.now)
+    monkeypatch.setattr(study, 'make_data', lambda one: wait(60))
+    monkeypatch.setattr(study, 'judge_random', lambda one: wait(20 + 3 * 600 / clips_per_s))
+    monkeypatch.setattr(study, 'judge', lambda one, *about: wait(15 + seeds * 500 / clips_per_s))
+    monkeypatch.setattr(study, 'measure', measure)
+    monkeypatch.setattr(study, 'pretrain', pretrain)
+    monkeypatch.setattr(study, 'finetune', lambda one, variant, origin, setting, seed: wait(
+        2 * start + one.result('size of finetuning')[setting] * (study.LABELS[setting] * videos / clips_per_s + save)))
+    monkeypatch.setattr(study, 'report', lambda one: None)
+    monkeypatch.setattr(study.Path, 'read_text', read_text_or_nothing(study.Path.read_text))
+    flags = ['--minutes', minutes, '--seeds', seeds, '--data', 'mine:unlabelled', '--csv_root', tmp_path / 'csv',
+             '--output', tmp_path]
+    study.main(study.parse_args([str(word) for word in flags] + (['--variants', *variants] if variants else [])))
+    assert 0.9 * minutes < clock.now / 60 < 1.1 * minutes
+    assert len(done) == seeds * (1 + sum(1 for name in variants if study.VARIANTS[name][0]))
+
+
+class Clock:
+    now = 0.
+
+
+def read_text_or_nothing(read):
+    """results.md isn't made here."""
+    return lambda path: '' if path.name == 'results.md' else read(path)
+
+
 # ---- report
 
 def row(weights, value, epoch=None, variant=None, **more):
@@ -211,10 +262,10 @@ def test_what_the_table_says(tmp_path):
     text = (tmp_path / 'results.md').read_text()
     line, = (line for line in text.splitlines() if line.startswith('| context | knn') and '20.0%' in line)
     assert '60.0% ±1.0% [55.0, 65.0]' in line and '40.0%' not in line and '- chance: 12.5%' in text
-    assert 'from 2.0 minutes of training on (400 clips, epoch 4)' in text
+    assert 'from 2.0 minutes on (400 clips, epoch 4)' in text
     assert '- cpv4: better at context, knn, all labels, top1' in text
     assert '- pooled: no difference beyond the intervals' in text
     assert json.loads((tmp_path / 'results.json').read_text()) == rows
     assert cv2.imread(str(tmp_path / 'study.png')).std() > 5
     study_report.write_report(tmp_path, rows[:3], [], ['default'], [], 0.125)
-    assert 'never above random weights' in (tmp_path / 'results.md').read_text()
+    assert 'knn, all labels, top1: never' in (tmp_path / 'results.md').read_text()
