@@ -2,8 +2,8 @@
 
 `make study` runs this. For each data set it pretrains on the unlabelled list with several seeds, judges the frozen
 features after more and more epochs, fine-tunes from them and from random weights with the same labels and epochs, and
-compares variants at an equal budget. It calls the real scripts and prints each command. Lengths follow from --minutes and
-the measured speed of this machine. The same command resumes a study that was stopped: every step leaves a file.
+compares variants at an equal budget. It calls the real scripts and prints each command. Lengths follow from --minutes
+and the measured speed of this machine. The same command resumes a study that was stopped: every step leaves a file.
 """
 import json
 import time
@@ -22,7 +22,8 @@ from utils.data.lists import csv_file, list_folder
 CURVES = {'puppets': ['default', 'cpv4']}  # variants judged at every checkpoint, where not only the default
 FINETUNING_SHARE = 0.25  # of the time
 RANDOM_SEEDS = 3  # whose features eval/frozen.py judges
-UNKNOWN = {'epochs': 10 ** CHECKPOINTS, 'checkpoints': CHECKPOINTS}  # before sizes are known: as many steps as there can be
+# before sizes are known: as many steps as there can be
+UNKNOWN = {'epochs': 10 ** CHECKPOINTS, 'checkpoints': CHECKPOINTS}
 
 
 def parse_args(argv=None):
@@ -30,8 +31,8 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made, or LABELLED:UNLABELLED, the names of two data sets of your '
-                             'own; several share the time (default demo)')
+                        help='demo or puppets, which are made, or LABELLED:UNLABELLED, the names of two data sets of '
+                             'your own; several share the time (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS, help='what to compare with the default')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
     parser.add_argument('--output', default=str(ROOT / 'study_output'),
@@ -108,8 +109,8 @@ class Study:
             before = json.loads(path.read_text())
             differ = [f'--{name} {before.get(name)}' for name in settings if settings[name] != before.get(name)]
             if differ:
-                raise UserError(f'{self.folder} has a study with {", ".join(differ)}: give the same flags to resume it, '
-                                'or another --output')
+                raise UserError(f'{self.folder} has a study with {", ".join(differ)}: give the same flags to resume '
+                                'it, or another --output')
         if self.data not in MAKERS:
             for name in (self.labelled, self.unlabelled):
                 list_folder(self.args.csv_root, name, self.args.img_dim)  # before any work
@@ -143,7 +144,7 @@ class Study:
 
 
 def steps(study):
-    """Yields (name, function, arguments after the study) in order; the later ones follow from sizes that earlier ones find."""
+    """Yields (name, function, arguments after the study) in order; the later ones follow from sizes found earlier."""
     yield 'data', make_data
     yield 'random weights', judge_random
     yield 'speed', measure

@@ -23,7 +23,8 @@ SHOWN = {
     ('fine-tuning', '20% of labels', 'top1'): 'fine-tuning, 20% of labels',
 }
 APPEARANCE = ('one frame', 'colour histogram')  # protocols shown beside the probe
-COLOURS = {'context': 'tab:blue', 'block': 'tab:orange', 'network': 'tab:purple', 'frame': 'tab:green', 'colour': 'tab:red'}
+COLOURS = {'context': 'tab:blue', 'block': 'tab:orange', 'network': 'tab:purple', 'frame': 'tab:green',
+           'colour': 'tab:red'}
 STYLES = ('o-', 's--', '^-.')  # of the variants
 
 
@@ -104,8 +105,8 @@ def compare(rows, default):
     pairs = [(row, by_key[key_of(row)]) for row in rows if key_of(row) in by_key]
     better = [', '.join(key_of(row)) for row, other in pairs if row['low'] > other['high']]
     worse = [', '.join(key_of(row)) for row, other in pairs if row['high'] < other['low']]
-    return '; '.join(f'{word} at {" · ".join(keys)}' for word, keys in (('better', better), ('worse', worse)) if keys) \
-        or 'no difference beyond the intervals'
+    said = [f'{word} at {" · ".join(keys)}' for word, keys in (('better', better), ('worse', worse)) if keys]
+    return '; '.join(said) or 'no difference beyond the intervals'
 
 
 def short(count):
@@ -115,9 +116,10 @@ def short(count):
 
 
 def draw(path, rows, curves, chance):
-    """Accuracy against minutes and clips of pretraining, a panel for each protocol; bands: random weights, appearance."""
+    """Accuracy against minutes and clips of pretraining, by protocol; bands: random weights, appearance."""
     figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
-    clips = {row['minutes']: row['clips'] for row in rows if row['weights'] == 'pretrained' and row['variant'] == 'default'}
+    pretrained = [row for row in rows if row['weights'] == 'pretrained']
+    clips = {row['minutes']: row['clips'] for row in pretrained if row['variant'] == 'default'}
     for panel, axis in zip(SHOWN, axes.flat):
         for row in rows:
             if panel_of(row) == panel and row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default':
@@ -127,11 +129,11 @@ def draw(path, rows, curves, chance):
                 axis.axhspan(row['low'], row['high'], color=COLOURS[row['feature']], alpha=0.1, linewidth=0)
         for variant, style in zip(curves, STYLES):
             for feature in ('context', 'block', 'network'):
-                line = sorted((row for row in rows if row['weights'] == 'pretrained' and row['variant'] == variant
-                               and row['feature'] == feature and panel_of(row) == panel), key=lambda row: row['clips'])
+                line = sorted((row['minutes'], row['value'], row['low'], row['high']) for row in pretrained
+                              if (row['variant'], row['feature'], panel_of(row)) == (variant, feature, panel))
                 if line:
-                    minutes, value, low, high = ([row[name] for row in line] for name in ('minutes', 'value', 'low', 'high'))
-                    axis.errorbar(minutes, value, [np.subtract(value, low), np.subtract(high, value)], fmt=style, capsize=3,
+                    minutes, value, low, high = np.array(line).T
+                    axis.errorbar(minutes, value, [value - low, high - value], fmt=style, capsize=3,
                                   color=COLOURS[feature], label=f'{feature}, pretrained ({variant})')
         axis.axhline(chance, color='grey', linewidth=1, label='chance')
         axis.set(title=SHOWN[panel], xlabel='minutes of pretraining', xscale='log', ylim=(0, 1))

@@ -43,7 +43,7 @@ def count_of_checkpoints(seconds, costs, curves):
 def pretraining_epochs(seconds, costs, curves, others, count, before=0):
     """Epochs of the default that fit into the time, if that is enough for one more than `before`.
 
-    curves: variants that have done `before` epochs and will be judged `count` times. others: those to be judged once."""
+    curves: variants that have done `before` epochs and will be judged `count` times. others: those judged once."""
     training = seconds - overhead(count * curves + others, costs)
     every_epoch = costs['seeds'] * costs['epoch']
     return max(before + 1, fit((training / every_epoch + before * curves) / (curves + others)))

@@ -51,7 +51,7 @@ def pretrain(study, variant, seed, epochs):
 
 
 def measure(study):
-    """Speed and seconds of an epoch, of saving and of starting, from a first epoch, with which the pretraining begins."""
+    """Speed and seconds of an epoch, of saving and of starting, from a first epoch, with which pretraining begins."""
     started = time.monotonic()
     trained = pretrain(study, 'default', 0, 1)
     train, val, end = records(study, 'default', 0)[-3:]

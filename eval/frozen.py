@@ -1,4 +1,4 @@
-"""Judges frozen features by retrieval, k-NN and a linear probe, beside random weights and what appearance alone tells."""
+"""Judges frozen features by retrieval, k-NN and a linear probe, beside random weights and appearance alone."""
 import json
 import sys
 from pathlib import Path
@@ -39,8 +39,8 @@ def parse_args(argv=None):
     parser.add_argument('--protocols', default=protocols, nargs='+', choices=protocols,
                         help='appearance: the probe on pixels and colours of frames instead of features (default: all)')
     parser.add_argument('--mean', action='store_true',
-                        help='the checkpoints are of one training with several seeds: judge their mean, under the name of '
-                             'the first')
+                        help='the checkpoints are of one training with several seeds: judge their mean, under the name '
+                             'of the first')
     parser.add_argument('--no_pictures', action='store_true', help='no retrieval page, bars and t-SNE')
     add_feature_arguments(parser)
     return parser.parse_args(argv)
@@ -88,7 +88,8 @@ def judge(args, folder, features, listed, class_names):
                 for kind in kinds for weights, repetitions in features.items()}
     rows = [row_of(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
     if 'appearance' in args.protocols:
-        rows += [row_of('none', kind, outcome) for kind, each in appearance(first, n_frames).items() for outcome in each]
+        shown = appearance(first, n_frames)
+        rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
              f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net {args.net}',

@@ -1,4 +1,4 @@
-"""What appearance alone tells: planted looks are found by pixels or colours as they should be, and motion by neither."""
+"""What appearance alone tells: planted looks are found by pixels or colours as they should be, motion by neither."""
 import shutil
 
 import cv2

@@ -211,7 +211,8 @@ def test_the_mean_over_seeds(csv_root, judged, tmp_path):
     for feature in ('context', 'block'):
         row, = (row for row in mean if row['weights'] == judged[1] and row['feature'] == feature)
         values = [row['value'] for row in each if row['weights'] != 'random' and row['feature'] == feature]
-        assert row['value'] == pytest.approx(np.mean(values)) and row['deviation'] == pytest.approx(np.std(values, ddof=1))
+        assert row['value'] == pytest.approx(np.mean(values))
+        assert row['deviation'] == pytest.approx(np.std(values, ddof=1))
 
 
 # ---- bad input

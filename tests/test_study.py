@@ -13,8 +13,8 @@ import study_sizes
 import study_steps
 from tests import tiny
 
-MINI = ['--img_dim', 32, '--num_seq', 3, '--ds', 1, '--batch_size', 2, '--num_workers', 0, '--device', 'cpu', '--seeds', 1,
-        '--minutes', 0.01]
+MINI = ['--img_dim', 32, '--num_seq', 3, '--ds', 1, '--batch_size', 2, '--num_workers', 0, '--device', 'cpu',
+        '--seeds', 1, '--minutes', 0.01]
 
 
 @pytest.fixture
@@ -95,7 +95,8 @@ def check_results(folder):
     lines = [line.rsplit(',', 3) for line in predictions.read_text().splitlines()[1:]]
     assert tuned['random', 'all labels']['value'] == np.mean([label == guess for _, label, guess, _ in lines])
     table = ' '.join((folder / 'results.md').read_text().split())
-    assert all(f'| {cell} |' in table for cell in ('pretrained, default', 'appearance', 'network | fine-tuning | 20% of labels'))
+    for cells in ('pretrained, default', 'appearance', 'network | fine-tuning | 20% of labels'):
+        assert f'| {cells} |' in table
     assert cv2.imread(str(folder / 'study.png')).std() > 5
     assert not list(folder.glob('log_*random*/*/model')) and len(list(folder.glob('log_default-0/*/model/epoch*'))) == 1
 
@@ -119,8 +120,7 @@ def test_other_flags_or_lists_are_one_line(csv_root, tmp_path, capsys):
 
 @pytest.mark.parametrize('data', ['demo', 'puppets'])
 def test_every_command_parses(data, tmp_path, monkeypatch):
-    """All variants on the data sets made here: their scripts know all flags, and everything that is compared has the same
-    number of epochs' worth of clips."""
+    """All variants on the data sets made here: the scripts know every flag, and what is compared costs the same."""
     commands = []
 
     def run(script, **flags):
@@ -130,7 +130,8 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(study_steps, 'run', run)
     monkeypatch.setattr(study_steps, 'newest', lambda *about: 'newest')
-    args = study.parse_args(['--output', str(tmp_path), '--data', data, '--variants', *study.VARIANTS, '--device', 'cuda'])
+    args = study.parse_args(['--output', str(tmp_path), '--data', data, '--device', 'cuda',
+                             '--variants', *study.VARIANTS])
     one = study.Study(args, data, tmp_path, 120)
     one.open()
     results = {'size of finetuning': {setting: 7 for setting in study.LABELS},
@@ -143,18 +144,18 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
                 work(one, *about)
     assert {script for script, _ in commands} == {
         f'process_data/{study.MAKERS[data]}', 'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
-    clips = {}
+    costs = {}
     for script, parsed in commands:
         if script == 'dpc/main.py':
-            seconds = parsed.epochs * parsed.clips_per_video * parsed.num_seq
+            cost = parsed.epochs * parsed.clips_per_video * parsed.num_seq
             name = parsed.prefix.rsplit('-', 1)[0]
-            clips[name] = max(seconds, clips.get(name, 0))
+            costs[name] = max(cost, costs.get(name, 0))
         if hasattr(parsed, 'gpu'):
             assert parsed.gpu == '0'
         if hasattr(parsed, 'flip'):
             assert parsed.flip == 0
-    assert set(clips.values()) == {48 * 4} and set(clips) == {name for name, (own, _) in study.VARIANTS.items() if own} | {
-        'default'}
+    assert set(costs.values()) == {48 * 4}
+    assert set(costs) == {'default'} | {name for name, (own, _) in study.VARIANTS.items() if own}
 
 
 # ---- sizes
@@ -195,7 +196,7 @@ def test_checkpoints():
     (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (240, 15, 3, ['cpv4', 'long', 'dropout09'], 1),
     (30, 600, 3, [], 1.25), (10, 600, 1, ['parallel'], 1)])
 def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, variants, later):
-    """A study of scripts that only let a clock go on ends within 10%, also where speed changes after it was measured."""
+    """Scripts that only let a clock run: the study ends within 10%, also where speed changes after the measurement."""
     clock, start, save, videos, epoch_clips = Clock(), 8, 0.5, 192, 2300
     done = {}
     for name in ('mine', 'unlabelled'):
@@ -211,7 +212,8 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
 
     def measure(one):
         pretrain(one, 'default', 0, 1)
-        return {'clips_per_s': clips_per_s, 'epoch': epoch_clips / clips_per_s * 1.02 + save, 'save': save, 'start': start}
+        epoch = epoch_clips / clips_per_s * 1.02 + save
+        return {'clips_per_s': clips_per_s, 'epoch': epoch, 'save': save, 'start': start}
 
     def wait(seconds):
         clock.now += seconds
