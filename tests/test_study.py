@@ -43,7 +43,7 @@ def study_of(csv_root, output, *flags):
 @pytest.fixture
 def two_checkpoints(monkeypatch):
     """Features are judged after 1 and 2 epochs, whatever the speed of this machine."""
-    monkeypatch.setattr(study, 'pretraining_epochs', lambda *about: 2)
+    monkeypatch.setattr(study, 'pretraining_epochs', lambda *about, **more: 2)
     monkeypatch.setattr(study, 'count_of_checkpoints', lambda *about: 2)
 
 
