@@ -1,14 +1,18 @@
 # make demo    videos -> frames -> csv -> pretraining -> fine-tuning -> test, on a small data set made here
+# make study   what pretraining is worth, in two hours: accuracy against the time of pretraining, beside random weights
 # make test    the whole test suite            make soak    the long tests
-# make clean   removes the virtual environment and what the demo made
+# make clean   removes the virtual environment and what demo and study made
 # PYTHON=python3.12 chooses the interpreter (3.10 or newer).
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo test soak clean
+.PHONY: demo study test soak clean
 
 demo: .venv/installed
 	$(VENV_PYTHON) demo.py
+
+study: .venv/installed
+	$(VENV_PYTHON) study.py
 
 test: .venv/installed
 	$(VENV_PYTHON) -m pytest
@@ -29,5 +33,5 @@ soak: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache demo_output process_data/data/demo process_data/data/demo_* process_data/data/puppets*
+	rm -rf .venv .pytest_cache demo_output study_output process_data/data/demo process_data/data/demo_* process_data/data/puppets*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

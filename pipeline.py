@@ -1,6 +1,7 @@
 """What demo.py and study.py share: running the scripts of this repository, and finding what they made."""
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,26 @@ def run(script, **flags):
     """Runs a script of this repository as a user would; ends the program if it fails."""
     words = [script, *command_line(flags)]
     print(f'\n$ python {shlex.join(words)}', flush=True)
-    status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # Ctrl-C reaches the script, too, which may have to save
+        process.wait()
+        sys.exit(f'interrupted in {script}')
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if status:
         sys.exit(f'error: {script} ended with status {status}; its own message is above')
 
 
 def command_line(flags):
-    """{'lr': 0.1, 'packed': True} -> ['--lr', '0.1', '--packed']"""
-    return [word for name, value in flags.items()
-            for word in ([f'--{name}'] if value is True else [f'--{name}', str(value)])]
+    """{'lr': 0.1, 'packed': True, 'weights': ['a', 'b']} -> ['--lr', '0.1', '--packed', '--weights', 'a', 'b']"""
+    words = []
+    for name, value in flags.items():
+        values = [] if value is True else value if isinstance(value, (list, tuple)) else [value]
+        words += [f'--{name}', *map(str, values)]
+    return words
 
 
 def run_folder(output, name):

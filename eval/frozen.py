@@ -1,4 +1,4 @@
-"""Judges frozen features by retrieval, k-NN and a linear probe, beside those of random weights."""
+"""Judges frozen features by retrieval, k-NN and a linear probe, beside random weights and appearance alone."""
 import json
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from eval.appearance import appearance
 from eval.knn import knn
 from eval.outputs import ENCODING, draw_class_accuracies, printable
 from eval.pictures import draw_retrieval, draw_tsne
@@ -34,7 +35,12 @@ def parse_args(argv=None):
     parser.add_argument('--split', default=1, type=int, choices=SPLITS, help='split of the data set (default 1)')
     parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
                         help='context: the aggregator\'s last state; block: the backbone\'s features (default both)')
-    parser.add_argument('--protocols', default=list(PROTOCOLS), nargs='+', choices=PROTOCOLS, help='default: all')
+    protocols = [*PROTOCOLS, 'appearance']
+    parser.add_argument('--protocols', default=protocols, nargs='+', choices=protocols,
+                        help='appearance: the probe on pixels and colours of frames instead of features (default: all)')
+    parser.add_argument('--mean', action='store_true',
+                        help='the checkpoints are of one training with several seeds: judge their mean, under the name '
+                             'of the first')
     parser.add_argument('--no_pictures', action='store_true', help='no retrieval page, bars and t-SNE')
     add_feature_arguments(parser)
     return parser.parse_args(argv)
@@ -59,13 +65,16 @@ def main(args):
                                          folder / 'features' / f'{name}.npz')]
     features['random'] = [features_of(args, 'random', args.seed + i, {}, listed, precision,
                                       folder / 'features' / f'random-{i}.npz') for i in range(RANDOM_SEEDS)]
+    if args.mean and files:
+        features = {files[0]: sum((features[weights] for weights in files), []), 'random': features['random']}
     if distributed.is_main():
         judge(args, folder, features, listed, class_names)
 
 
 def judge(args, folder, features, listed, class_names):
     kinds = ['context', 'block'] if args.feature == 'both' else [args.feature]
-    first = next(iter(features.values()))[0]
+    judged = next(iter(features.values()))
+    first = judged[0]
     say_skipped(first)
     task = make_task(first, kinds[0])
     warn_of_unseen_classes(task, class_names)
@@ -73,12 +82,18 @@ def judge(args, folder, features, listed, class_names):
     if beyond:
         warn(f'no {", ".join(beyond)}: there are only {len(task.train)} training videos')
 
-    outcomes = {(weights, kind): outcomes_of([make_task(each, kind) for each in repetitions], args.protocols)
+    n_frames = dict(zip(listed.videos.paths(), listed.videos.n_frames.tolist()))
+    protocols = [name for name in args.protocols if name in PROTOCOLS]
+    outcomes = {(weights, kind): outcomes_of([make_task(each, kind) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
     rows = [row_of(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
+    if 'appearance' in args.protocols:
+        shown = appearance(first, n_frames)
+        rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
              f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net {args.net}',
+             *([f'checkpoints: mean of {len(judged)} seeds'] if args.mean else []),
              f'random weights: mean of {RANDOM_SEEDS} seeds; subsets of labels: mean ± deviation of 3 seeds',
              '[low, high]: 95% bootstrap interval over test videos']
     facts += [f'not scored, as it cannot be read: {error}' for error in first.skipped]
@@ -87,7 +102,6 @@ def judge(args, folder, features, listed, class_names):
         write_subsets(folder / 'label_subsets.json', task)
     print('\n'.join([*facts, '', *map(printable, table_lines(rows))]))
     if not args.no_pictures:
-        n_frames = dict(zip(listed.videos.paths(), listed.videos.n_frames.tolist()))
         names = dict(zip(features, short_names(features)))
         for (weights, kind), each in outcomes.items():
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,

@@ -157,10 +157,15 @@ def test_what_frozen_leaves_behind(judged):
     keys = {'weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos'}
     assert all(keys <= row.keys() for row in rows)
     assert all(0 <= row['low'] <= row['value'] <= row['high'] <= 1 and row['videos'] == 12 for row in rows)
-    assert {row['weights'] for row in rows} == {weights, 'random'}
-    assert {row['feature'] for row in rows} == {'context', 'block'}
-    assert {(row['protocol'], row['metric']) for row in rows} == {
-        ('retrieval', 'R@1'), ('retrieval', 'R@5'), ('retrieval', 'R@10'), ('knn', 'top1'), ('probe', 'top1')}
+    by_feature = {feature: [row for row in rows if row['feature'] == feature]
+                  for feature in ('context', 'block', 'frame', 'colour')}
+    assert sum(map(len, by_feature.values())) == len(rows)
+    for feature in ('context', 'block'):
+        assert {row['weights'] for row in by_feature[feature]} == {weights, 'random'}
+        assert {(row['protocol'], row['metric']) for row in by_feature[feature]} == {
+            ('retrieval', 'R@1'), ('retrieval', 'R@5'), ('retrieval', 'R@10'), ('knn', 'top1'), ('probe', 'top1')}
+    for feature, protocol in (('frame', 'one frame'), ('colour', 'colour histogram')):
+        assert {(row['weights'], row['protocol']) for row in by_feature[feature]} == {('none', protocol)}
     assert (out / 'results.md').read_text().count('| retrieval') == 6
     subsets = json.loads((out / 'label_subsets.json').read_text())
     assert [len(paths) for paths in subsets['50% of labels']] == [6, 6, 6]
@@ -189,6 +194,25 @@ def test_one_protocol_and_one_kind_of_features(csv_root, judged, tmp_path):
     rows = json.loads((out / 'results.json').read_text())
     assert [(row['feature'], row['protocol']) for row in rows] == [('block', 'knn')] * 2
     assert {path.name for path in out.iterdir()} == {'features', 'results.json', 'results.md'}
+
+
+def test_the_mean_over_seeds(csv_root, judged, tmp_path):
+    """--mean: several checkpoints are one row, its value their mean, with a deviation."""
+    other = tmp_path / 'other.pth.tar'
+    state = torch.load(judged[1], weights_only=True)
+    torch.manual_seed(0)
+    state['state_dict']['backbone.conv1.weight'] = torch.randn_like(state['state_dict']['backbone.conv1.weight'])
+    torch.save(state, other)
+    flags = [*CLIP, '--csv_root', csv_root, '--weights', judged[1], other, '--protocols', 'knn', '--no_pictures']
+    assert run(frozen_cli, [*flags, '--out', tmp_path / 'each']) == 0
+    assert run(frozen_cli, [*flags, '--out', tmp_path / 'mean', '--mean']) == 0
+    each, mean = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('each', 'mean'))
+    assert [row for row in each if row['weights'] == 'random'] == [row for row in mean if row['weights'] == 'random']
+    for feature in ('context', 'block'):
+        row, = (row for row in mean if row['weights'] == judged[1] and row['feature'] == feature)
+        values = [row['value'] for row in each if row['weights'] != 'random' and row['feature'] == feature]
+        assert row['value'] == pytest.approx(np.mean(values))
+        assert row['deviation'] == pytest.approx(np.std(values, ddof=1))
 
 
 # ---- bad input

@@ -147,7 +147,7 @@ def test_requirements_name_what_is_imported():
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
     required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in lines if line and not line.startswith('#')}
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), *ROOT.glob('*.py')] for module, _ in imported(path)}
-    used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', 'demo', 'pipeline'}
+    used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', *(path.stem for path in ROOT.glob('*.py'))}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}
     # pandas is for the user's own look at logs and lists; pytest-xdist runs the tests on all cores
     assert used | {'pandas', 'pytest-xdist'} == required
