@@ -47,7 +47,7 @@ def parse_args(argv=None):
 def main(args):
     started = time.monotonic()
     output = Path(args.output).resolve()
-    for earlier in ('frozen', *(f'log_{prefix}{name}' for name in ('speed', *RUNS) for prefix in ('', 'test_'))):
+    for earlier in ('frozen', 'prediction', *(f'log_{prefix}{name}' for name in ('speed', *RUNS) for prefix in ('', 'test_'))):
         if (output / earlier).exists():
             shutil.rmtree(output / earlier)
 
@@ -67,6 +67,7 @@ def main(args):
 
     # frozen features, beside those of random weights
     run('eval/frozen.py', dataset='demo', weights=weights, out=output / 'frozen')
+    run('eval/visualise.py', dataset='demo_unlabelled', weights=weights, out=output / 'prediction')
 
     # fine-tuning and test
     for name, pretrain in {'finetune_pretrained': weights, 'finetune_random': 'random'}.items():
@@ -127,7 +128,8 @@ def report(output, seconds):
     epochs = len(log['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')
     for path, what in (('curves.png', 'loss and top-1 by epoch'),
-                       ('frozen/', 'results.json, results.md, retrieval pages and other pictures')):
+                       ('frozen/', 'results.json, results.md, retrieval pages and other pictures'),
+                       ('prediction/', 'what is predicted: similarity maps over frames, overview.png')):
         print(f'  {path:24} {what}')
     for name in RUNS:
         print(f'  {name:24} {best_model(output, name).relative_to(output)}')
@@ -142,7 +144,8 @@ def verdict(rows):
         return row['feature'], row['protocol'], row['setting'], row['metric']
 
     random = {key(row): row for row in rows if row['weights'] == 'random'}
-    better = [row for row in rows if row['weights'] != 'random' and row['low'] > random[key(row)]['high']]
+    better = [row for row in rows if row['weights'] != 'random' and key(row) in random  # appearance has other features
+              and row['low'] > random[key(row)]['high']]
     if not better:
         return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
                 'pretraining shows that everything works, not that it is worth something; README, "What pretraining is '

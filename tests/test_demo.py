@@ -14,7 +14,8 @@ SPEED = 40.  # clips/s
 ROW = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64, 'deviation': None,
        'chosen': 'k 5'}
 RESULTS = [{**ROW, 'weights': 'model', 'value': 0.5, 'low': 0.4, 'high': 0.6},
-           {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39}]
+           {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39},
+           {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.9, 'low': 0.8, 'high': 1.}]
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_demo(commands, tmp_path, capsys):
     data = ['process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py']
     assert [script for script, _ in commands] == [
         'process_data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
-        'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py']
+        'eval/visualise.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py']
     trained = [vars(args) for script, args in commands if script == 'eval/test.py' and not args.test]
     differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
     assert differ == {'pretrain', 'prefix'}  # the same budget

@@ -9,10 +9,13 @@ import shlex
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
 from dpc.model import DPC
+from eval.cache import write_features
+from eval.extraction import Features
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
@@ -93,7 +96,7 @@ def parses(module, arguments):
 
 
 SCRIPTS = [f'{path.parent.name}.{path.stem}' for folder in ('dpc', 'eval', 'process_data', 'benchmarks', 'utils')
-           for path in sorted((ROOT / folder).glob('*.py')) if '\ndef parse_args(' in path.read_text()]
+           for path in sorted((ROOT / folder).glob('*.py')) if '\ndef parse_args(' in path.read_text()] + ['demo', 'study']
 
 
 # ---- tests
@@ -186,7 +189,7 @@ def test_file_map_is_the_tree():
 
 def test_the_python_example_runs(tmp_path, monkeypatch):
     torch.save({'state_dict': DPC('resnet18').state_dict()}, tmp_path / 'model.pth.tar')
-    example, = blocks(README.read_text(), ('python',))
+    _, example = blocks(README.read_text(), ('python',))
     assert '128, 128' in example
     (tmp_path / 'example.py').write_text(example.replace('128, 128', '64, 64'))     # a quarter of the time
     monkeypatch.chdir(tmp_path)
@@ -194,6 +197,18 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
         names = runpy.run_path('example.py')
     assert names['feature'].shape == (1, 8, 4, 256)
     assert names['context'].shape == (1, 4, 256)
+
+
+def test_the_example_on_stored_features_runs(tmp_path, monkeypatch):
+    features = Features(*np.zeros((2, 3, 5), np.float32), np.array(['/a/x', '/a/y', '/b/z']), np.array([0, 0, 1]),
+                        np.array(['train', 'train', 'test']), [])
+    write_features(tmp_path / 'features.npz', features, {}, 'random')
+    example, _ = blocks(README.read_text(), ('python',))
+    (tmp_path / 'example.py').write_text(example)
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path('example.py')
+    assert names['context'].shape == names['block'].shape == (3, 5) and names['training'].tolist() == [True, True, False]
+    assert names['path'].tolist() == ['/a/x', '/a/y', '/b/z'] and names['label'].tolist() == [0, 0, 1]
 
 
 def test_the_figure_is_drawn_by_its_script(tmp_path):
