@@ -51,10 +51,12 @@ def render(args, video):
 
 @functools.lru_cache(maxsize=32)
 def make_look(seed, look, size):
-    """-> background [size, size, 3] and sprite [SPRITE, SPRITE, 4] (BGR and coverage), both uint8."""
+    """-> background [size, size, 3] and sprite [SPRITE, SPRITE, 4] (BGR and coverage), both uint8.
+
+    The background is dark and the sprite bright in every channel: pretraining shows single channels as grey frames."""
     rng = np.random.default_rng([seed, look])
-    background = texture(rng, size, wavelength=size / 8, contrast=40)
-    paint = texture(rng, SPRITE, wavelength=SPRITE / 3, contrast=128)
+    background = texture(rng, size, wavelength=size / 8, contrast=40) // 2
+    paint = 127 + texture(rng, SPRITE, wavelength=SPRITE / 3, contrast=128) // 2
     # An irregular star-shaped outline, so that rotation is visible.
     y, x = (np.mgrid[:SPRITE, :SPRITE] + 0.5 - SPRITE / 2) * (2 / SPRITE)
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
