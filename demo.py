@@ -22,7 +22,7 @@ from pipeline import ROOT, best_model, read_log, run, run_folder
 CLIP = {'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 2}
 TRAINING = {**CLIP, 'batch_size': 16, 'flip': 0, 'print_freq': 20}
 PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5e-4, 'val_fraction': 0.05}
-FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'all', 'lr': 5e-4, 'dropout': 0, 'val_fraction': 0.15}
+FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'ft', 'lr': 1e-3, 'dropout': 0, 'val_fraction': 0.15}
 CANDIDATES = PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * 2 * 2  # 2×2 places of the feature map of 48 px
 CLASSES = 8
 # what the runs are called, where their folders go (log_{prefix}), and their colours in the picture

@@ -12,7 +12,7 @@ MAKERS = {'demo': 'make_demo.py', 'puppets': 'make_puppets.py'}  # data sets tha
 TRAINING = {'net': 'resnet18', 'lr': 5e-4, 'print_freq': 20, 'keep': 1, 'resume': 'auto'}
 PRETRAINING = {**TRAINING, 'pred_step': 2, 'val_fraction': 0.05}
 # The last epoch of a falling rate is tested: to choose one by so few validation videos would add noise.
-FINETUNING = {**TRAINING, 'train_what': 'all', 'val_fraction': 0.1, 'schedule': 'cosine'}
+FINETUNING = {**TRAINING, 'lr': 1e-3, 'train_what': 'ft', 'val_fraction': 0.1, 'schedule': 'cosine'}
 LABELS = {'all labels': 1, '20% of labels': 0.2}  # of fine-tuning
 # what differs from the default: (flags of dpc/main.py, flags of eval/test.py)
 VARIANTS = {
@@ -27,7 +27,7 @@ VARIANTS = {
     'batch32': ({'batch_size': 32}, {}),
     'cosine': ({'schedule': 'cosine', 'warmup_epochs': 1}, {}),
     'dropout09': ({}, {'dropout': 0.9}),
-    'ft': ({}, {'train_what': 'ft'}),
+    'all': ({}, {'train_what': 'all'}),
 }
 
 

@@ -131,7 +131,7 @@ def warn_of_unseen_classes(task, class_names):
 def draw(folder, name, task, outcomes, n_frames, class_names):
     """The pictures of one kind of vector of some weights."""
     folder.mkdir(exist_ok=True)
-    title = printable(name.replace('_', ', '))
+    title = printable(', '.join(name.rsplit('_', 1)))
     draw_retrieval(folder / f'{name}_retrieval.png', task, n_frames, class_names, title)
     draw_tsne(folder / f'{name}_tsne.png', task, class_names, f't-SNE of {title}')
     counts = np.bincount(task.test_label, minlength=len(class_names))
