@@ -37,9 +37,9 @@ def leave_signals_to_parent():
 
 
 def kill_workers():
-    """Kills this process's workers: one that is stuck or stopped would hold up the exit."""
+    """Kills this process's data workers, which are daemons: one that is stuck or stopped would hold up the exit."""
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises an error when a data worker dies
-    workers = multiprocessing.active_children()
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
     for worker in workers:
         worker.kill()
     for worker in workers:
