@@ -52,8 +52,10 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_step_flags(parser, batch_size=16)
     parser.add_argument('--num_seq', type=positive_int, default=8, help='N, blocks in a clip (default 8)')
-    parser.add_argument('--videos', type=positive_int, default=None, help='per turn (default 40 on the CPU, 400 on a GPU)')
-    parser.add_argument('--rounds', type=positive_int, default=5, help='alternating rounds; the median is reported (default 5)')
+    parser.add_argument('--videos', type=positive_int, default=None,
+                        help='per turn (default 40 on the CPU, 400 on a GPU)')
+    parser.add_argument('--rounds', type=positive_int, default=5,
+                        help='alternating rounds; the median is reported (default 5)')
     args = parse(parser, argv)
     args.videos = args.videos or {'cpu': 40, 'cuda': 400}[args.device]
     return args

@@ -29,7 +29,8 @@ SHOWN_CLASSES = 5
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
-                        help='checkpoints of pretraining or of classifiers, of one net; random weights are always judged, too')
+                        help='checkpoints of pretraining or of classifiers, of one net; random weights are always '
+                             'judged, too')
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the features, which are reused')
     parser.add_argument('--split', default=1, type=int, choices=SPLITS, help='split of the data set (default 1)')
