@@ -19,7 +19,7 @@ from eval.task import Outcome, make_task
 from utils.cli import Parser, UserError
 from utils.parallel import distributed
 from utils.parallel.launch import launch
-from utils.run.log import say, warn
+from utils.run.log import warn
 
 PROTOCOLS = {'retrieval': retrieval, 'knn': knn, 'probe': probe}
 RANDOM_SEEDS = 3  # random weights that are averaged

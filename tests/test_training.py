@@ -49,7 +49,7 @@ def test_a_validation_without_a_finite_loss_counts_as_zero(csv_root, tmp_path, c
         loss, rank = dense_info_nce(*args, **kwargs)
         return loss if torch.is_grad_enabled() else loss * math.nan, rank
 
-    monkeypatch.setattr(pretraining, 'dense_info_nce', exploding)
+    monkeypatch.setattr('dpc.objective.dense_info_nce', exploding)
     folder = tiny.pretrain(csv_root, tmp_path)
     assert 'no batch of the validation has a finite loss' in capsys.readouterr().err
     assert read_checkpoint(folder / 'model' / 'epoch1.pth.tar', resumable=True)['best_acc'] == 0
