@@ -16,6 +16,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
+from eval.results import key_of
 from pipeline import ROOT, best_model, read_log, run, run_folder
 
 # Small enough for two CPU cores. No mirroring: classes differ by direction. The clips span 40 of a video's 64 frames.
@@ -140,20 +141,17 @@ def report(output, seconds):
 
 def verdict(rows):
     """One sentence on the rows of results.json: where pretrained features beat random ones beyond both intervals."""
-    def key(row):
-        return row['feature'], row['protocol'], row['setting'], row['metric']
-
-    random = {key(row): row for row in rows if row['weights'] == 'random'}
-    better = [row for row in rows if row['weights'] != 'random' and key(row) in random  # appearance has other features
-              and row['low'] > random[key(row)]['high']]
+    random = {key_of(row): row for row in rows if row['weights'] == 'random'}
+    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random  # appearance has other features
+              and row['low'] > random[key_of(row)]['high']]
     if not better:
         return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
                 'pretraining shows that everything works, not that it is worth something; README, "What pretraining is '
                 'worth", has longer runs.')
-    best = max(better, key=lambda row: row['low'] - random[key(row)]['high'])
+    best = max(better, key=lambda row: row['low'] - random[key_of(row)]['high'])
     return (f'Frozen features beat those of random weights by more than the 95% intervals in {len(better)} of '
             f'{len(random)} numbers, most clearly in {best["protocol"]} ({best["metric"]}, {best["feature"]}): '
-            f'{best["value"]:.0%} against {random[key(best)]["value"]:.0%}. No single frame tells these classes apart, so '
+            f'{best["value"]:.0%} against {random[key_of(best)]["value"]:.0%}. No single frame tells these classes apart, so '
             'the features have learned motion; that they do on videos in which looks vary, too, this does not show.')
 
 

@@ -42,7 +42,7 @@ def few_frames(path, n_frames):
     """uint8 [FRAMES, SIDE, SIDE, 3] of the video `path`: the middle frames of as many equal parts."""
     numbers = 1 + n_frames * (2 * np.arange(FRAMES) + 1) // (2 * FRAMES)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
-    read_frames(path, np.minimum(numbers, n_frames), lambda h, w: draw_box(None, h, w, 'centre'), False, frames,
+    read_frames(path, numbers, lambda h, w: draw_box(None, h, w, 'centre'), False, frames,
                 progress=SimpleNamespace(value=0))
     return frames
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.setup import SPLITS, add_feature_arguments, features_of, prepare, say_skipped
+from eval.settings import SPLITS
+from eval.setup import add_feature_arguments, features_of, prepare, say_skipped
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch

@@ -14,7 +14,8 @@ from eval.pictures import draw_retrieval, draw_tsne
 from eval.probe import probe, subsets
 from eval.results import row_of, short_names, table_lines, write_results
 from eval.retrieval import KS, retrieval
-from eval.setup import SPLITS, add_feature_arguments, features_of, prepare, say_skipped
+from eval.settings import SPLITS
+from eval.setup import add_feature_arguments, features_of, prepare, say_skipped
 from eval.task import Outcome, make_task
 from utils.cli import Parser, UserError
 from utils.parallel import distributed

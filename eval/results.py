@@ -3,7 +3,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-
 from eval.intervals import bootstrap
 from eval.outputs import ENCODING
 

@@ -6,7 +6,7 @@ import numpy as np
 from backbone import NETWORKS
 from eval.cache import fingerprint, read_features, write_features
 from eval.extraction import LabelledVideos, extract_features, load_representation
-from eval.settings import common_settings, default_settings, resolve_settings, trained_settings
+from eval.settings import SPLITS, common_settings, default_settings, resolve_settings, trained_settings
 from utils.arguments import add_data_arguments, add_device_arguments, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int, whole_number
@@ -17,7 +17,6 @@ from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation, workers_of
 
-SPLITS = (1, 2, 3)
 SHOWN_SKIPPED = 10  # unreadable videos that are named
 
 

@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from eval.breakdown import easiest_first, principal_colours, summarise
 from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
 from eval.prediction import load_network, match_of, predict_clips
-from eval.settings import SETTINGS, default_settings, resolve_settings, trained_settings
-from eval.setup import SPLITS, add_feature_arguments
-from eval.breakdown import easiest_first, principal_colours, summarise
+from eval.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
+from eval.setup import add_feature_arguments
 from eval.videos import broken_of_all, read_videos
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, positive_int
