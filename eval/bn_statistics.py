@@ -5,6 +5,7 @@ import torch
 from utils.data.batches import make_loader, next_item, start_reading
 from utils.data.colour import to_block
 from utils.parallel.distributed import rank, sum_over_processes, world
+from utils.run.log import say
 
 MAX_BATCHES = 200
 MAX_CLIPS = 32  # in a batch: bounds the memory of a process whatever --batch_size
@@ -58,6 +59,18 @@ def estimate_bn_statistics(model, layers, blocks, precision):
         layer.eval()
         layer.momentum = momentum
         average_over_processes(layer)
+
+
+def complete_bn_statistics(model, missing, dataset, batch_size, seed, precision, num_workers, timeout):
+    """Estimates the BN running statistics that are among the tensor names `missing`, if any, from the training clips of
+    a ClipDataset. batch_size: at most MAX_CLIPS of it are used."""
+    layers = layers_without_statistics(model, missing)
+    if not layers:
+        return
+    batches = choose_batches(len(dataset), batch_size, seed)
+    count, size = batches.shape
+    say(f'estimating BN statistics of {len(layers)} layers from {count} batches of {size} training clips')
+    estimate_bn_statistics(model, layers, training_blocks(dataset, batches, precision, num_workers, timeout), precision)
 
 
 def average_over_processes(layer):

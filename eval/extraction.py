@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from eval.bn_statistics import (MAX_CLIPS, choose_batches, estimate_bn_statistics, layers_without_statistics,
-                                training_blocks)
+from eval.bn_statistics import MAX_CLIPS, complete_bn_statistics
 from eval.model import Representation
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.checkpoint import load_weights
@@ -15,7 +14,6 @@ from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import VideoList
 from utils.parallel.distributed import lists_of_all, rank, sum_over_processes, world
 from utils.run.contract import check_backbone, check_precision
-from utils.run.log import say
 from utils.run.setup import put_on
 
 
@@ -67,13 +65,8 @@ def load_representation(net, checkpoint, origin, seed, listed, clip, precision, 
     check_precision(model.backbone, net, clip['img_dim'], clip['seq_len'], precision.device, precision.dtype)
     missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()
     put_on(model, precision.device)
-    layers = layers_without_statistics(model, missing)
-    if layers:
-        training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)
-        batches = choose_batches(len(training), MAX_CLIPS, seed)
-        say(f'estimating BN statistics of {len(layers)} layers from {batches.size} unlabelled training clips')
-        estimate_bn_statistics(model, layers, training_blocks(training, batches, precision, num_workers, timeout),
-                               precision)
+    training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)
+    complete_bn_statistics(model, missing, training, MAX_CLIPS, seed, precision, num_workers, timeout)
     return model.eval()
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from backbone import NETWORKS
-from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
+from eval.bn_statistics import complete_bn_statistics, layers_without_statistics
 from eval.classification import clips_of_all, protocols_for, score_videos, special_views
 from eval.label_subsets import label_subset
 from eval.model import ActionClassifier
@@ -161,7 +161,7 @@ def train(args, checkpoint, lists, class_names):
         if labelled is not None and layers_without_statistics(model, missing):  # these clips need no labels
             whole_list, _ = clip_videos(args, args.split)
             clips = training_set(args, whole_list)
-        complete_bn_statistics(args, model, missing, clips, precision)
+        complete_bn_statistics(model, missing, clips, *bn_options(args, precision))
     if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
         model = distributed.synchronise_batch_norm(model, precision.device)
 
@@ -219,16 +219,9 @@ def parameter_groups(model, slow, lr):
     return [{'params': parameters, 'lr': rate} for rate, parameters in groups.items() if parameters]
 
 
-def complete_bn_statistics(args, model, missing, train_set, precision):
-    """Estimates the BN running statistics that are among the tensor names `missing`, if any, from training clips."""
-    layers = layers_without_statistics(model, missing)
-    if not layers:
-        return
-    batches = choose_batches(len(train_set), args.batch_size, args.seed)
-    count, size = batches.shape
-    print(f'estimating BN statistics of {len(layers)} layers from {count} batches of {size} training clips')
-    blocks = training_blocks(train_set, batches, precision, workers_of(args), args.timeout)
-    estimate_bn_statistics(model, layers, blocks, precision)
+def bn_options(args, precision):
+    """What complete_bn_statistics takes after the clips."""
+    return args.batch_size, args.seed, precision, workers_of(args), args.timeout
 
 
 # ---- test
@@ -277,7 +270,7 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
     """Tests one split and reports to `folder` (None in all processes but the first). Returns report_test's tables."""
     if layers_without_statistics(model, missing):
         train_videos, _ = clip_videos(args, args.split)
-        complete_bn_statistics(args, model, missing, training_set(args, train_videos), precision)
+        complete_bn_statistics(model, missing, training_set(args, train_videos), *bn_options(args, precision))
 
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
     share = range(distributed.rank(), len(test_set), distributed.world())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval import summary
+from eval import bn_statistics, summary
 from eval import test as script
 from eval.model import ActionClassifier
 from eval.settings import check_class_names
@@ -120,9 +120,9 @@ def test_parameter_groups(frozen, slow):
 def test_bn_statistics_are_estimated_where_the_file_has_none(csv_root, published, tmp_path, capsys, monkeypatch):
     """From unlabelled training clips, before anything is frozen; equal to those of an obvious computation."""
     seen = []
-    original = script.training_blocks
-    monkeypatch.setattr(script, 'training_blocks', lambda *args: (seen.append(block.clone()) or block
-                                                                  for block in original(*args)))
+    original = bn_statistics.training_blocks
+    monkeypatch.setattr(bn_statistics, 'training_blocks', lambda *args: (seen.append(block.clone()) or block
+                                                                         for block in original(*args)))
     folder = classify(csv_root, tmp_path, '--train_what', 'last', '--pretrain', published[0])
     assert 'estimating BN statistics' in capsys.readouterr().out
     state = checkpoint(folder)['state_dict']
