@@ -84,12 +84,16 @@ class Study:
         self.labelled, self.unlabelled = (self.data, f'{self.data}_unlabelled') if made else self.data.split(':')
         self.curves = CURVES.get(self.data, ['default'])  # judged at every checkpoint; the others at the end
         self.others = [name for name in dict.fromkeys(self.args.variants) if name not in self.curves]
-        passed_on = {name: getattr(self.args, name) for name in ('csv_root', 'frame_root', 'num_workers')}
+        csv_root = self.folder / 'data' / 'lists' if made else self.args.csv_root
+        passed_on = {'csv_root': csv_root, **{name: getattr(self.args, name) for name in ('frame_root', 'num_workers')}}
         self.flags = {name: value for name, value in passed_on.items() if value is not None}
         if self.args.device:
             self.flags['gpu'] = {'cpu': 'cpu', 'cuda': 0}[self.args.device]
         self.clip = {name: getattr(self.args, name) for name in ('img_dim', 'num_seq', 'ds')}
         self.batches = {name: getattr(self.args, name) for name in ('batch_size', 'flip')}
+
+    def list_folder(self, data):
+        return list_folder(self.flags['csv_root'], data, self.args.img_dim)
 
     def pretraining_of(self, variant):
         """The variant whose pretraining a variant uses: its own, or the default's if it differs in fine-tuning only."""
@@ -113,7 +117,7 @@ class Study:
                                 'it, or another --output')
         if self.data not in MAKERS:
             for name in (self.labelled, self.unlabelled):
-                list_folder(self.args.csv_root, name, self.args.img_dim)  # before any work
+                self.list_folder(name)  # before any work
         (self.folder / 'steps').mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=1) + '\n')
 
@@ -189,8 +193,7 @@ def size_finetuning(study):
     """{setting: epochs} of fine-tuning."""
     speed = study.result('speed')
     runs = len(study.finetunings()) * len(LABELS) * study.args.seeds
-    folder = list_folder(study.args.csv_root, study.labelled, study.args.img_dim)
-    with open(csv_file(folder, 1, 'train')) as file:
+    with open(csv_file(study.list_folder(study.labelled), 1, 'train')) as file:
         videos = sum(1 for _ in file)
     return finetuning_epochs(FINETUNING_SHARE * study.left() / runs - 2 * speed['start'], videos, LABELS,
                              speed['clips_per_s'], speed['save'])
@@ -226,13 +229,13 @@ def budget(study):
 
 def report(study):
     """Writes what is known so far."""
-    folder = list_folder(study.args.csv_root, study.labelled, study.args.img_dim)
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, judged on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
-             '[low, high]: 95% bootstrap interval over test videos']
+             '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed could '
+             'change is the deviation']
     rows = rows_of(study, study.curves + study.others, LABELS)
-    write_report(study.folder, rows, facts, study.curves, study.others, 1 / len(read_class_list(folder)))
+    write_report(study.folder, rows, facts, study.curves, study.others, 1 / len(read_class_list(study.list_folder(study.labelled))))
 
 
 if __name__ == '__main__':

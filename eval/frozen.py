@@ -43,6 +43,7 @@ def parse_args(argv=None):
     parser.add_argument('--mean', action='store_true',
                         help='the checkpoints are of one training with several seeds: judge their mean, under the name '
                              'of the first')
+    parser.add_argument('--no_random', action='store_true', help='leave out random weights, where another table has them')
     parser.add_argument('--no_pictures', action='store_true', help='no retrieval page, bars and t-SNE')
     add_feature_arguments(parser)
     return parser.parse_args(argv)
@@ -51,6 +52,8 @@ def parse_args(argv=None):
 def main(args):
     args.weights = [*dict.fromkeys(args.weights)]
     files = [name for name in args.weights if name != 'random']
+    if not files and (args.mean or args.no_random):
+        raise UserError(f'--{"mean" if args.mean else "no_random"}: give --weights a file')
     checkpoints, listed, class_names, precision = prepare(args)
     if not class_names:
         raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which judging needs')
@@ -65,10 +68,11 @@ def main(args):
     for weights, name in zip(files, short_names(files)):
         features[weights] = [features_of(args, weights, args.seed, checkpoints[weights], listed, precision,
                                          folder / 'features' / f'{name}.npz')]
-    features['random'] = [features_of(args, 'random', args.seed + i, {}, listed, precision,
-                                      folder / 'features' / f'random-{i}.npz') for i in range(RANDOM_SEEDS)]
-    if args.mean and files:
-        features = {files[0]: sum((features[weights] for weights in files), []), 'random': features['random']}
+    if args.mean:
+        features = {files[0]: sum(features.values(), [])}
+    if not args.no_random:
+        features['random'] = [features_of(args, 'random', args.seed + i, {}, listed, precision,
+                                          folder / 'features' / f'random-{i}.npz') for i in range(RANDOM_SEEDS)]
     if distributed.is_main():
         judge(args, folder, features, listed, class_names)
 
@@ -96,7 +100,8 @@ def judge(args, folder, features, listed, class_names):
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
              f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net {args.net}',
              *([f'checkpoints: mean of {len(judged)} seeds'] if args.mean else []),
-             f'random weights: mean of {RANDOM_SEEDS} seeds; subsets of labels: mean ± deviation of 3 seeds',
+             *([] if args.no_random else [f'random weights: mean of {RANDOM_SEEDS} seeds']),
+             'subsets of labels: mean ± deviation of 3 seeds',
              '[low, high]: 95% bootstrap interval over test videos']
     facts += [f'not scored, as it cannot be read: {error}' for error in first.skipped]
     write_results(folder, rows, facts)
