@@ -36,9 +36,8 @@ def command_line(flags):
 
 
 def run_folder(output, name):
-    """The one run folder of the run called `name`."""
-    folder, = (output / f'log_{name}').iterdir()
-    return folder
+    """The run folder of the run called `name`, the newest if it was begun more than once."""
+    return max((output / f'log_{name}').iterdir(), key=lambda folder: folder.stat().st_mtime)
 
 
 def best_model(output, name):

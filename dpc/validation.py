@@ -1,11 +1,12 @@
 """What a validation of pretraining measures beyond the loss: what is mistaken for what, and a k-NN on the features."""
 import torch.nn.functional as F
 
+from backbone.blocks import full_precision
 from dpc.metrics import top1_by_step, wrong_answers
 from utils.cli import UserError
 from utils.data.lists import class_name, group_of, numbered
 from utils.neighbours import leave_group_out
-from utils.parallel.distributed import lists_of_all
+from utils.parallel.distributed import from_main, is_main, lists_of_all
 
 NEIGHBOURS = 10
 MAX_CLIPS = 5000  # of each process, for the k-NN
@@ -36,7 +37,8 @@ class Validation:
         scored = self.objective(prediction, target)
         mistakes = wrong_answers(prediction, scored.target, scored.first, self.clips_per_video)
         if self.knn_every and len(self.contexts) < MAX_CLIPS:
-            _, state = model.agg(F.relu(feature))               # [B, S, D], after all N blocks
+            with full_precision(feature):
+                _, state = model.agg(F.relu(feature))           # [B, S, D], after all N blocks
             self.contexts.extend(zip(label.tolist(), state.mean(dim=1).float().cpu()))
         by_step = top1_by_step(scored.rank, *target.shape[1:3])
         return scored.loss, {**scored.statistics, **by_step, **mistakes}
@@ -50,4 +52,5 @@ class Validation:
             return {}
         rows, vectors = zip(*lists_of_all(contexts))
         rows = list(rows)
-        return {'knn': leave_group_out(vectors, self.class_of[rows], self.group_of[rows], NEIGHBOURS)}
+        top1 = leave_group_out(vectors, self.class_of[rows], self.group_of[rows], NEIGHBOURS) if is_main() else None
+        return {'knn': from_main(top1)}

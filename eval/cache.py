@@ -29,7 +29,8 @@ def file_hash(path):
 
 
 def read_features(path, expected, per_clip=False):
-    """The Features stored at `path`, or None if there are none for this `fingerprint`."""
+    """The Features stored at `path`, or None if there are none for this `fingerprint`, or not of all videos: those that
+    could not be read may have been repaired."""
     if not os.path.exists(path):
         return None
     try:
@@ -39,11 +40,13 @@ def read_features(path, expected, per_clip=False):
             arrays = dict(stored)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short, or of something else
         return None
+    if len(arrays['skipped']):
+        return None
     clips = {name.removeprefix('clip_'): array for name, array in arrays.items() if name.startswith('clip_')}
     if per_clip and not clips:
         return None
     return Features(*(arrays[name] for name in ('context', 'block', 'path', 'label', 'part')),
-                    skipped=arrays['skipped'].tolist(), clips=clips)
+                    skipped=[], clips=clips)
 
 
 def write_features(path, features, fingerprint, origin):

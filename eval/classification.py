@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from eval.intervals import bootstrap
+from eval.intervals import draws, interval_of
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
 from utils.data.clips import clip_starts, count_blocks, spaced_starts
@@ -135,11 +135,11 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
     return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
 
 
-def summarise(scores):
-    """{videos, loss, top1, top5, mean_class, interval}: the mean loss of a video, and accuracies from 0 to 1.
+def summarise(scores, seed=0):
+    """{videos, loss, top1, top5, mean_class, interval, draws}: the mean loss of a video, and accuracies from 0 to 1.
 
     mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
-    intervals over videos, see eval.intervals.
+    intervals over videos, from the `draws` of eval.intervals, whose randomness is `seed`.
     """
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
@@ -155,6 +155,7 @@ def summarise(scores):
     accuracies = {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
                   'mean_class': mean_class}
     count = len(label)
+    drawn = {name: draws(accuracy, count, seed) for name, accuracy in accuracies.items()}
     return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
             **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
-            'interval': {name: bootstrap(accuracy, count) for name, accuracy in accuracies.items()}}
+            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.outputs import skipped_text
 from eval.settings import SPLITS
-from eval.setup import add_feature_arguments, features_of, prepare, say_skipped
+from eval.setup import add_feature_arguments, features_of, prepare
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -34,9 +35,10 @@ def main(args):
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)
     if distributed.is_main():
-        say_skipped(features)
         videos, size = features.context.shape
         print(f'{args.out}: context and block, {size} numbers for each of {videos} videos')
+        if features.skipped:
+            print(skipped_text(features.skipped))
 
 
 if __name__ == '__main__':

@@ -9,13 +9,13 @@ import numpy as np
 
 from eval.appearance import appearance
 from eval.knn import knn
-from eval.outputs import ENCODING, draw_class_accuracies, printable
+from eval.outputs import ENCODING, draw_class_accuracies, printable, skipped_text
 from eval.pictures import draw_retrieval, draw_tsne
 from eval.probe import probe, subsets
 from eval.results import row_of, short_names, table_lines, write_results
 from eval.retrieval import KS, retrieval
 from eval.settings import SPLITS
-from eval.setup import add_feature_arguments, features_of, prepare, say_skipped
+from eval.setup import add_feature_arguments, features_of, prepare
 from eval.task import Outcome, make_task
 from utils.cli import Parser, UserError
 from utils.parallel import distributed
@@ -81,7 +81,9 @@ def judge(args, folder, features, listed, class_names):
     kinds = ['context', 'block'] if args.feature == 'both' else [args.feature]
     judged = next(iter(features.values()))
     first = judged[0]
-    say_skipped(first)
+    if not all(np.array_equal(each.path, first.path) for each in sum(features.values(), [])):
+        raise UserError('some videos could be read for some of the weights only: the disk fails at times, or the frames '
+                        'are being written; run this again')
     task = make_task(first, kinds[0])
     warn_of_unseen_classes(task, class_names)
     beyond = [f'R@{k}' for k in KS if k > len(task.train)]
@@ -103,8 +105,9 @@ def judge(args, folder, features, listed, class_names):
              *([] if args.no_random else [f'random weights: mean of {RANDOM_SEEDS} seeds']),
              'subsets of labels: mean ± deviation of 3 seeds',
              '[low, high]: 95% bootstrap interval over test videos']
-    facts += [f'not scored, as it cannot be read: {error}' for error in first.skipped]
-    write_results(folder, rows, facts)
+    if first.skipped:
+        facts.append(skipped_text(first.skipped))
+    write_results(folder, rows, facts + first.skipped)
     if 'probe' in args.protocols:
         write_subsets(folder / 'label_subsets.json', task)
     print('\n'.join([*facts, '', *map(printable, table_lines(rows))]))

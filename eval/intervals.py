@@ -5,11 +5,20 @@ RESAMPLES = 2000
 LEVELS = 0.025, 0.975
 
 
-def bootstrap(statistic, count, seed=0):
+def bootstrap(statistic, count):
     """(low, high) of a statistic of `count` videos when the videos are drawn again with replacement.
 
     statistic: rows int64 [count], the videos drawn -> float."""
+    return interval_of(draws(statistic, count))
+
+
+def draws(statistic, count, seed=0):
+    """float64 [RESAMPLES]: the statistic of so many samples."""
     rng = np.random.default_rng(seed)
-    values = [statistic(rng.integers(count, size=count)) for _ in range(RESAMPLES)]
+    return np.array([statistic(rng.integers(count, size=count)) for _ in range(RESAMPLES)])
+
+
+def interval_of(values):
+    """(low, high) of such samples."""
     low, high = np.quantile(values, LEVELS)
     return float(low), float(high)

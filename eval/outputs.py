@@ -20,12 +20,17 @@ def printable(text):
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
+def skipped_text(errors):
+    """What reports say of the unreadable videos, a line for each in `errors`."""
+    return f'skipped {len(errors)} unreadable videos, which are not in these numbers'
+
+
 def accuracy_text(stats, name):
-    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30%': a mean over splits, its deviation."""
-    if 'deviation' in stats:
-        return f'{stats[name]:.2%} ± {stats["deviation"][name]:.2%}'
+    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30% [39.20%, 43.30%]': of a mean over splits
+    also its deviation."""
+    deviation = f' ± {stats["deviation"][name]:.2%}' if 'deviation' in stats else ''
     low, high = stats['interval'][name]
-    return f'{stats[name]:.2%} [{low:.2%}, {high:.2%}]'
+    return f'{stats[name]:.2%}{deviation} [{low:.2%}, {high:.2%}]'
 
 
 def write_log(path, title, facts, tables, skipped=()):
@@ -43,7 +48,7 @@ def write_log(path, title, facts, tables, skipped=()):
     if any('deviation' in stats for stats in tables.values()):
         lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:
-        lines += ['', f'Skipped {len(skipped)} unreadable videos, which are not in these numbers:', '']
+        lines += ['', f'{skipped_text(skipped)}:', '']
         lines += [f'- {line}' for line in skipped]
     with open(path, 'a', **ENCODING) as file:
         file.write('\n'.join(lines) + '\n\n')

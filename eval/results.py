@@ -1,6 +1,6 @@
 """Rows of results, results.json and results.md: what every command on frozen features writes."""
+import itertools
 import json
-from collections import Counter
 from pathlib import Path
 
 from eval.intervals import bootstrap
@@ -44,11 +44,11 @@ def cell_of(row):
 
 def short_names(weights):
     """Distinct names for paths of checkpoints: those of the files, numbered where several are alike."""
-    names, seen = [], Counter()
+    names = []
     for path in weights:
         name = Path(path).name.removesuffix('.pth.tar')
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f'{name}-{seen[name]}')
+        candidates = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
+        names.append(next(candidate for candidate in candidates if candidate not in names))
     return names
 
 

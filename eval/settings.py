@@ -42,13 +42,15 @@ def default_settings(dataset):
 
 
 def common_settings(settings):
-    """The one set of `trained_settings` that the checkpoints {origin: settings} agree on. UserError: they don't."""
-    (first, common), *others = settings.items()
-    for origin, each in others:
-        if each != common:
-            different = [name for name in SETTINGS if each.get(name) != common.get(name)]
-            there, here = (' '.join(f'{name} {one.get(name, "unknown")}' for name in different) for one in (common, each))
-            raise UserError(f'{first} was trained with {there}, {origin} with {here}: judge them by separate commands')
+    """All that the checkpoints {origin: trained_settings} store, where published ones store little. UserError: some
+    disagree."""
+    common, origin_of = {}, {}
+    for origin, each in settings.items():
+        for name, value in each.items():
+            if common.setdefault(name, value) != value:
+                raise UserError(f'{origin_of[name]} was trained with {name} {common[name]}, {origin} with {value}: judge '
+                                'them by separate commands')
+            origin_of.setdefault(name, origin)
     return common
 
 

@@ -1,4 +1,5 @@
 """From flags to features: what the commands that judge frozen features share."""
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,11 @@ from utils.arguments import add_data_arguments, add_device_arguments, add_model_
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import labels_of, read_class_list
-from utils.data.lists import VideoList, check_on_disk, csv_file, list_folder
+from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation, workers_of
-
-SHOWN_SKIPPED = 10  # unreadable videos that are named
 
 
 def add_feature_arguments(parser):
@@ -62,7 +61,8 @@ def labelled_videos(folder, split, frame_root, class_names):
     for column, number in enumerate(splits):
         for part in ('train', 'test'):
             if part == 'test' and not Path(csv_file(folder, number, part)).exists():
-                warn(f'{folder} has no test list')
+                if distributed.is_main():
+                    warn(f'{folder} has no test list')
                 continue
             videos = read_split(folder, number, part, frame_root)
             for path, count in zip(videos.paths(), videos.n_frames):
@@ -75,7 +75,6 @@ def labelled_videos(folder, split, frame_root, class_names):
                                     'process_data/write_csv.py')
                 part_of[rows[path]][column] = part
     videos = VideoList.from_rows(list(rows), n_frames)
-    check_on_disk(videos)
     label = labels_of(videos, class_names) if class_names else np.full(len(videos), -1)
     part = np.array(part_of)
     return LabelledVideos(videos, label, part if split == 'all' else part[:, 0])
@@ -93,6 +92,8 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
     if distributed.from_main(found is not None):
         say(f'features of {weights} are in {path} already')
         return found
+    if os.path.exists(path):
+        say(f'{path} lacks videos, or has features of other weights, videos or settings: it is replaced')
     sizes = {'num_workers': workers_of(args), 'timeout': args.timeout}
     model = load_representation(args.net, checkpoint, weights, seed, listed, clip, precision, **sizes)
     share = -(-args.batch_size // distributed.world())
@@ -102,10 +103,3 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
         write_features(path, features, expected, weights)
     distributed.wait_for_main()
     return features
-
-
-def say_skipped(features):
-    if features.skipped:
-        named = '; '.join(features.skipped[:SHOWN_SKIPPED])
-        more = len(features.skipped) - SHOWN_SKIPPED
-        warn(f'skipped {len(features.skipped)} unreadable videos: {named}' + (f'; … {more} more' if more > 0 else ''))

@@ -4,19 +4,19 @@ from pathlib import Path
 import numpy as np
 
 from eval.classification import summarise
+from eval.intervals import interval_of
 from eval.outputs import (MAX_DRAWN, accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable,
-                          write_log, write_predictions)
-
-SHOWN_SKIPPED = 10  # unreadable videos named beside the result
+                          skipped_text, write_log, write_predictions)
 
 
-def report_test(folder, facts, paths, protocols, scores, broken, class_names):
+def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png.
 
-    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos.
+    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos. seed: of
+    the intervals; another one for each split, or the draws for their mean would not be independent.
     Returns {protocol: statistics of summarise}, without protocols that score no video."""
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
-    tables = {protocol.name: summarise(each) for protocol, each in scored}
+    tables = {protocol.name: summarise(each, seed) for protocol, each in scored}
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
@@ -28,9 +28,7 @@ def report_test(folder, facts, paths, protocols, scores, broken, class_names):
         if protocol.name not in tables:
             print(f'{protocol.name}: no video is long enough')
     if skipped:
-        named = '; '.join(map(printable, skipped[:SHOWN_SKIPPED]))
-        print(f'skipped {len(skipped)} unreadable videos, which are not in these numbers: {named}'
-              + ('; … (all of them: test_log.md)' if len(skipped) > SHOWN_SKIPPED else ''))
+        print(f'{skipped_text(skipped)} (test_log.md names them)')
     files = ['test_log.md', 'predictions.csv']
     if len(class_names) <= MAX_DRAWN:
         matrix = confusion_matrix(first.label, first.prediction, len(class_names))
@@ -66,9 +64,11 @@ def report_mean(folder, facts, tables):
 
 
 def mean_of(splits):
-    """Statistics like those of summarise: all videos, means over splits, and `deviation`, the sample standard deviation
-    of each accuracy over splits, where one split has an interval."""
+    """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
+    standard deviation of each accuracy over splits."""
     names = ('top1', 'top5', 'mean_class')
+    drawn = {name: np.mean([stats['draws'][name] for stats in splits], axis=0) for name in names}
     return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),
             **{name: np.mean([stats[name] for stats in splits]) for name in names},
+            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn,
             'deviation': {name: np.std([stats[name] for stats in splits], ddof=1) for name in names}}

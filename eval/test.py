@@ -231,7 +231,7 @@ def test(args):
     tests = tests_of(args)
     found = [look_up(one, one.test) for one in tests]
     check_splits(tests, [folder for _, folder, _ in found])
-    precision = start(tests[0], training=False)
+    precision = start(tests[0], training=False, views=len(views_of(args.crops, args.flip_views)))
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
     folder = None
     if distributed.is_main():
@@ -276,10 +276,10 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
     share = range(distributed.rank(), len(test_set), distributed.world())
     loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
-                                  clips_at_once=args.batch_size)
+                                  clips_at_once=-(-args.batch_size // distributed.world()))
     if folder:
         return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
-                           protocols, scores, broken, class_names)
+                           protocols, scores, broken, class_names, seed=args.split - 1)
 
 
 def facts_of(args, weights, splits):

@@ -10,7 +10,7 @@ from utils.parallel.distributed import any_process, lists_of_all, world
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, warn
 
-SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen
+SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen, as it meets them
 
 
 def read_videos(loader, title, broken):

@@ -2,6 +2,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,11 +234,47 @@ def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
     lists = with_lists(csv_root, tmp_path / 'csv', train, test)
     found = extract(lists, tmp_path / 'f.npz')
     assert str(broken) not in found['path'] and len(found['path']) == 23
-    assert 'skipped 1 unreadable videos' in (error := capsys.readouterr().err) and str(broken) in error
+    said = capsys.readouterr()
+    assert 'skipped 1 unreadable videos' in said.out and str(broken) in said.err
     out = tmp_path / 'out'
     assert run(frozen_cli, [*CLIP, '--csv_root', lists, '--weights', 'random', '--out', out, '--no_pictures']) == 0
     assert {row['videos'] for row in json.loads((out / 'results.json').read_text())} == {11}
     assert str(broken) in (out / 'results.md').read_text()
+
+    (broken / 'image_00007.jpg').write_bytes((broken / 'image_00006.jpg').read_bytes())
+    assert len(extract(lists, tmp_path / 'f.npz')['path']) == 24, 'a repaired video is read'
+    assert 'lacks videos' in capsys.readouterr().out
+    shutil.rmtree(broken)
+    assert len(extract(lists, tmp_path / 'other.npz')['path']) == 23
+
+
+def test_all_weights_are_judged_on_the_same_videos(csv_root, tmp_path, monkeypatch, capsys):
+    """A disk that fails at times would compare accuracies over different videos."""
+    extracted = frozen_cli.features_of
+
+    def forgetful(args, weights, seed, *rest):
+        found = extracted(args, weights, seed, *rest)
+        rows = slice(1 if seed == 2 else 0, None)
+        return replace(found, **{name: getattr(found, name)[rows] for name in ('context', 'block', 'path', 'label', 'part')})
+
+    monkeypatch.setattr(frozen_cli, 'features_of', forgetful)
+    argv = [*CLIP, '--csv_root', csv_root, '--weights', 'random', '--out', tmp_path, '--no_pictures']
+    assert run(frozen_cli, argv) == 2
+    assert 'for some of the weights only' in capsys.readouterr().err
+
+
+def test_a_published_file_beside_one_that_stores_its_clips(pretrained, csv_root, tmp_path):
+    """The published one is judged with the clips of the other."""
+    ours = pretrained / 'model' / 'epoch1.pth.tar'
+    published = tmp_path / 'published.pth.tar'
+    stored = torch.load(ours, weights_only=True)
+    torch.save({name: value for name, value in stored.items() if name != 'settings'}, published)
+    argv = [*CLIP, '--csv_root', csv_root, '--weights', published, ours, '--out', tmp_path / 'out', '--protocols', 'retrieval',
+            '--no_random', '--no_pictures']
+    assert run(frozen_cli, argv) == 0
+    rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    values = {name: [row['value'] for row in rows if row['weights'] == str(name)] for name in (published, ours)}
+    assert values[published] == values[ours] and len(rows) == 2 * len(values[ours])
 
 
 def test_a_test_class_without_training_videos(csv_root, tmp_path, capsys):

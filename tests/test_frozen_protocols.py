@@ -241,3 +241,4 @@ def test_the_table():
     cell = f'{rows[0]["value"]:.1%} [{100 * rows[0]["low"]:.1f}, {100 * rows[0]["high"]:.1f}]'
     assert cell in lines[2]
     assert short_names(['a/m.pth.tar', 'b/m.pth.tar', 'c/m.pth.tar', 'n']) == ['m', 'm-2', 'm-3', 'n']
+    assert short_names(['a/m', 'm-2', 'b/m']) == ['m', 'm-2', 'm-3']

@@ -13,6 +13,7 @@ from eval.classification import (VideoScores, clips_of_all, every_video, protoco
 from eval.intervals import RESAMPLES, bootstrap
 from eval.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
                           write_predictions)
+from eval.summary import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clips import count_blocks
@@ -72,7 +73,11 @@ def test_the_order_of_the_videos_changes_no_number():
     rows = np.random.default_rng(1).permutation(40)
     shuffled = VideoScores(scores.index, scores.probability[rows], scores.label[rows], scores.loss[rows])
     first, second = summarise(scores), summarise(shuffled)
-    assert first.pop('loss') == pytest.approx(second.pop('loss')) and first == second
+    assert first.pop('loss') == pytest.approx(second.pop('loss'))
+    for name, values in first.pop('draws').items():
+        assert (values == second['draws'][name]).all()
+    del second['draws']
+    assert first == second
 
 
 def test_intervals_are_as_wide_as_theory_says():
@@ -82,6 +87,16 @@ def test_intervals_are_as_wide_as_theory_says():
     half = 1.96 * math.sqrt(0.75 * 0.25 / 4000)
     assert [low, high] == pytest.approx([0.75 - half, 0.75 + half], abs=0.002)
     assert bootstrap(lambda rows: 1., 5) == (1, 1)
+
+
+def test_the_interval_of_a_mean_over_splits():
+    """Three independent splits: √3 times narrower than that of one. Of equal draws it would be as wide."""
+    scores = random_scores(videos=300, classes=2)
+    splits = [summarise(scores, seed) for seed in range(3)]
+    mean = mean_of(splits)
+    widths = [np.diff(stats['interval']['top1']) for stats in (splits[0], mean)]
+    assert widths[0] / widths[1] == pytest.approx(math.sqrt(3), rel=0.1)
+    assert mean['interval']['top1'][0] < mean['top1'] < mean['interval']['top1'][1]
 
 
 # ---- which clips

@@ -102,13 +102,16 @@ class ClipDataset(torch.utils.data.Dataset):
 def clip_starts_at(n_frames, span, clip, clips):
     """Where clip number `clip` of the `clips` of a video may start: (first frame, from 0; number of choices from there).
 
-    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. In a
-    video too short for that they are spread evenly, which leaves no choice and the least overlap.
+    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. Where a
+    part is shorter than a clip, the places where a clip may start are cut into equal parts instead: clips overlap, but
+    still differ from epoch to epoch.
     """
-    if n_frames < clips * span:
-        return max(0, n_frames - span) * clip // max(1, clips - 1), 1
     first, end = n_frames * clip // clips, n_frames * (clip + 1) // clips
-    return first, end - first - span + 1
+    if n_frames >= clips * span:
+        return first, end - first - span + 1
+    places = max(1, n_frames - span + 1)
+    first, end = places * clip // clips, places * (clip + 1) // clips
+    return first, max(1, end - first)
 
 
 class VideoDataset(torch.utils.data.Dataset):

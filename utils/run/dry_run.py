@@ -47,6 +47,8 @@ def dry_run(make_run, train_batches, val_batches, epochs, candidates, log_dir):
             saving = time.perf_counter() - start
         except Stopped as stopped:
             raise Stopped(stopped.signum, 'dry run stopped; nothing is left of it') from None
+        except UserError as error:
+            raise UserError(f'{error} (a dry run saves nothing for good)') from None
         run.log.end('dry run')
         if distributed.is_main():
             hours = epochs * (len(train_batches) * train.seconds() + len(val_batches) * val.seconds() + saving) / 3600

@@ -19,21 +19,22 @@ LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_n
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def start_evaluation(args, training=False, resumed=None):
+def start_evaluation(args, training=False, resumed=None, views=1):
     """Checks the flags against the machine and returns the Precision, which has this process's device.
 
-    Seeds the weights, which every process draws alike. resumed: path of the checkpoint to resume, if any.
+    Seeds the weights, which every process draws alike. resumed: path of the checkpoint to resume, if any. views: of each
+    clip in a test.
     UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
     precision = choose_precision(args.amp, choose_device(args.gpu, distributed.local_rank()), resumed)
     check_workers(args.num_workers)
-    check_memory(args, precision, training)
+    check_memory(args, precision, training, views)
     return precision
 
 
-def start(args, training=True, resumed=None):
+def start(args, training=True, resumed=None, views=1):
     """`start_evaluation` for the scripts that train, which have more flags."""
-    precision = start_evaluation(args, training, resumed)
+    precision = start_evaluation(args, training, resumed, views)
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
     obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
@@ -68,12 +69,12 @@ def check_workers(num_workers):
                         f'{most // distributed.local_world()}')
 
 
-def check_memory(args, precision, training):
+def check_memory(args, precision, training, views):
     """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations in training."""
     pixels = args.num_seq * args.seq_len * args.img_dim ** 2
     share = -(-args.batch_size // distributed.world())
     in_flight = min(share, PIECE) * AHEAD * workers_of(args)
-    need = pixels * 3 * (in_flight + 2 * share)
+    need = pixels * 3 * (in_flight * views + 2 * share)
     if precision.device.type == 'cpu':
         need += pixels * share * (3 * 4 + (ACTIVATION_BYTES // args.encode_chunks if training else 0))
     need *= distributed.local_world()
