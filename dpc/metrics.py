@@ -1,7 +1,10 @@
 """Numbers that describe a pretraining step."""
+import math
+
 import torch
 
 from dpc.loss import similarity
+from utils.parallel.distributed import sum_over_processes
 
 ROWS_AT_ONCE = 4096  # bounds the memory of the scores
 
@@ -24,10 +27,74 @@ def spread(feature):
     return deviation / scale.clamp_min(torch.finfo(torch.float32).tiny)
 
 
+class Moments:
+    """Mean and covariance of vectors [..., D] over many batches and all processes."""
+
+    def __init__(self):
+        self.sums = None  # count, sum [D] and sum of outer products [D, D], side by side
+
+    @torch.no_grad()
+    def add(self, vectors):
+        vectors = vectors.flatten(0, -2).double()
+        ones = vectors.new_ones(len(vectors), 1)
+        extended = torch.cat([ones, vectors], dim=1)
+        sums = extended.t() @ extended                                  # [1 + D, 1 + D]
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def read(self):
+        """(spread, effective rank) of all vectors so far.
+
+        spread: as the function of this name. Effective rank: the exponential of the entropy of the singular values of the
+        centred vectors (Roy and Vetterli, 2007): how many directions they spread over, from 1 to D."""
+        sums = sum_over_processes(self.sums)
+        if not torch.isfinite(sums).all():
+            return math.nan, math.nan
+        sums = sums / sums[0, 0]
+        mean, square = sums[0, 1:], sums[1:, 1:]
+        scale = square.trace()
+        variance = torch.linalg.eigvalsh(square - torch.outer(mean, mean))
+        variance = variance[variance > 1e-12 * scale]                   # the others are rounding errors
+        if not len(variance):
+            return 0., 1.
+        share = variance.sqrt() / variance.sqrt().sum()
+        return (variance.sum() / scale).sqrt().item(), (-(share * share.log()).sum()).exp().item()
+
+
 def top1_by_step(rank, pred_step, places):
     """{'top1_step1': …, 'top1_step2': …}: top-1 of each predicted block, 0-d tensors, from ranks [B·P·S]."""
     right = (rank == 0).float().view(-1, pred_step, places).mean(dim=(0, 2))
     return {f'top1_step{step}': value for step, value in enumerate(right, start=1)}
+
+
+def top1(prediction, target, first=0):
+    """Share of the predictions [B, P, S, D] that score higher with their own target than with all others, as a 0-d
+    tensor. target: see wrong_answers."""
+    return (taken_for(prediction, target, first) < 0).float().mean()
+
+
+@torch.no_grad()
+def taken_for(prediction, target, first=0):
+    """Column [B·P·S] among the targets [B'·P·S] that each prediction is taken for where its top-1 is wrong, else -1."""
+    rows = prediction.flatten(0, 2).float()
+    columns = target.flatten(0, 2).float()
+    positive = first_row(prediction, first) + torch.arange(len(rows), device=rows.device)
+    return torch.cat([best_negative(part, columns, index) for part, index in
+                      zip(rows.split(ROWS_AT_ONCE), positive.split(ROWS_AT_ONCE))])
+
+
+def first_row(prediction, first):
+    """Row of clip `first` among the targets, for predictions [B, P, S, D]."""
+    return first * prediction.shape[1] * prediction.shape[2]
+
+
+def guesses(target, clips_per_video):
+    """What the shares of wrong_answers would be for an answer drawn at random within the group that is known: among all
+    videos, the clips of the right video, the places of the right clip, the times of the right place.
+
+    target [B', P, S, D] -> {'guess_video': …, 'guess_clip': …, 'guess_place': …, 'guess_time': …}, 0-d tensors."""
+    B, P, S = target.shape[:3]
+    choices = {'video': B / clips_per_video, 'clip': clips_per_video, 'place': S, 'time': P}
+    return {f'guess_{kind}': target.new_tensor(1 - 1 / count) for kind, count in choices.items()}
 
 
 @torch.no_grad()
@@ -42,12 +109,9 @@ def wrong_answers(prediction, target, first=0, clips_per_video=1):
     prediction [B, P, S, D], target [B', P, S, D], of which those of the batch begin with clip `first`.
     clips_per_video: successive clips that are of one video.
     """
-    P, S = prediction.shape[1:3]
-    rows = prediction.flatten(0, 2).float()
-    columns = target.flatten(0, 2).float()
-    positive = first * P * S + torch.arange(len(rows), device=rows.device)
-    taken = torch.cat([best_negative(part, columns, index) for part, index in
-                       zip(rows.split(ROWS_AT_ONCE), positive.split(ROWS_AT_ONCE))])   # -1 where the top-1 is right
+    B, P, S = prediction.shape[:3]
+    taken = taken_for(prediction, target, first)
+    positive = first_row(prediction, first) + torch.arange(B * P * S, device=taken.device)
     clip, place = taken // (P * S), taken % S
     own_clip, own_place = positive // (P * S), positive % S
     wrong = taken >= 0

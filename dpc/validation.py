@@ -1,8 +1,11 @@
-"""What a validation of pretraining measures beyond the loss: what is mistaken for what, and a k-NN on the features."""
+"""What a validation of pretraining measures beyond the loss: what is mistaken for what, what predictions are worth,
+how rich the features are, and a k-NN on them."""
+import torch
 import torch.nn.functional as F
 
 from backbone.blocks import full_precision
-from dpc.metrics import top1_by_step, wrong_answers
+from dpc.health import Health
+from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
 from utils.data.lists import class_name, group_of, numbered
 from utils.neighbours import leave_group_out
@@ -28,29 +31,64 @@ class Validation:
         if knn_every and len(classes) < 2:
             raise UserError(f'--knn_every {knn_every}: the validation videos are all of one class, {classes[0]!r}; the '
                             'class is the folder around a frame folder. Leave the flag out')
-        self.contexts = []  # of the running validation: [(row of the video, context [D])]
+        self.health = Health()
+
+    def restart(self):
+        """Begins a validation."""
+        self.targets, self.states = Moments(), Moments()
+        self.contexts = []  # for the k-NN: [(row of the video, context [D])]
+        self.random = torch.Generator().manual_seed(0)  # the same shuffles every time
 
     def __call__(self, model, block, label):
         """A DPC, clips [B, N, C, T, H, W], their rows [B] -> (loss, {name: 0-d tensor})."""
         feature = model.encode(block)                           # [B, N, S, D]
         prediction, target = model.predict(feature)             # [B, P, S, D]
         scored = self.objective(prediction, target)
-        mistakes = wrong_answers(prediction, scored.target, scored.first, self.clips_per_video)
+        with full_precision(feature):
+            _, state = model.agg(F.relu(feature))               # [B, S, D], after all N blocks
+        self.targets.add(target)
+        self.states.add(state)
         if self.knn_every and len(self.contexts) < MAX_CLIPS:
-            with full_precision(feature):
-                _, state = model.agg(F.relu(feature))           # [B, S, D], after all N blocks
             self.contexts.extend(zip(label.tolist(), state.mean(dim=1).float().cpu()))
-        by_step = top1_by_step(scored.rank, *target.shape[1:3])
-        return scored.loss, {**scored.statistics, **by_step, **mistakes}
+        controls = {name: top1(each, scored.target, scored.first)
+                    for name, each in control_predictions(model, feature, self.random).items()}
+        return scored.loss, {**scored.statistics, **top1_by_step(scored.rank, *target.shape[1:3]), **controls,
+                             **wrong_answers(prediction, scored.target, scored.first, self.clips_per_video),
+                             **guesses(scored.target, self.clips_per_video)}
 
     def summary(self, epoch):
-        """{'knn': top-1 of the k-NN} after the validation of this epoch, counted from 1, if it is due.
+        """{name: number} of the whole validation after this epoch, counted from 1.
 
-        The neighbours of a clip are the other validation clips, without those of its own video or group."""
-        contexts, self.contexts = self.contexts, []
-        if not self.knn_every or epoch % self.knn_every:
-            return {}
-        rows, vectors = zip(*lists_of_all(contexts))
+        effective_rank of the targets, and spread_state and effective_rank_state of the states. knn, if it is due: the
+        neighbours of a clip are the other validation clips, without those of its own video or group."""
+        _, rank = self.targets.read()
+        spread_state, rank_state = self.states.read()
+        stats = {'effective_rank': rank, 'spread_state': spread_state, 'effective_rank_state': rank_state}
+        if self.knn_every and epoch % self.knn_every == 0:
+            stats['knn'] = self.knn()
+        return stats
+
+    def knn(self):
+        rows, vectors = zip(*lists_of_all(self.contexts))
         rows = list(rows)
-        top1 = leave_group_out(vectors, self.class_of[rows], self.group_of[rows], NEIGHBOURS) if is_main() else None
-        return {'knn': from_main(top1)}
+        return from_main(leave_group_out(vectors, self.class_of[rows], self.group_of[rows], NEIGHBOURS)
+                         if is_main() else None)
+
+    def warnings(self, stats):
+        """Lines about what is wrong with the run, from the statistics of a validation."""
+        return self.health.warnings(stats)
+
+
+def control_predictions(model, feature, random):
+    """Predictions [B, P, S, D] that a trained model should beat, from features [B, N, S, D]: the last seen block, the
+    mean of the seen blocks, and what the model predicts from the seen blocks in another order, if there are several."""
+    P = model.pred_step
+    seen, target = feature[:, :-P], feature[:, -P:]
+    controls = {'copy_last': seen[:, -1:].expand_as(target), 'copy_mean': seen.mean(dim=1, keepdim=True).expand_as(target)}
+    count = seen.shape[1]
+    if count > 1:
+        order = torch.randperm(count, generator=random)
+        if order.equal(torch.arange(count)):
+            order = order.roll(1)
+        controls['top1_shuffled'], _ = model.predict(torch.cat([seen[:, order.to(seen.device)], target], dim=1))
+    return controls

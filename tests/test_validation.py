@@ -1,14 +1,16 @@
 """What a validation of pretraining reports: mistakes by kind, top-1 by step, and the k-NN, against loops."""
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from dpc.metrics import top1_by_step, wrong_answers
+from dpc.health import Health
+from dpc.metrics import Moments, guesses, spread, taken_for, top1_by_step, wrong_answers
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
 from dpc.objective import Objective
-from dpc.validation import Validation
+from dpc.validation import Validation, control_predictions
 from tests import tiny
 from utils.cli import UserError
 from utils.data.lists import VideoList
@@ -103,7 +105,9 @@ def test_validation_measures_what_training_does(csv_root):
     objective = Objective()
     with torch.no_grad():
         scored = objective(*model(block))
-        loss, statistics = Validation(objective, videos)(model, block, torch.arange(2))
+        validation = Validation(objective, videos)
+        validation.restart()
+        loss, statistics = validation(model, block, torch.arange(2))
     assert loss == scored.loss
     assert {name: statistics[name] for name in scored.statistics} == scored.statistics
     mistakes = sum(statistics[f'wrong_{kind}'] for kind in ('video', 'clip', 'place', 'time'))
@@ -111,16 +115,99 @@ def test_validation_measures_what_training_does(csv_root):
     assert statistics['top1_step1'] == pytest.approx(statistics['top1'].item())
 
 
+def test_moments_equal_a_decomposition_of_all_vectors():
+    """In three batches: the spread of dpc.metrics.spread, and the entropy of NumPy's singular values."""
+    torch.manual_seed(0)
+    vectors = torch.randn(60, 5) @ torch.diag(torch.tensor([3., 1., 1., 0.1, 0])) + 2
+    moments = Moments()
+    for part in vectors.view(3, 4, 5, 5):
+        moments.add(part)
+    found = moments.read()
+    values = np.linalg.svd((vectors - vectors.mean(dim=0)).double().numpy(), compute_uv=False)[:4]
+    share = values / values.sum()
+    assert found == pytest.approx([spread(vectors).item(), np.exp(-(share * np.log(share)).sum())], rel=1e-5)
+    assert 1 < found[1] < 4
+
+
+@pytest.mark.parametrize('value, expected', [(0., (0, 1)), (3., (0, 1)), (math.nan, (math.nan, math.nan))])
+def test_moments_of_collapsed_features(value, expected):
+    moments = Moments()
+    moments.add(torch.full((4, 3, 8), value))
+    assert moments.read() == pytest.approx(expected, nan_ok=True)
+
+
+class Repeating(torch.nn.Module):
+    """In place of a DPC: predicts the block `number` of the seen ones, P times."""
+
+    def __init__(self, number, pred_step=2):
+        super().__init__()
+        self.number, self.pred_step = number, pred_step
+
+    def predict(self, feature):
+        target = feature[:, -self.pred_step:]
+        return feature[:, :-self.pred_step][:, self.number:][:, :1].expand_as(target), target
+
+
+def test_control_predictions():
+    """The last seen block repeats in the future, the first says nothing: copying the last is right, and so is a model
+    that does so, until the order is changed."""
+    torch.manual_seed(0)
+    feature = torch.randn(6, 4, 3, 50)              # [B, N, S, D]
+    feature[:, 2:] = feature[:, 1:2] + 0.1 * torch.randn(6, 2, 3, 50)
+    target = feature[:, 2:]
+    found = {}
+    for number in (0, 1):
+        controls = control_predictions(Repeating(number), feature, torch.Generator().manual_seed(0))
+        found[number] = {name: taken_for(prediction, target) for name, prediction in controls.items()}
+        found[number] = {name: (taken // 6 == torch.arange(36) // 6).logical_or(taken < 0).float().mean().item()
+                         for name, taken in found[number].items()}       # the right clip, at any time
+    assert found[1]['copy_last'] == found[0]['copy_last'] > 0.95 and found[1]['copy_mean'] > 0.5
+    assert found[1]['top1_shuffled'] < 0.5 < found[0]['top1_shuffled'], 'of two blocks the other is taken'
+    assert 'top1_shuffled' not in control_predictions(Repeating(0, pred_step=3), feature, torch.Generator())
+
+
+def test_guesses():
+    found = guesses(torch.zeros(8, 2, 4, 5), clips_per_video=2)
+    assert found == {'guess_video': 0.75, 'guess_clip': 0.5, 'guess_place': 0.75, 'guess_time': 0.5}
+
+
+HEALTHY = {'top1': 0.4, 'wrong_time': 0.3, 'guess_time': 0.5, 'copy_last': 0.1, 'copy_mean': 0.1, 'top1_shuffled': 0.3,
+           'spread': 0.9, 'effective_rank': 60.}
+
+
+@pytest.mark.parametrize('change, said', [
+    ({}, None), ({'spread': 0.001}, 'collapsed'), ({'effective_rank': 1.5}, 'collapsed'), ({'copy_mean': 0.4}, 'repeating'),
+    ({'top1': 0.47, 'wrong_time': 0.46}, 'the time is guessed'), ({'top1_shuffled': 0.41}, 'order is not used'),
+    ({name: math.nan for name in HEALTHY}, None)])
+def test_a_bad_pattern_is_reported_once_when_it_lasts(change, said):
+    health, bad = Health(), {**HEALTHY, **change}
+    assert not any(health.warnings(stats) for stats in (bad, bad, HEALTHY, bad, bad))
+    found = [health.warnings(bad) for _ in range(3)]
+    assert found[1:] == [[], []] and len(found[0]) == (said is not None)
+    assert said is None or said in found[0][0]
+
+
+def test_a_collapsed_run_is_reported(csv_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('dpc.health.FEW_DIRECTIONS', 1e9)
+    folder = tiny.pretrain(csv_root, tmp_path, '--epochs', 4, '--short_videos', 'pad')
+    assert capsys.readouterr().err.count('the features have collapsed') == 1
+    names = {'copy_last', 'copy_mean', 'top1_shuffled', 'effective_rank', 'effective_rank_state', 'spread_state',
+             'guess_time'}
+    assert all(names <= record.keys() for record in tiny.read_log(folder, 'val'))
+
+
 def test_knn_is_logged_when_due(csv_root, tmp_path):
     """Every second epoch, in the log and the status table; the same number from two processes."""
     flags = ['--knn_every', 2, '--val_on', 'test', '--short_videos', 'pad', '--epochs', 2]
-    found = []
+    found, ranks = [], []
     for count in (1, 2):
         folder = tiny.pretrain(csv_root, tmp_path / str(count), *flags, '--num_procs', count, '--lr', 0, '--sync_bn')
         records = tiny.read_log(folder, 'val')
         assert ['knn' in record for record in records] == [False, True]
         found.append(records[1]['knn'])
+        ranks.append(records[1]['effective_rank'])
         assert f'{found[-1]:.3f}' in describe(folder / 'log.jsonl', tmp_path)
+    assert ranks[0] == pytest.approx(ranks[1], rel=1e-3)
     assert 0 <= found[0] <= 1 and found[0] * 12 == pytest.approx(round(found[0] * 12))
 
 

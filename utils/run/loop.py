@@ -19,7 +19,6 @@ from utils.run.picture import draw_clips
 from utils.run.saving import Saver, readable_checkpoints
 
 SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named per epoch; all are counted
-COLLAPSED = 0.01         # spread of the features below which a run has stopped telling places apart
 
 
 class TrainingRun:
@@ -34,8 +33,9 @@ class TrainingRun:
     optimizer, schedule: see utils.run.optimisation. precision: utils.parallel.device.Precision, which has the device.
     folder: the run folder. settings: what checkpoints say about the model and its clips, see utils.checkpoint.
     pred_step: blocks to predict, as the picture of the first batch marks them.
-    validation: measures validation clips as compute_loss does, and has a method `summary(epoch)` -> {name: number},
-        called after the last one; None: validation is compute_loss.
+    validation: measures validation clips as compute_loss does, and has methods `restart()`, called before the first,
+        `summary(epoch)` -> {name: number}, called after the last, and `warnings(statistics)` -> lines; None: validation is
+        compute_loss.
     keep, save_minutes: see utils.run.saving.Saver. print_freq: steps per printed line.
     clip_grad: largest norm of the gradient (None: any).
     skip_nonfinite: how many steps with a non-finite loss or gradient are skipped before the run stops.
@@ -163,6 +163,8 @@ class TrainingRun:
         self.model.eval()
         distributed.copy_buffers_from_main(self.model)
         averages, replaced = Averages(), self.replaced
+        if self.validation:
+            self.validation.restart()
         with torch.no_grad():
             for batch in progress_bar(batches.epoch(0), f'validation {self.epoch + 1}/{epochs}', total=len(batches)):
                 distributed.doing(f'validating, epoch {self.epoch + 1}')
@@ -180,9 +182,9 @@ class TrainingRun:
                        epoch=self.epoch + 1, epochs=epochs)
         if not math.isfinite(stats['loss']) and distributed.is_main():
             warn('no batch of the validation has a finite loss: lower --lr, or try --amp off')
-        if stats.get('spread', 1) < COLLAPSED and distributed.is_main():
-            warn(f'the features have collapsed: their spread is {stats["spread"]:.2g} of their size, so hardly any '
-                 'place differs from another; lower --lr')
+        for line in self.validation.warnings(stats) if self.validation else ():
+            if distributed.is_main():
+                warn(line)
         return stats
 
     def finish_epoch(self, stats):

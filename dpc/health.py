@@ -1,0 +1,58 @@
+"""Whether a pretraining run learns: patterns of its validation statistics in which it does not.
+
+The statistics are those of dpc.validation; README, "Is my run healthy?", shows runs of each kind.
+"""
+PATIENCE = 3        # validations in a row before a pattern is reported
+COLLAPSED = 0.01    # spread, relative to the size of the features
+FEW_DIRECTIONS = 3  # effective rank
+
+
+def collapsed(stats):
+    return stats['spread'] < COLLAPSED or stats['effective_rank'] < FEW_DIRECTIONS
+
+
+def copies(stats):
+    return stats['top1'] <= max(stats['copy_last'], stats['copy_mean'])
+
+
+def static(stats):
+    """The right place of the right clip is found in most cases, and its time is guessed."""
+    found = stats['top1'] + stats['wrong_time']
+    return found > 0.5 and stats['guess_time'] > 0 and stats['wrong_time'] / found > 0.95 * stats['guess_time']
+
+
+def orderless(stats):
+    return stats['top1_shuffled'] >= 0.98 * stats['top1']
+
+
+# name: (statistics it needs, test, what to say)
+PATTERNS = {
+    'collapsed': (('effective_rank',), collapsed,
+                  'the features have collapsed: hardly any differs from another; lower --lr, or give more --warmup_epochs'),
+    'copies': (('copy_last',), copies,
+               'predictions are no better than repeating what was seen: train longer, or with more negatives (a larger '
+               '--batch_size)'),
+    'static': (('wrong_time',), static,
+               'clip and place are found, the time is guessed: the features tell looks apart, not motion; give '
+               '--clips_per_video 4, so that negatives have the same looks'),
+    'orderless': (('top1_shuffled',), orderless,
+                  'predictions are as good when the seen blocks are shuffled: their order is not used; give more blocks '
+                  '(--num_seq) or a larger --ds'),
+}
+
+
+class Health:
+    """Looks at the statistics of one validation after the other."""
+
+    def __init__(self):
+        self.in_a_row = dict.fromkeys(PATTERNS, 0)
+
+    def warnings(self, stats):
+        """Lines to show after this validation: of each pattern once, when it has held for PATIENCE validations."""
+        lines = []
+        for name, (needed, test, text) in PATTERNS.items():
+            holds = all(key in stats for key in needed) and test(stats)
+            self.in_a_row[name] = self.in_a_row[name] + 1 if holds else 0
+            if self.in_a_row[name] == PATIENCE:
+                lines.append(f'for {PATIENCE} validations: {text} (README, "Is my run healthy?")')
+        return lines
