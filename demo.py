@@ -15,7 +15,9 @@ import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
+import numpy as np
 
+from eval.intervals import bootstrap
 from eval.results import key_of
 from pipeline import ROOT, best_model, read_log, run, run_folder
 
@@ -109,22 +111,23 @@ def draw_curves(path, logs):
 
 
 def test_accuracy(folder):
-    """Top-1 over every video, from the csv that a test writes."""
+    """(top-1 over every video, its 95% interval) from the csv that a test writes."""
     with open(folder / 'predictions.csv', newline='') as file:
-        correct = [row['label'] == row['prediction'] for row in csv.DictReader(file)]
-    return sum(correct) / len(correct)
+        correct = np.array([row['label'] == row['prediction'] for row in csv.DictReader(file)])
+    return correct.mean(), bootstrap(lambda rows: correct[rows].mean(), len(correct))
 
 
 def report(output, seconds):
     """Prints the tables, what they show, and where everything is."""
     log = read_log(run_folder(output, 'pretraining'))
-    rows = [('pretraining task, best validation top-1', max(log['val']['top1']), 1 / CANDIDATES)]
+    rows = [('pretraining task, best validation top-1', f'{max(log["val"]["top1"]):.1%}', 1 / CANDIDATES)]
     for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):
-        accuracy = test_accuracy(run_folder(output, f'test_{name}'))
-        rows.append((f'fine-tuned from {origin} weights, test top-1', accuracy, 1 / CLASSES))
-    print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":52}   result   chance')
+        accuracy, (low, high) = test_accuracy(run_folder(output, f'test_{name}'))
+        rows.append((f'fine-tuned from {origin} weights, test top-1',
+                     f'{accuracy:.1%} [{100 * low:.1f}, {100 * high:.1f}]', 1 / CLASSES))
+    print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":45} result [95% interval]   chance')
     for name, value, chance in rows:
-        print(f'{name:52} {value:8.1%} {chance:8.1%}')
+        print(f'{name:45} {value:21} {chance:8.1%}')
     print(f'\n{verdict(json.loads((output / "frozen" / "results.json").read_text()))}')
     epochs = len(log['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')

@@ -4,7 +4,7 @@ The statistics are those of dpc.validation; README, "Is my run healthy?", shows 
 """
 PATIENCE = 3        # validations in a row before a pattern is reported
 COLLAPSED = 0.01    # spread, relative to the size of the features
-FEW_DIRECTIONS = 3  # effective rank
+FEW_DIRECTIONS = 8  # effective rank; a healthy run of the demo has 50, one that tells nothing but places apart 6
 
 
 def collapsed(stats):
@@ -28,7 +28,8 @@ def orderless(stats):
 # name: (statistics it needs, test, what to say)
 PATTERNS = {
     'collapsed': (('effective_rank',), collapsed,
-                  'the features have collapsed: hardly any differs from another; lower --lr, or give more --warmup_epochs'),
+                  'the features have collapsed to few directions, so that all clips look alike; lower --lr, or give '
+                  '--warmup_epochs'),
     'copies': (('copy_last',), copies,
                'predictions are no better than repeating what was seen: train longer, or with more negatives (a larger '
                '--batch_size)'),

@@ -1,6 +1,7 @@
 """demo.py: each command it gives is understood by its script, and the table says what the runs' files say."""
 import importlib
 import json
+import re
 
 import cv2
 import pytest
@@ -75,15 +76,15 @@ def test_demo(commands, tmp_path, capsys):
     assert (output / 'log_tmp').exists() and not (output / 'log_pretraining' / 'of an earlier demo').exists()
 
     said = capsys.readouterr().out
-    lines = {line.rsplit(None, 2)[0].strip(): line.split()[-2:] for line in said.splitlines() if line.endswith('%')}
+    lines = [re.findall(r'\d[\d.]*%?', line.split('top-1')[1]) for line in said.splitlines() if line.endswith('%')]
     assert '| block ' in said and '1 of 1 numbers, most clearly in knn (top1, block): 50% against 30%' in said
-    pretraining, pretrained, random = lines.values()
+    pretraining, pretrained, random = lines
     speed, args = [args for script, args in commands if script == 'dpc/main.py']
     assert (speed.dataset, speed.epochs, args.dataset) == ('demo', 1, 'demo_unlabelled')  # measured, then pretrained
     assert (args.epochs, trained[0]['epochs']) == demo.epochs_that_fit(SPEED, 60 * 9.5 - 0.1)
     places = ((args.img_dim + 31) // 32) ** 2
     assert pretraining == ['12.5%', f'{1 / (args.batch_size * args.pred_step * places):.1%}']
-    assert pretrained == ['75.0%', '12.5%'] and random == ['25.0%', '12.5%']
+    assert pretrained == ['75.0%', '25.0', '100.0', '12.5%'] and random == ['25.0%', '0.0', '75.0', '12.5%']
     picture = cv2.imread(str(output / 'curves.png'))
     assert picture.std() > 5
     for name in ('curves.png', 'frozen/', 'confusion.png', 'model_best_epoch2.pth.tar', 'test_log.md'):
