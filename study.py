@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import ROOT
-from study_report import rows_of, write_report
+from study_report import draw_data, rows_of, write_report
 from study_sizes import (CHECKPOINTS, checkpoints, count_of_checkpoints, equal_cost, finetuning_epochs,
                          pretraining_epochs)
 from study_steps import LABELS, MAKERS, VARIANTS, finetune, judge, judge_random, make_data, measure, pretrain
@@ -31,8 +31,9 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made, or LABELLED:UNLABELLED, the names of two data sets of '
-                             'your own; several share the time (default demo)')
+                        help='demo or puppets, which are made; puppets0 to puppets4, in which only the first of look, '
+                             'place, size, view and drift vary; or LABELLED:UNLABELLED, the names of two data sets of '
+                             'your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS, help='what to compare with the default')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
     parser.add_argument('--output', default=str(ROOT / 'study_output'),
@@ -55,6 +56,7 @@ def parse_args(argv=None):
 
 
 def main(args):
+    found = {}
     for data in args.data:
         study = Study(args, data, Path(args.output).resolve() / data.replace(':', '-').replace('/', '-'),
                       args.minutes / len(args.data))
@@ -67,8 +69,11 @@ def main(args):
                 study.do(name, work, *about)
                 if name.startswith(('random', 'judge')):
                     report(study)
-        report(study)
+        found[data] = report(study)
         print(f'\n{(study.folder / "results.md").read_text()}\nin {study.folder}: results.json, results.md, study.png')
+    if len(found) > 1:
+        draw_data(Path(args.output) / 'data.png', found)
+        print(f'{args.output}/data.png: accuracy on each data set')
 
 
 @dataclass
@@ -81,8 +86,9 @@ class Study:
 
     def __post_init__(self):
         made = self.data in MAKERS
-        self.labelled, self.unlabelled = (self.data, f'{self.data}_unlabelled') if made else self.data.split(':')
-        self.curves = CURVES.get(self.data, ['default'])  # judged at every checkpoint; the others at the end
+        dataset = MAKERS[self.data][0] if made else None
+        self.labelled, self.unlabelled = (dataset, f'{dataset}_unlabelled') if made else self.data.split(':')
+        self.curves = CURVES.get(dataset, ['default'])  # judged at every checkpoint; the others at the end
         self.others = [name for name in dict.fromkeys(self.args.variants) if name not in self.curves]
         csv_root = self.folder / 'data' / 'lists' if made else self.args.csv_root
         passed_on = {'csv_root': csv_root, **{name: getattr(self.args, name) for name in ('frame_root', 'num_workers')}}
@@ -228,7 +234,7 @@ def budget(study):
 
 
 def report(study):
-    """Writes what is known so far."""
+    """Writes what is known so far, and returns it: rows of results.json."""
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, judged on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
@@ -236,6 +242,7 @@ def report(study):
              'change is the deviation']
     rows = rows_of(study, study.curves + study.others, LABELS)
     write_report(study.folder, rows, facts, study.curves, study.others, 1 / len(read_class_list(study.list_folder(study.labelled))))
+    return rows
 
 
 if __name__ == '__main__':

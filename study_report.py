@@ -1,4 +1,4 @@
-"""What a study found: results.json, a table, and a picture of accuracy against the time of pretraining."""
+"""What a study found: results.json, a table, and pictures of accuracy against the time of pretraining and by data set."""
 import json
 
 import matplotlib
@@ -146,6 +146,37 @@ def draw(path, rows, curves, chance):
             top.set_xlabel('clips', fontsize=8)
             for each in (axis.xaxis, top.xaxis):
                 each.set_minor_locator(NullLocator())
+    for axis in axes[:, 0]:
+        axis.set_ylabel('accuracy')
+    named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
+    axes.flat[-1].axis('off')
+    axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over test videos')
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def draw_data(path, found):
+    """Accuracy on several data sets, in the order given: {name: rows of results.json}; one panel for each of SHOWN."""
+    figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
+    best = {data: [*(row for row in rows if row['weights'] == 'random' and row.get('variant', 'default') == 'default'),
+                   *(row for variant in {row['variant'] for row in rows if row['weights'] == 'pretrained'}
+                     for row in last(rows, variant))] for data, rows in found.items()}
+    for panel, axis in zip(SHOWN, axes.flat):
+        series = {}
+        for number, rows in enumerate(best.values()):
+            for row in rows:
+                if panel_of(row) == panel:
+                    name = 'random weights' if row['weights'] == 'random' else row['variant']
+                    series.setdefault((row['feature'], name), []).append((number, row['value'], row['low'], row['high']))
+        names = ['random weights', *sorted({name for _, name in series} - {'random weights'})]
+        for (feature, name), points in sorted(series.items()):
+            number, value, low, high = np.array(points).T
+            axis.errorbar(number, value, [value - low, high - value], capsize=3, color=COLOURS[feature],
+                          fmt='x:' if name == 'random weights' else STYLES[(names.index(name) - 1) % len(STYLES)],
+                          label=f'{feature}, {name}')
+        axis.set(title=SHOWN[panel], ylim=(0, 1))
+        axis.set_xticks(range(len(found)), found, rotation=30)
+        axis.grid(alpha=0.3)
     for axis in axes[:, 0]:
         axis.set_ylabel('accuracy')
     named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}

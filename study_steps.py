@@ -7,10 +7,13 @@ import time
 import numpy as np
 
 from pipeline import run, run_folder
+from process_data.puppets import NUISANCES
 
-# Data sets that are made here: (script, flags). The demo gets more labelled videos than in `make demo`: 64 for testing
-# would give intervals of ±12 points.
-MAKERS = {'demo': ('make_demo.py', {'videos_per_class': 80, 'unlabelled': 2560}), 'puppets': ('make_puppets.py', {})}
+# Data sets that are made here: (what process_data calls it, flags of its script). The demo gets more labelled videos than
+# in `make demo`: 64 for testing would give intervals of ±12 points. In puppets3 the first three of NUISANCES vary, in
+# puppets all.
+MAKERS = {'demo': ('demo', {'videos_per_class': 80, 'unlabelled': 2560}), 'puppets': ('puppets', {}),
+          **{f'puppets{count}': ('puppets', {'fixed': NUISANCES[count:]}) for count in range(len(NUISANCES))}}
 TRAINING = {'net': 'resnet18', 'lr': 5e-4, 'print_freq': 20, 'keep': 1, 'resume': 'auto'}
 PRETRAINING = {**TRAINING, 'pred_step': 2, 'val_fraction': 0.05}
 # The last epoch of a falling rate is tested: to choose one by so few validation videos would add noise.
@@ -36,9 +39,9 @@ VARIANTS = {
 def make_data(study):
     if study.data not in MAKERS:
         return
-    script, flags = MAKERS[study.data]
+    dataset, flags = MAKERS[study.data]
     roots = {name: study.folder / 'data' / name for name in (study.labelled, study.unlabelled, 'splits')}
-    run(f'process_data/{script}', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
+    run(f'process_data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
         split_root=roots['splits'], **flags)
     for name in (study.labelled, study.unlabelled):
         frames = study.folder / 'data' / f'{name}_frames'

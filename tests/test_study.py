@@ -118,7 +118,7 @@ def test_other_flags_or_lists_are_one_line(csv_root, tmp_path, capsys):
         one.open()
 
 
-@pytest.mark.parametrize('data', ['demo', 'puppets'])
+@pytest.mark.parametrize('data', ['demo', 'puppets', 'puppets2'])
 def test_every_command_parses(data, tmp_path, monkeypatch):
     """All variants on the data sets made here: the scripts know every flag, and what is compared costs the same."""
     commands = []
@@ -142,11 +142,13 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
     for name, work, *about in list(study.steps(one)):
         if name == 'data':
             work(one)
+            made = commands[0][1]
+            assert getattr(made, 'fixed', None) == {'puppets': [], 'puppets2': ['drift', 'size', 'view']}.get(data)
         elif name not in results:
             with pytest.raises(StopIteration):
                 work(one, *about)
     assert {script for script, _ in commands} == {
-        f'process_data/{study.MAKERS[data][0]}', 'process_data/extract_frames.py', 'process_data/write_csv.py',
+        f'process_data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
         'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
     costs = {}
     for script, parsed in commands:
@@ -275,3 +277,11 @@ def test_what_the_table_says(tmp_path):
     assert cv2.imread(str(tmp_path / 'study.png')).std() > 5
     study_report.write_report(tmp_path, rows[:3], [], ['default'], [], 0.125)
     assert 'knn, all labels, top1: never' in (tmp_path / 'results.md').read_text()
+
+
+def test_data_sets_beside_each_other(tmp_path):
+    """Of each variant the last checkpoint is drawn; a variant may be missing on some data set."""
+    found = {'one': [row('random', 0.2), row('pretrained', 0.25, 1), row('pretrained', 0.6, 4), row('pretrained', 0.5, 4, 'cpv4')],
+             'other': [row('random', 0.1), row('pretrained', 0.2, 2)]}
+    study_report.draw_data(tmp_path / 'data.png', found)
+    assert cv2.imread(str(tmp_path / 'data.png')).std() > 5
