@@ -146,13 +146,7 @@ def draw(path, rows, curves, chance):
             top.set_xlabel('clips', fontsize=8)
             for each in (axis.xaxis, top.xaxis):
                 each.set_minor_locator(NullLocator())
-    for axis in axes[:, 0]:
-        axis.set_ylabel('accuracy')
-    named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
-    axes.flat[-1].axis('off')
-    axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over test videos')
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+    finish(path, figure, axes)
 
 
 def draw_data(path, found):
@@ -177,6 +171,11 @@ def draw_data(path, found):
         axis.set(title=SHOWN[panel], ylim=(0, 1))
         axis.set_xticks(range(len(found)), found, rotation=30)
         axis.grid(alpha=0.3)
+    finish(path, figure, axes)
+
+
+def finish(path, figure, axes):
+    """Adds one legend for all panels in place of the last, and saves the picture."""
     for axis in axes[:, 0]:
         axis.set_ylabel('accuracy')
     named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
