@@ -2,7 +2,6 @@
 import json
 import os
 import sys
-import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from eval.breakdown import easiest_first, principal_colours, summarise
+from eval.given import given_videos
 from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
@@ -22,8 +22,7 @@ from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, positive_int
 from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
-from utils.data.frames import ZIP_ERRORS, frame_name
-from utils.data.lists import VideoList, csv_file, fits, list_folder
+from utils.data.lists import csv_file, fits, list_folder
 from utils.data.splits import read_split
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
@@ -135,29 +134,6 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
         if not args.no_film:
             write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
     return [batch.index[i] for batch, i in drawn]
-
-
-def given_videos(given):
-    """The VideoList of frame folders and packed files (with or without .zip). UserError: one that has no frames."""
-    paths = [os.path.abspath(path).removesuffix('.zip') for path in given]
-    counts = [count_frames(path) for path in paths]
-    if 0 in counts:
-        raise UserError(f'{given[counts.index(0)]} is no frame folder or packed file: it has no {frame_name(1)}, …; '
-                        'process_data/extract_frames.py makes them of videos')
-    return VideoList.from_rows(paths, counts)
-
-
-def count_frames(path):
-    """Frames of the video `path`, loose or packed; 0 if there are none or it can't be read."""
-    try:
-        if os.path.isdir(path):
-            names = os.listdir(path)
-        else:
-            with zipfile.ZipFile(path + '.zip') as archive:
-                names = archive.namelist()
-    except ZIP_ERRORS:
-        return 0
-    return sum(name.startswith('image_') and name.endswith('.jpg') for name in names)
 
 
 def listed_videos(args):

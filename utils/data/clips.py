@@ -143,28 +143,48 @@ class VideoDataset(torch.utils.data.Dataset):
         return len(self.videos)
 
     def __getitem__(self, index):
+        return self.clips_of(index, self.starts_of(int(self.videos.n_frames[index])))
+
+    def clips_of(self, index, starts):
+        """The dict of some clips of a video, by their first blocks, int64 [K], ascending."""
         try:
-            return self._read_video(index)
+            return self._read_clips(index, starts)
         except FrameError as error:
             return {'index': torch.tensor(index), 'broken': str(error)}
 
-    def _read_video(self, index):
+    def _read_clips(self, index, starts):
         path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
         if not has_frame(path, n_frames):  # before allocating memory for a count that may be far too large
             raise FrameError(f'{path}: the list says {n_frames} frames, but {frame_name(n_frames)} is not there')
-        blocks = count_blocks(n_frames, self.num_seq, self.seq_len, self.ds)
-        numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
+        first, end = starts[0], starts[-1] + self.num_seq  # blocks
+        numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
         frames = torch.empty(len(self.views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
         read_views(path, numbers, self.views, frames.numpy(), self.progress)
 
-        starts = self.starts_of(n_frames)
-        clips = frames.unflatten(1, (blocks, self.seq_len))[:, starts[:, None] + np.arange(self.num_seq)]
+        clips = frames.unflatten(1, (end - first, self.seq_len))[:, (starts - first)[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else int(self.labels[index])
         return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(self.views)),
                 'n_frames': n_frames, 'label': torch.tensor(label), 'index': torch.tensor(index)}
 
     def _covering_starts(self, n_frames):
         return clip_starts(count_blocks(n_frames, self.num_seq, self.seq_len, self.ds), self.num_seq)
+
+
+class PieceDataset(VideoDataset):
+    """The same for videos of any length in bounded memory: an item has at most `most` successive clips of a video, and
+    items of a video follow each other. Errors come once for each piece."""
+
+    def __init__(self, *about, most, **options):
+        super().__init__(*about, **options)
+        starts = [self.starts_of(int(n_frames)) for n_frames in self.videos.n_frames]
+        self.pieces = [(index, part) for index, each in enumerate(starts)
+                       for part in np.split(each, range(most, len(each), most))]
+
+    def __len__(self):
+        return len(self.pieces)
+
+    def __getitem__(self, number):
+        return self.clips_of(*self.pieces[number])
 
 
 def count_blocks(n_frames, num_seq, seq_len, ds):

@@ -1,0 +1,162 @@
+"""Says which actions videos show: the most probable classes of a trained classifier, over all clips of each video."""
+import contextlib
+import csv
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from eval.bn_statistics import layers_without_statistics
+from eval.given import given_videos
+from eval.model import ActionClassifier
+from eval.outputs import printable
+from eval.settings import default_settings, resolve_settings, trained_settings
+from eval.setup import add_feature_arguments
+from eval.timeline import draw_timeline
+from eval.videos import clip_outputs, read_videos
+from utils.checkpoint import load_weights, read_checkpoint
+from utils.cli import Parser, UserError
+from utils.data.batches import make_loader
+from utils.data.classes import read_class_list
+from utils.data.clips import PieceDataset
+from utils.data.lists import list_folder
+from utils.parallel.launch import launch
+from utils.run.contract import check_backbone, check_precision
+from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
+
+TOP = 5          # classes that are named
+CLIPS_READ = 16  # clips of a video in memory at a time: its length doesn't matter
+COLUMNS = ('video', 'rank', 'class', 'probability', 'error')
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('video', nargs='+', metavar='VIDEO', help='frame folders, packed files, or folders of these')
+    parser.add_argument('--weights', required=True, metavar='FILE',
+                        help='checkpoint of a classifier of eval/test.py; net, clips and class names follow it')
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument('--json', action='store_true', help='print an object a line: {"video", "top"} or {"video", "error"}')
+    output.add_argument('--csv', action='store_true', help=f'print rows {",".join(COLUMNS)}')
+    parser.add_argument('--picture', metavar='FOLDER',
+                        help='draw frames of each video and the probabilities over time to a .png in this folder')
+    add_feature_arguments(parser)
+    parser.set_defaults(dataset=None)
+    args = parser.parse_args(argv)
+    if args.num_procs > 1 or ',' in (args.gpu or ''):
+        parser.error('videos are scored in one process: give one GPU, or leave out --num_procs')
+    return args
+
+
+def main(args):
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
+        model, class_names, precision = load_classifier(args)
+        videos, names, failed = given_videos(args.video)
+        if args.picture:
+            Path(args.picture).mkdir(parents=True, exist_ok=True)
+        answers = Answers(out, args, class_names)
+        for name, error in failed:
+            answers.fail(name, error)
+        dataset = PieceDataset(videos, **clip_settings(args), most=CLIPS_READ)
+        loader = make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
+        for index, starts, probability in probabilities(model, loader, precision, args.batch_size):
+            if isinstance(probability, str):
+                answers.fail(names[index], probability)
+                continue
+            answers.give(names[index], probability.mean(axis=0))
+            if args.picture:
+                picture = Path(args.picture, f'{index + 1:03d}_{Path(names[index]).stem}.png')
+                draw_timeline(picture, Path(names[index]).name, videos.path(index), int(videos.n_frames[index]),
+                              starts * args.seq_len * args.ds, args.num_seq * args.seq_len * args.ds, probability, class_names)
+    if answers.failed:
+        sys.exit(1)
+
+
+def load_classifier(args):
+    """(ActionClassifier, frozen; names of its classes; Precision) of the flags. Settings that were left out follow the
+    checkpoint. UserError: a checkpoint that can't be used, or whose classes have no names."""
+    checkpoint = read_checkpoint(args.weights)
+    if not any('final_fc' in name for name in checkpoint['state_dict']):
+        raise UserError(f'{args.weights} has no classifier: give a checkpoint of eval/test.py; eval/features.py and '
+                        'eval/visualise.py take those of pretraining')
+    resolve_settings(args, trained_settings(checkpoint), default_settings(args.dataset or ''), args.weights)
+    class_names = checkpoint.get('settings', {}).get('class_names')
+    if args.dataset:
+        class_names = read_class_list(list_folder(args.csv_root, args.dataset, args.img_dim))
+    if not class_names:
+        raise UserError(f'{args.weights} stores no class names: say which data set it was trained on with --dataset, '
+                        'whose classInd.txt has them')
+    precision = start_evaluation(args)
+    model = ActionClassifier(args.net, len(class_names))
+    missing = load_weights(model, checkpoint, strict=True, origin=args.weights).missing
+    if layers_without_statistics(model, missing):
+        raise UserError(f'{args.weights} has no BN statistics, without which single videos can\'t be classified: eval/test.py '
+                        'estimates them from training clips')
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
+    return put_on(model.requires_grad_(False).eval(), precision.device), class_names, precision
+
+
+def probabilities(model, loader, precision, clips_at_once):
+    """Yields (index, first blocks int64 [K], softmax of each of the K clips [K, num_class]) of every video of a
+    PieceDataset, as soon as its last piece has been scored; an error in place of the softmax."""
+    clips, broken, found = Counter(), [], {}
+    for index, starts in loader.dataset.pieces:
+        clips[index] += len(starts)
+    videos = read_videos(loader, 'videos', broken)
+    for video, logits in clip_outputs(model, videos, loader.dataset.num_seq, precision, clips_at_once):
+        index = int(video['index'])
+        if not torch.isfinite(logits).all():
+            raise UserError('the scores are not finite: the weights are unusable, or too large for this precision (try '
+                            '--amp off)')
+        pieces = found.setdefault(index, [])
+        pieces.append((video['start'].numpy(), logits.softmax(dim=1).numpy()))
+        if sum(len(starts) for starts, _ in pieces) == clips[index]:
+            starts, probability = zip(*found.pop(index))
+            yield index, np.concatenate(starts), np.concatenate(probability)
+    for index, error in dict(broken).items():
+        yield index, None, error
+
+
+class Answers:
+    """Prints what is found, in the form that the flags ask for, as soon as it is known."""
+
+    def __init__(self, out, args, class_names):
+        self.out, self.class_names, self.failed = out, class_names, False
+        self.form = 'json' if args.json else 'csv' if args.csv else 'text'
+        self.rows = csv.writer(out, lineterminator='\n')
+        if args.csv:
+            self.rows.writerow(COLUMNS)
+
+    def give(self, name, probability):
+        """probability [num_class], of the video."""
+        best = np.argsort(-probability, kind='stable')[:TOP]
+        top = [{'class': self.class_names[label], 'probability': float(probability[label])} for label in best]
+        if self.form == 'json':
+            self.say(json.dumps({'video': name, 'top': top}))
+        elif self.form == 'csv':
+            self.rows.writerows([name, rank, each['class'], f'{each["probability"]:.4f}', '']
+                                for rank, each in enumerate(top, 1))
+        else:
+            self.say(printable(f'{name}: ' + ', '.join(f'{each["probability"]:.1%} {each["class"]}' for each in top)))
+
+    def fail(self, name, error):
+        self.failed = True
+        if self.form == 'json':
+            self.say(json.dumps({'video': name, 'error': error}))
+        elif self.form == 'csv':
+            self.rows.writerow([name, '', '', '', error])
+        else:
+            self.say(printable(f'{name}: {error}'))
+
+    def say(self, line):
+        print(line, file=self.out, flush=True)
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())

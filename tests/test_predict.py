@@ -1,0 +1,112 @@
+"""eval/predict.py as a user runs it: the numbers of eval/test.py, every form of output, and what can be wrong."""
+import csv
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from eval import predict
+from eval import test as classifier_cli
+from eval.given import given_videos
+from tests import tiny
+from tests.tiny import CLASSES, run
+from utils.cli import UserError
+from utils.data.clips import PieceDataset, VideoDataset
+from utils.data.lists import VideoList
+
+FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
+
+
+def rows_of(csv_root):
+    return list(csv.reader(open(csv_root / 'ucf101' / 'test_split01.csv', newline='')))
+
+
+def answers(capsys, *words):
+    """(exit status, what --json prints)"""
+    capsys.readouterr()
+    status = run(predict, [*words, '--json', *FLAGS])
+    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_answers_are_those_of_a_test(csv_root, classifier, tmp_path, capsys, monkeypatch):
+    """Every test video, a clip at a time; net, clips and class names come from the checkpoint."""
+    monkeypatch.setattr(predict, 'CLIPS_READ', 1)
+    weights = classifier / 'model' / 'epoch1.pth.tar'
+    paths = [row[0] for row in rows_of(csv_root)]
+    status, found = answers(capsys, *paths, '--weights', weights)
+    assert status == 0 and sorted(each['video'] for each in found) == sorted(paths)
+    tested = tiny.run_folder(classifier_cli, ['--csv_root', csv_root, *FLAGS, '--test', weights], tmp_path)
+    expected = {row['path']: row for row in csv.DictReader(open(tested / 'predictions.csv', newline=''))}
+    for each in found:
+        probabilities = [one['probability'] for one in each['top']]
+        assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
+        assert each['top'][0]['class'] == expected[each['video']]['prediction']
+        assert probabilities[0] == pytest.approx(float(expected[each['video']]['probability']), abs=1e-4)
+
+
+def test_forms_and_pictures(csv_root, classifier, tmp_path, capsys):
+    """A folder of videos, a packed one among them: text, csv, and a picture of each."""
+    weights = classifier / 'model' / 'epoch1.pth.tar'
+    for i, (path, _) in enumerate(rows_of(csv_root)[:2]):
+        shutil.copytree(path, tmp_path / 'mine' / f'v{i}')
+    shutil.make_archive(str(tmp_path / 'mine' / 'w'), 'zip', tmp_path / 'mine' / 'v1')
+    shutil.rmtree(tmp_path / 'mine' / 'v1')
+    argv = [tmp_path / 'mine', '--weights', weights, *FLAGS]
+    assert run(predict, [*argv, '--picture', tmp_path / 'pictures']) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path))]
+    assert [line.split(': ')[0] for line in lines] == [f'{tmp_path}/mine/v0', f'{tmp_path}/mine/w.zip']
+    assert all(line.count('%') == 5 for line in lines)
+    pictures = sorted((tmp_path / 'pictures').iterdir())
+    assert [picture.name for picture in pictures] == ['001_v0.png', '002_w.png']
+    assert all(cv2.imread(str(picture)).std() > 5 for picture in pictures)
+    assert run(predict, [*argv, '--csv']) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == ['video', 'rank', 'class', 'probability', 'error'] and len(rows) == 11
+    assert [row[1] for row in rows[1:6]] == list('12345')
+
+
+def test_an_unreadable_video_is_named_and_the_others_go_on(csv_root, classifier, tmp_path, capsys):
+    weights = classifier / 'model' / 'epoch1.pth.tar'
+    good = rows_of(csv_root)[3][0]
+    shutil.copytree(good, tmp_path / 'broken')
+    (tmp_path / 'broken' / 'image_00030.jpg').write_bytes(b'no picture')
+    (tmp_path / 'text.mp4').write_text('no video')
+    status, found = answers(capsys, tmp_path / 'text.mp4', tmp_path / 'broken', good, '--weights', weights)
+    by_video = {each['video']: each for each in found}
+    assert status == 1 and 'top' in by_video[good]
+    assert 'image_00030.jpg' in by_video[str(tmp_path / 'broken')]['error'] and 'error' in by_video[str(tmp_path / 'text.mp4')]
+
+
+def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsys):
+    good = rows_of(csv_root)[0][0]
+    stored = torch.load(classifier / 'model' / 'epoch1.pth.tar', weights_only=True)
+    nameless = tmp_path / 'nameless.pth.tar'
+    torch.save({name: value for name, value in stored.items() if name != 'settings'}, nameless)
+    for weights, said in ((nameless, '--dataset'), (pretrained / 'model' / 'epoch1.pth.tar', 'has no classifier'),
+                          ('nothing', 'nothing')):
+        capsys.readouterr()
+        assert run(predict, [good, '--weights', weights, *FLAGS]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith('error: ') and said in error
+    status, found = answers(capsys, good, '--weights', nameless, '--dataset', 'ucf101', '--csv_root', csv_root, *tiny.CLIP)
+    assert status == 0 and found[0]['top'][0]['class'] in tiny.ucf101_classes()
+    with pytest.raises(UserError, match='no frame folder'):
+        given_videos([str(tmp_path / 'nameless.pth.tar')])
+
+
+def test_pieces_are_the_clips_of_whole_videos(csv_root):
+    """In bounded memory: no item has more clips than asked for, and together they are those of VideoDataset."""
+    rows = rows_of(csv_root)
+    videos = VideoList.from_rows([row[0] for row in rows], [int(row[1]) for row in rows])
+    about = videos, 2, 3, 1, 16
+    whole, pieces = VideoDataset(*about), PieceDataset(*about, most=3)
+    items = [pieces[number] for number in range(len(pieces))]
+    assert max(len(item['frames']) for item in items) == 3 < max(len(whole[i]['frames']) for i in range(len(whole)))
+    for i in range(len(whole)):
+        own = [item for item in items if item['index'] == i]
+        assert torch.equal(torch.cat([item['frames'] for item in own]), whole[i]['frames'])
+        assert np.concatenate([item['start'] for item in own]).tolist() == whole[i]['start'].tolist()
+    assert CLASSES[0] in rows[0][0]
