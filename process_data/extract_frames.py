@@ -238,6 +238,8 @@ def conclude(rows, report_path, allow_failures):
             print(f'{status}: {row["video"]}: {row["reason"]}', file=sys.stderr)
         if len(by_status[status]) > LISTED_PER_STATUS:
             print(f'{status}: {len(by_status[status]) - LISTED_PER_STATUS} more, see the report', file=sys.stderr)
+    for row in [row for row in by_status['ok'] if row['reason']][:LISTED_PER_STATUS]:
+        warn(f'{row["video"]}: {row["reason"]}')
     ok, partial, failed = (len(by_status[status]) for status in report.STATUSES)
     print(f'{ok} videos complete, {partial} partial, {failed} failed; '
           f'{sum(int(row["frames"]) for row in rows.values())} frames decoded of '

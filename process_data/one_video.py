@@ -6,10 +6,12 @@ import os
 import shutil
 
 import cv2
+import numpy as np
 
-from process_data import layout, report, video
+from process_data import layout, report
 from utils.cli import UserError
 from utils.data.frames import FrameError, decode, frame_name
+from utils.data.video import VideoError, VideoFile
 
 
 def extract_video(name, source, target, work, packed, settings):
@@ -17,43 +19,56 @@ def extract_video(name, source, target, work, packed, settings):
 
     A faulty video gives a row with status failed. A faulty disk raises UserError, as it would fail every video.
     """
-    video.quiet_decoder()
+    cv2.setNumThreads(1)
+    remarks = []
     try:
-        capture, announced, fps = video.open_video(source)
-        if target_exists(target):
-            frames, (width, height) = existing_frames(target)
-        else:
-            # mkdir, not makedirs: a worker that outlives its run must not recreate the swept folder of that run.
-            os.mkdir(work)
-            with layout.open_packer(os.path.join(work, 'frames.zip')) if packed else (
-                    contextlib.nullcontext(functools.partial(layout.write_loose, work))) as add:
-                frames, (width, height) = write_frames(capture, add, **settings)
-            if not frames:
-                raise video.VideoError('no frame in it can be decoded')
-            move_into_place(work, target, packed)
-    except (video.VideoError, cv2.error) as error:
+        with VideoFile(source, 'bgr24', settings['short_side'], settings['upscale']) as video:
+            if target_exists(target):
+                frames, (width, height) = existing_frames(target)
+            else:
+                # mkdir, not makedirs: a worker that outlives its run must not recreate the swept folder of that run.
+                os.mkdir(work)
+                with layout.open_packer(os.path.join(work, 'frames.zip')) if packed else (
+                        contextlib.nullcontext(functools.partial(layout.write_loose, work))) as add:
+                    frames, (width, height), remarks = write_frames(video, add, settings['quality'])
+                if not frames:
+                    raise VideoError('no frame in it can be decoded')
+                move_into_place(work, target, packed)
+    except (VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
         return report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
-    short = frames < announced
-    return report.make_row(name, 'partial' if short else 'ok',
-                           f'{frames} of {announced} announced frames can be decoded' if short else '',
-                           frames, announced, width, height, fps)
+    short = frames < video.announced
+    if short:
+        remarks.insert(0, f'{frames} of {video.announced} announced frames can be decoded')
+    return report.make_row(name, 'partial' if short else 'ok', '; '.join(remarks), frames, video.announced,
+                           width, height, video.fps)
 
 
-def write_frames(capture, add, short_side, upscale, quality):
-    """Calls add(name, jpeg) for each frame; -> (number of frames, their (width, height))."""
-    size, frames = ('', ''), 0
-    for frames, frame in enumerate(video.decoded_frames(capture), 1):
-        if frames == 1:
-            size = video.target_size(frame.shape[1], frame.shape[0], short_side, upscale)
-        encoded, jpeg = cv2.imencode('.jpg', video.resize(frame, size), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def write_frames(video, add, quality):
+    """Calls add(name, jpeg) for each frame of a VideoFile; -> (number of frames, their (width, height), remarks).
+
+    The remarks, a list of str, are the reader's notes, and what makes the pictures suspicious: a broken decoder can
+    deliver one picture, or one colour, for a whole video.
+    """
+    size, frames, first, moves, plain = ('', ''), 0, None, False, True
+    for frames, frame in enumerate(video.all_frames(), 1):
+        if first is None:
+            first, size = frame, frame.shape[1::-1]
+        moves = moves or (frames > 1 and not np.array_equal(frame, first))
+        plain = plain and np.array_equal(frame.min((0, 1)), frame.max((0, 1)))
+        encoded, jpeg = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not encoded:
-            raise video.VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
+            raise VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
         add(frame_name(frames), jpeg.tobytes())
-    return frames, size
+    remarks = list(video.notes)
+    if frames and plain:
+        remarks.append('every frame is of one colour')
+    elif frames > 1 and not moves:
+        remarks.append(f'all {frames} frames are the same picture')
+    return frames, size, remarks
 
 
 def move_into_place(work, target, packed):
@@ -67,7 +82,7 @@ def move_into_place(work, target, packed):
             # Another run may just have finished it, with the same bytes.
             if not target_exists(target):
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                    raise video.VideoError('its frame folder exists and has other files in it: remove it') from error
+                    raise VideoError('its frame folder exists and has other files in it: remove it') from error
                 raise
     shutil.rmtree(work, ignore_errors=True)
 
@@ -85,5 +100,5 @@ def existing_frames(target):
     except (*layout.BAD_ZIP, FrameError, cv2.error):
         image = None
     if image is None:
-        raise video.VideoError('its frames exist but cannot be read: remove them')
+        raise VideoError('its frames exist but cannot be read: remove them')
     return len(names), (image.shape[1], image.shape[0])

@@ -14,11 +14,12 @@ import pytest
 
 from process_data.extract_frames import find_videos, report_unlabelled
 from process_data.report import append_row, make_row, read_report, read_reports, write_report
-from process_data.video import resize, target_size
+from tests.films import film, write_film
 from tests.process_data.tiny_videos import (command, cut, extract, make_frames, tree_bytes, write_audio, write_rotated,
                                             write_variable_rate, write_video)
 from utils.cli import UserError
 from utils.data.frames import frame_name
+from utils.data.video import VideoFile, resize, target_size
 
 
 def decoded(path):
@@ -90,6 +91,49 @@ def test_variable_frame_rate_gives_each_coded_frame_once(tmp_path):
     assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
     even, uneven = (tree_bytes(tmp_path / 'frames/c' / name) for name in ('even', 'uneven'))
     assert len(even) == 12 and even == uneven
+
+
+def test_frames_are_those_of_the_reader_of_video_files(tmp_path):
+    path = write_film(tmp_path / 'videos/c/a.mp4', film(20, 96, 64), options={'g': '6', 'bf': '2'})
+    assert extract(tmp_path / 'videos', tmp_path / 'frames', '--short_side', 40, '--quality', 95).returncode == 0
+    with VideoFile(path, 'bgr24', short_side=40) as video:
+        for ours, frame in zip(frames_in(tmp_path / 'frames/c/a'), video.frames(range(1, 21)), strict=True):
+            jpeg = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            assert np.array_equal(ours, cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+
+
+# ---- Colours
+
+def test_colour_matrices_that_phones_get_wrong_are_noted_and_unknown_ones_fail(tmp_path):
+    pictures = film(6)
+    for name, matrix in (('right', 9), ('phone', 10), ('ycgco', 8), ('ictcp', 14)):
+        write_film(tmp_path / f'videos/c/{name}.mp4', pictures, matrix=matrix)
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    rows = read_reports(tmp_path / 'frames')
+    assert {name: row['status'] for name, row in rows.items()} == {
+        'c/right.mp4': 'ok', 'c/phone.mp4': 'ok', 'c/ycgco.mp4': 'failed', 'c/ictcp.mp4': 'failed'}
+    assert done.returncode == 1 and rows['c/right.mp4']['reason'] == ''
+    note = 'its colour matrix bt2020c was read as bt2020nc, which phones mean by it'
+    assert rows['c/phone.mp4']['reason'] == note and f'warning: c/phone.mp4: {note}\n' in done.stderr
+    for name in ('ycgco', 'ictcp'):
+        assert f'failed: c/{name}.mp4: its pictures cannot be converted: yuv420p, colour matrix {name}\n' in done.stderr
+    assert sorted(os.listdir(tmp_path / 'frames/c')) == ['phone', 'right']
+    assert tree_bytes(tmp_path / 'frames/c/phone') == tree_bytes(tmp_path / 'frames/c/right')
+    assert np.abs(frames_in(tmp_path / 'frames/c/phone')[0].astype(int) - pictures[0][:, :, ::-1]).mean() < 8
+
+
+def test_a_video_of_one_picture_or_one_colour_is_worth_a_warning(tmp_path):
+    write_film(tmp_path / 'videos/c/still.mp4', film(1) * 5, options={'qp': '0'})
+    write_film(tmp_path / 'videos/c/black.mp4', [np.zeros((48, 64, 3), np.uint8)] * 5)
+    write_film(tmp_path / 'videos/c/fades.mp4', [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(5)])
+    write_film(tmp_path / 'videos/c/single.mp4', film(1))
+    write_film(tmp_path / 'videos/c/moves.mp4', film(5))
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    reasons = {name: row['reason'] for name, row in read_reports(tmp_path / 'frames').items()}
+    assert reasons == {'c/still.mp4': 'all 5 frames are the same picture', 'c/moves.mp4': '', 'c/single.mp4': '',
+                       'c/black.mp4': 'every frame is of one colour', 'c/fades.mp4': 'every frame is of one colour'}
+    assert done.returncode == 0 and done.stderr.count('warning: c/') == 3
+    assert 'warning: c/still.mp4: all 5 frames are the same picture\n' in done.stderr
 
 
 def test_upscale_and_keep(tmp_path):

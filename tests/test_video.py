@@ -1,0 +1,292 @@
+"""The reader of video files: each frame by its number is that of a whole decoding, in the right colours."""
+import os
+
+import av
+import numpy as np
+import pytest
+
+from tests.films import cut_off_first, decoded, film, replace_bytes, write_film
+from utils.data import video
+from utils.data.video import VideoError, VideoFile
+
+B_FRAMES = {'g': '12', 'bf': '3', 'b_strategy': '0'}
+OPEN_GOP = {**B_FRAMES, 'x264-params': 'open-gop=1:scenecut=0'}
+EARLY = [40 * i - 400 for i in range(40)]
+SHOWN = [13 * i + i * i for i in range(40)]      # ms, a variable frame rate
+
+# name: (file, arguments of write_film, whether frames can be sought by time stamp)
+KINDS = {
+    'B-frames': ('a.mp4', {'options': B_FRAMES}, True),
+    'open GOP': ('a.mp4', {'options': OPEN_GOP}, True),
+    'open GOP in .mkv': ('a.mkv', {'options': OPEN_GOP}, True),
+    'a GOP longer than the video': ('a.mp4', {'options': {'g': '1000', 'sc_threshold': '0'}}, True),
+    'variable frame rate': ('a.mp4', {'options': B_FRAMES, 'times': SHOWN}, True),
+    'variable frame rate in .mkv': ('a.mkv', {'options': B_FRAMES, 'times': SHOWN}, True),
+    'no index': ('a.mkv', {'options': B_FRAMES, 'muxing': {'live': '1'}}, True),
+    'fragments': ('a.mp4', {'options': B_FRAMES, 'muxing': {'movflags': 'frag_keyframe+empty_moov'}}, True),
+    'negative time stamps, lost in .mkv': ('a.mkv', {'options': B_FRAMES, 'times': EARLY,
+                                                     'muxing': {'avoid_negative_ts': 'disabled'}}, False),
+    'negative time stamps, cut off in .mp4': ('a.mp4', {'options': B_FRAMES, 'times': EARLY,
+                                                        'muxing': {'avoid_negative_ts': 'disabled'}}, True),
+    'negative offsets': ('a.mp4', {'options': B_FRAMES, 'muxing': {'movflags': 'negative_cts_offsets'}}, True),
+    'late first time stamp': ('a.mp4', {'options': B_FRAMES, 'times': [40 * i + 4000 for i in range(40)]}, True),
+    'a key frame each': ('a.avi', {'codec': 'mjpeg', 'pix_fmt': 'yuvj420p'}, True),
+    'MPEG-4': ('a.avi', {'codec': 'mpeg4', 'options': {'g': '10', 'b': '3000000'}}, True),
+    'MPEG-4 with B-frames': ('a.avi', {'codec': 'mpeg4', 'options': {'g': '10', 'bf': '2', 'b': '3000000'}}, True),
+    'MPEG-4, tiny packets': ('a.avi', {'codec': 'mpeg4', 'options': {'bf': '2', 'b': '1000', 'qmax': '31'}}, False),
+    'MPEG-4 in .mp4': ('a.mp4', {'codec': 'mpeg4', 'options': {'g': '10', 'bf': '2', 'b': '3000000'}}, True),
+    '10 bit': ('a.mp4', {'pix_fmt': 'yuv420p10le', 'options': B_FRAMES}, True),
+    'HEVC, open GOP': ('a.mp4', {'codec': 'libx265', 'options': {
+        'x265-params': 'log-level=none:keyint=12:min-keyint=12:open-gop=1:scenecut=0'}}, True),
+    'VP9': ('a.webm', {'codec': 'libvpx-vp9', 'options': {'g': '12', 'deadline': 'realtime', 'cpu-used': '8'}}, True),
+    'VP8, invisible frames': ('a.webm', {'codec': 'libvpx', 'options': {
+        'auto-alt-ref': '1', 'lag-in-frames': '16', 'deadline': 'good', 'cpu-used': '5'}}, False),
+    'interlaced': ('a.mp4', {'options': {'g': '12', 'x264-params': 'tff=1:interlaced=1'}}, False),
+    'MPEG-2': ('a.mpg', {'codec': 'mpeg2video', 'options': {'g': '12', 'bf': '2'}}, False),
+    'a stream': ('a.ts', {'options': OPEN_GOP}, False),
+    'no container': ('a.h264', {'options': B_FRAMES}, False),
+    'H.264 in .avi': ('a.avi', {'options': OPEN_GOP}, False),
+}
+
+
+def write_kind(folder, kind, count=40, **size):
+    name, arguments, seeks = KINDS[kind]
+    return write_film(folder / name, film(count, **size), **arguments), seeks
+
+
+def assert_exact(path, expected, seeks, monkeypatch):
+    """Every frame alone, some subsets, and the count; a file that can be sought is never decoded from the start."""
+    picks = [[k] for k in range(1, len(expected) + 1)]
+    picks += [range(1 + start, len(expected) + 1, step) for start, step in ((0, 1), (3, 3), (7, 25))]
+    with VideoFile(path) as reader:
+        assert (reader._read_index()[0] is not None) == seeks
+        assert reader.n_frames == len(expected)
+        if seeks:
+            monkeypatch.setattr(reader, '_by_counting', None)
+        for numbers in filter(None, map(list, picks)):
+            for k, frame in zip(numbers, reader.frames(numbers), strict=True):
+                assert np.array_equal(frame, expected[k - 1]), k
+        whole = list(reader.all_frames())
+        assert len(whole) == len(expected) and all(map(np.array_equal, whole, expected))
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_frame_by_its_number_is_that_of_a_whole_decoding(tmp_path, monkeypatch, kind):
+    path, seeks = write_kind(tmp_path, kind)
+    expected = decoded(path)
+    assert len(expected) == (30 if 'cut off' in kind else 40) and not np.array_equal(expected[20], expected[21])
+    assert_exact(path, expected, seeks, monkeypatch)
+
+
+def test_far_apart_frames_are_sought_one_by_one(tmp_path, monkeypatch):
+    path = write_film(tmp_path / 'a.mp4', film(200), options=B_FRAMES)
+    expected = decoded(path)
+    packets = []
+    with VideoFile(path) as reader:
+        decode = reader._packets
+        monkeypatch.setattr(reader, '_packets', lambda: (packets.append(packet) or packet for packet in decode()))
+        reader._read_index()
+        packets.clear()
+        for k, frame in zip([10, 100, 190], reader.frames([10, 100, 190]), strict=True):
+            assert np.array_equal(frame, expected[k - 1])
+    assert len(packets) < 3 * 20    # a GOP of 12 each, and those in the decoder
+
+
+@pytest.mark.parametrize('count', [1, 2])
+@pytest.mark.parametrize('name, codec', [('a.mp4', 'libx264'), ('a.avi', 'mjpeg'), ('a.mkv', 'libx264')])
+def test_one_frame_in_all(tmp_path, monkeypatch, name, codec, count):
+    pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+    path = write_film(tmp_path / name, film(count), codec, pix_fmt)
+    assert_exact(path, decoded(path), True, monkeypatch)
+
+
+def test_odd_sizes(tmp_path, monkeypatch):
+    for name, codec, pix_fmt in [('a.mkv', 'ffv1', 'yuv420p'), ('a.mp4', 'libx264', 'yuv444p'),
+                                 ('a.avi', 'mjpeg', 'yuvj420p')]:
+        path = write_film(tmp_path / name, film(5, width=67, height=35), codec, pix_fmt)
+        expected = decoded(path)
+        assert expected[0].shape == (35, 67, 3)
+        assert_exact(path, expected, True, monkeypatch)
+
+
+@pytest.mark.parametrize('cut', [3, 17])
+def test_an_edit_list_cuts_off_the_first_frames(tmp_path, monkeypatch, cut):
+    path = write_film(tmp_path / 'a.mp4', film(40), options=B_FRAMES)
+    whole = decoded(path)
+    cut_off_first(path, cut)
+    expected = decoded(path)
+    assert len(expected) == 40 - cut and np.array_equal(expected[0], whole[cut])
+    with VideoFile(path) as reader:
+        assert reader.announced == 40 - cut
+    assert_exact(path, expected, True, monkeypatch)
+
+
+def test_an_avi_without_its_index(tmp_path, monkeypatch):
+    path = write_film(tmp_path / 'a.avi', film(40), 'mpeg4', options={'g': '10', 'b': '3000000'})
+    expected = decoded(path)
+    replace_bytes(path, b'idx1', b'JUNK')
+    assert len(decoded(path)) == 40
+    with VideoFile(path) as reader:
+        assert reader.n_frames == 40
+        for k in range(1, 41):
+            assert np.array_equal(next(reader.frames([k])), expected[k - 1])
+
+
+@pytest.mark.parametrize('degrees', [90, 180, 270])
+def test_rotated_phone_video_is_upright(tmp_path, degrees):
+    path = write_film(tmp_path / 'a.mp4', film(5), rotation=degrees)
+    with VideoFile(path) as reader:
+        for frame, coded in zip(reader.all_frames(), decoded(path), strict=True):
+            assert np.array_equal(frame, np.rot90(coded, degrees // 90)) and frame.flags.c_contiguous
+    with VideoFile(path, short_side=24) as reader:
+        assert next(reader.frames([3])).shape == ((24, 32, 3) if degrees == 180 else (32, 24, 3))
+
+
+def test_layout_and_size(tmp_path):
+    path = write_film(tmp_path / 'a.mp4', film(3, width=128, height=96))
+    with VideoFile(path) as rgb, VideoFile(path, 'bgr24') as bgr, VideoFile(path, short_side=40) as small:
+        assert np.array_equal(next(rgb.frames([2])), next(bgr.frames([2]))[:, :, ::-1])
+        frame = next(rgb.frames([2]))
+        assert np.array_equal(next(small.frames([2])), video.resize(frame, (53, 40)))
+    with VideoFile(path, short_side=192) as reader, VideoFile(path, short_side=192, upscale=True) as larger:
+        assert next(reader.frames([1])).shape == (96, 128, 3) and next(larger.frames([1])).shape == (192, 256, 3)
+
+
+# ---- colours
+
+# FFmpeg's number: (share of red, share of blue) in the brightness
+WEIGHTS = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114),
+           7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+SAMPLINGS = {'yuv420p': 8, 'yuv422p': 8, 'yuv444p': 8, 'yuv420p10le': 10, 'yuv422p10le': 10, 'yuv444p10le': 10}
+
+
+def coded_planes(rgb, matrix, full, bits):
+    """The Y, Cb and Cr of one RGB colour, by the standards' formula."""
+    red, blue = WEIGHTS[matrix]
+    r, g, b = np.asarray(rgb) / 255
+    y = red * r + (1 - red - blue) * g + blue * b
+    cb, cr = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
+    unit = 2 ** (bits - 8)
+    if full:
+        most = 2 ** bits - 1
+        values = y * most, cb * most + 128 * unit, cr * most + 128 * unit
+    else:
+        values = (16 + 219 * y) * unit, (128 + 224 * cb) * unit, (128 + 224 * cr) * unit
+    return [round(float(np.clip(value, 0, 2 ** bits - 1))) for value in values]
+
+
+COLOURS = [(200, 60, 40), (40, 190, 80), (50, 70, 210), (220, 210, 60), (128, 128, 128), (245, 240, 235), (12, 10, 14)]
+
+
+def write_colours(path, pix_fmt, matrix, full):
+    """A lossless video with a frame for each of COLOURS, coded by the matrix that its header names."""
+    bits, grey = SAMPLINGS.get(pix_fmt, 8), pix_fmt == 'gray'
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=25, options={'qp': '0'})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 2 if full else 1
+        for colour in COLOURS:
+            frame = av.VideoFrame(64, 48, pix_fmt)
+            frame.color_range, frame.colorspace = (2 if full else 1), matrix
+            planes = coded_planes([colour[1]] * 3 if grey else colour, matrix, full, bits)
+            for plane, value in zip(frame.planes, planes):
+                count = plane.buffer_size // (2 if bits > 8 else 1)
+                plane.update(np.full(count, value, '<u2' if bits > 8 else np.uint8).tobytes())
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize('full', [False, True], ids=['limited', 'full'])
+@pytest.mark.parametrize('pix_fmt', [*SAMPLINGS, 'gray'])
+def test_every_matrix_range_and_sampling_gives_the_colours_of_the_reference(tmp_path, pix_fmt, full):
+    for matrix in WEIGHTS:
+        with VideoFile(write_colours(tmp_path / 'a.mp4', pix_fmt, matrix, full)) as reader:
+            frames = list(reader.all_frames())
+            assert len(frames) == len(COLOURS)
+            for colour, frame in zip(COLOURS, frames):
+                expected = [colour[1]] * 3 if pix_fmt == 'gray' else colour
+                assert np.abs(frame.astype(int) - expected).max() <= 4, (matrix, colour, frame[20, 30])
+            is_noted = matrix == 10 and pix_fmt != 'gray'
+            assert reader.notes == (['its colour matrix bt2020c was read as bt2020nc, which phones mean by it']
+                                    if is_noted else [])
+
+
+@pytest.mark.parametrize('matrix, name', video.MATRICES.items())
+def test_a_matrix_that_cannot_be_converted_is_an_error_that_names_it(tmp_path, matrix, name):
+    path = write_film(tmp_path / 'a.mp4', film(2), matrix=matrix)
+    with VideoFile(path) as reader, pytest.raises(VideoError, match=f'colour matrix {name}$'):
+        next(reader.frames([1]))
+
+
+# ---- files that can't be used
+
+@pytest.mark.parametrize('make, message', [
+    (lambda path: None, 'No such file'), (lambda path: path.touch(), 'empty file'),
+    (lambda path: path.mkdir(), 'not a file'), (lambda path: path.write_text('<html>\n' * 99), 'no video that the decoder can read'),
+    (lambda path: os.mkfifo(path), 'not a file')])
+def test_what_is_no_video(tmp_path, make, message):
+    make(tmp_path / 'a.mp4')
+    with pytest.raises(VideoError, match=message):
+        VideoFile(str(tmp_path / 'a.mp4'))
+
+
+@pytest.mark.parametrize('name, arguments', [
+    ('a.mp4', {'options': B_FRAMES, 'muxing': {'movflags': 'faststart'}}), ('a.mkv', {'options': B_FRAMES}),
+    ('a.avi', {'codec': 'mpeg4', 'options': {'b': '3000000'}}), ('a.ts', {'options': B_FRAMES})])
+@pytest.mark.parametrize('share', [0.4, 0.7])
+def test_a_file_that_breaks_off_has_the_frames_before_that(tmp_path, name, arguments, share):
+    path = write_film(tmp_path / name, film(40, width=128, height=96), **arguments)
+    whole = decoded(path)
+    os.truncate(path, int(os.path.getsize(path) * share))
+    with VideoFile(path) as reader:
+        frames = list(reader.all_frames())
+        assert 3 < len(frames) < 40 and reader.n_frames == len(frames)
+        assert np.array_equal(frames[0], whole[0])
+        for k in range(1, len(frames) + 1, 3):
+            assert np.array_equal(next(reader.frames([k])), frames[k - 1])
+        with pytest.raises(VideoError, match=f'frame {len(frames) + 1} was asked for'):
+            list(reader.frames([1, len(frames) + 1]))
+
+
+def test_bytes_lost_in_the_middle_cost_no_more_than_the_damaged_group(tmp_path):
+    path = write_film(tmp_path / 'a.mp4', film(60, width=128, height=96), options=B_FRAMES)
+    whole = decoded(path)
+    with av.open(path) as container:
+        lost = [packet for packet in container.demux(video=0) if packet.size][27]
+    with open(path, 'r+b') as file:
+        file.seek(lost.pos)
+        file.write(bytes(lost.size))
+    with VideoFile(path) as reader:
+        for k in (1, 12, 13, 24, 37, 48, 60):
+            assert np.array_equal(next(reader.frames([k])), whole[k - 1])
+
+
+def test_patience(tmp_path):
+    path = write_film(tmp_path / 'a.mp4', film(40))
+    with VideoFile(path, patience=1e-9) as reader, pytest.raises(VideoError, match='no wanted frame in 1e-09 s'):
+        next(reader.frames([40]))
+    with VideoFile(path, patience=100) as reader:
+        assert next(reader.frames([40])).shape == (48, 64, 3)
+
+
+def test_awkward_names(tmp_path):
+    path = write_film(tmp_path / 'a.mp4', film(2))
+    for name in ('a:b.mp4', '-dash.mp4', '%03d.mp4', 'new\nline.mp4', 'ünïcode 🎥.mp4', os.fsdecode(b'\xff.mp4')):
+        other = os.path.join(tmp_path, name)
+        os.rename(path, other)
+        with VideoFile(other) as reader:
+            assert reader.n_frames == 2
+        path = other
+
+
+def test_files_are_closed(tmp_path):
+    path, _ = write_kind(tmp_path, 'open GOP')
+    stream, _ = write_kind(tmp_path, 'a stream')
+    before = len(os.listdir('/proc/self/fd'))
+    for _ in range(3):
+        for name in (path, stream):
+            with VideoFile(name) as reader:
+                next(reader.frames([30]))
+                next(reader.all_frames())
+    assert len(os.listdir('/proc/self/fd')) == before

@@ -1,0 +1,318 @@
+"""The one reader of video files: frames of a file by their number, decoded by PyAV (FFmpeg) on one thread. No torch.
+
+Frame k is the k-th frame of a decoding from the start to the end. It is found by its time stamp: the container lists the
+time stamps of all frames and the key frames among them. The reader seeks to the key frame before and decodes on,
+comparing the time stamp of each decoded frame with the expected one. Where the time stamps can't be relied on it decodes
+from the start. The exception is a file with damage in its middle: its number counts the frames of the container, and
+`all_frames` leaves out the damaged ones.
+"""
+import bisect
+import os
+import stat
+import time
+
+import av
+import cv2
+import numpy as np
+
+from utils.data.frames import MAX_PIXELS
+
+# Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
+# H.264 in .avi (time stamps don't tell the order of B-frames), VP8 (packets may hold invisible frames), MPEG-TS.
+MOV, MATROSKA, AVI = 'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'
+TIMED = {(MOV, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mpeg4', 'mjpeg')} | {
+    (MATROSKA, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mjpeg', 'ffv1')} | {
+    (AVI, codec) for codec in ('mpeg4', 'mjpeg')}
+PROGRESSIVE = (0, 1)     # of av's field_order: unknown, progressive
+# An MPEG-4 packet of this size or less, bytes, may say "no new picture" and give no frame.
+EMPTY_PICTURE = 16
+# A gap between wanted frames that is worth a seek, frames: less is decoded as fast.
+WORTH_SEEKING = 24
+ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+BT2020_NONCONSTANT, BT2020_CONSTANT = 9, 10     # FFmpeg's AVColorSpace; phones write the second and mean the first
+MATRICES = {8: 'ycgco', 11: 'smpte2085', 12: 'chroma-derived-nc', 13: 'chroma-derived-c', 14: 'ictcp'}
+
+
+class VideoError(Exception):
+    """A video that cannot be used; the message is the reason, without the path."""
+
+
+class VideoFile:
+    """A video file, open for reading. Use it in a `with` statement, which closes it.
+
+        with VideoFile(path) as video:
+            for frame in video.frames([1, 4, 7]):       # uint8 [H, W, 3], upright
+                ...
+
+    path:        of a regular file
+    layout:      'rgb24' or 'bgr24', the order of the channels
+    short_side:  px, what larger frames are shrunk to (0 keeps the size); see `target_size` and `resize`
+    upscale:     also enlarge smaller frames
+    patience:    seconds after which a wanted frame is given up (None: never)
+
+    announced:   frames that the container promises, or 0 where it doesn't say; `n_frames` is how many there are
+    fps:         frames per second on average, or 0.0
+    notes:       list of str, what was read differently from what the file says; filled while frames are read
+    VideoError: there is no such file, or no video in it that the decoder can read."""
+
+    def __init__(self, path, layout='rgb24', short_side=0, upscale=False, patience=None):
+        check_file(path)
+        self.path, self.layout, self.short_side, self.upscale = path, layout, short_side, upscale
+        self.patience, self._waiting_since = patience, time.monotonic()
+        self.notes = []
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._index = self._n_frames = None
+        self._open()
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps = round(float(rate), 3) if rate else 0.0
+        self._coded_size = self._stream.codec_context.width, self._stream.codec_context.height
+        self.announced = self._announced_frames()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._container.close()
+
+    @property
+    def n_frames(self):
+        """Frames in the file: counted from the container's packets where each is known to be a frame (`TIMED`, whole,
+        with distinct time stamps), by decoding elsewhere."""
+        if self._n_frames is None:
+            times, _ = self._read_index()
+            self._n_frames = sum(1 for _ in self._from_start()) if times is None else len(times)
+        return self._n_frames
+
+    def all_frames(self):
+        """Yields every frame once, uint8 [H, W, 3], in order of display. None is repeated or dropped to match a frame
+        rate; a packet that can't be decoded is skipped. VideoError: a frame that can't be converted."""
+        for frame in self._from_start():
+            yield self._picture(frame)
+            self._waiting_since = time.monotonic()
+
+    def frames(self, numbers):
+        """Yields the frames of ascending distinct `numbers`, from 1: uint8 [H, W, 3].
+
+        VideoError: there are fewer frames, or one can't be decoded or takes longer than `patience`."""
+        numbers = [int(number) for number in numbers]
+        self._waiting_since = time.monotonic()
+        times, keys = self._read_index()
+        if times is not None and numbers and numbers[-1] > len(times):
+            raise VideoError(f'it has {len(times)} frames, and frame {numbers[-1]} was asked for')
+        done = 0
+        if times is not None:
+            for frame in self._by_time(numbers, times, keys):
+                yield self._picture(frame)
+                self._waiting_since = time.monotonic()
+                done += 1
+        if done < len(numbers):
+            yield from self._by_counting(numbers[done:])
+
+    # ---- finding frames
+
+    def _by_counting(self, numbers):
+        wanted = iter(numbers)
+        number, count = next(wanted), 0
+        for count, frame in enumerate(self._from_start(), 1):
+            if count == number:
+                yield self._picture(frame)
+                self._waiting_since = time.monotonic()
+                number = next(wanted, None)
+                if number is None:
+                    return
+        raise VideoError(f'{count} frames can be decoded, and frame {number} was asked for')
+
+    def _by_time(self, numbers, times, keys):
+        """Yields the wanted frames as long as the decoder delivers exactly the frames that the index has."""
+        for run in runs_between_keys(numbers, times, keys):
+            key = keys[bisect.bisect_right(keys, times[run[0] - 1]) - 1]
+            try:
+                self._container.seek(key, stream=self._stream)
+            except av.error.FFmpegError:
+                return
+            wanted, expected = iter(run), bisect.bisect_left(times, key)
+            number = next(wanted)
+            for frame in self._decoded():
+                if frame.pts is not None and frame.pts < key:
+                    continue     # of the GOP before: the seek landed there, or the GOP is open
+                if expected == len(times) or frame.pts != times[expected]:
+                    return
+                expected += 1
+                if expected == number:
+                    yield frame
+                    number = next(wanted, None)
+                    if number is None:
+                        break
+            else:
+                return
+
+    def _read_index(self):
+        """(time stamps of all frames, ascending; those of the key frames, ascending), in ticks of the stream. (None,
+        None) where a packet needn't be a frame, or its time stamp doesn't tell which."""
+        if self._index is None:
+            self._index = self._scan() or (None, None)
+        return self._index
+
+    def _scan(self):
+        codec = self._stream.codec_context
+        # The two fields of an interlaced frame may be a packet each. PyAV 17, the last for Python 3.10, can't tell.
+        if ((self._container.format.name, codec.name) not in TIMED
+                or getattr(codec, 'field_order', 0) not in PROGRESSIVE):
+            return None
+        self._rewind()
+        times, keys = [], []
+        smallest = EMPTY_PICTURE if codec.name == 'mpeg4' else 0
+        for packet in self._packets():
+            if packet is None or packet.is_corrupt:
+                return None
+            if packet.size == 0:
+                continue     # the last, which only says that there are no more
+            if packet.pts is None or packet.size <= smallest:
+                return None
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if not keys or packet.pts < keys[0]:
+                return None  # the first frames need others that are not in the file
+            if not packet.is_discard:
+                times.append(packet.pts)
+        times.sort()
+        if keys != sorted(set(keys)) or len(set(times)) < len(times):
+            return None
+        return times, keys
+
+    # ---- decoding
+
+    def _from_start(self):
+        self._rewind()
+        return self._decoded()
+
+    def _rewind(self):
+        """Opens the file again, unless nothing was read yet: not every container can seek to its start."""
+        if not self._unread:
+            self.close()
+            self._open()
+
+    def _decoded(self):
+        """Yields the frames from the current position to the end, as av.VideoFrame."""
+        for packet in self._packets():
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except av.error.InvalidDataError:
+                continue
+            except (av.error.FFmpegError, MemoryError) as error:
+                raise VideoError(f'the decoder gave up: {error.strerror or error}') from None
+            yield from frames
+
+    def _packets(self):
+        """Yields the packets from the current position on. The last is empty, or None where the file breaks off."""
+        self._unread = False
+        try:
+            for packet in self._container.demux(self._stream):
+                if self.patience and time.monotonic() - self._waiting_since > self.patience:
+                    raise VideoError(f'the decoder gave no wanted frame in {self.patience:g} s')
+                yield packet
+        except av.error.InvalidDataError:
+            yield None
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f'cannot be read ({error.strerror or error})') from None
+
+    def _open(self):
+        try:
+            # 'file:', as FFmpeg would take the "a" of "a:b.avi" for a protocol.
+            self._container = av.open('file:' + self.path, metadata_errors='replace')
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise VideoError('no video that the decoder can read; the file may be cut short') from error
+        self._stream = self._container.streams.best('video')
+        codec = self._stream and self._stream.codec_context
+        if codec is None or not codec.width or not codec.height:
+            self.close()
+            raise VideoError('no video that the decoder can read; the file may be cut short')
+        if codec.width * codec.height > MAX_PIXELS:
+            self.close()
+            raise VideoError(f'frames of {codec.width}x{codec.height} px; at most {MAX_PIXELS} pixels are read')
+        codec.thread_count = 1
+        self._unread = True
+
+    def _announced_frames(self):
+        stream = self._stream
+        if self._container.format.name == MOV and len(stream.index_entries):
+            return sum(not entry.is_discard for entry in stream.index_entries)  # less those that an edit list cuts off
+        if stream.frames:
+            return stream.frames
+        seconds = (float(stream.duration * stream.time_base) if stream.duration else
+                   (self._container.duration or 0) / av.time_base)
+        return max(0, int(seconds * self.fps + 0.5))
+
+    def _picture(self, frame):
+        """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
+        matrix = frame.colorspace
+        if frame.width * frame.height > MAX_PIXELS:
+            raise VideoError(f'a frame of {frame.width}x{frame.height} px; at most {MAX_PIXELS} pixels are read')
+        if matrix == BT2020_CONSTANT:
+            note = 'its colour matrix bt2020c was read as bt2020nc, which phones mean by it'
+            self.notes += [note] if note not in self.notes else []
+            frame.colorspace = BT2020_NONCONSTANT
+        try:
+            picture = self._reformatter.reformat(frame, format=self.layout, threads=1).to_ndarray()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f'its pictures cannot be converted: {frame.format.name}, colour matrix '
+                             f'{MATRICES.get(int(matrix), int(matrix))}') from error
+        turn, size = frame.rotation % 360, self._coded_size
+        if turn in ROTATIONS:
+            picture, size = cv2.rotate(picture, ROTATIONS[turn]), size if turn == 180 else size[::-1]
+        return resize(picture, target_size(*size, self.short_side, self.upscale))
+
+
+def runs_between_keys(numbers, times, keys):
+    """Cuts ascending frame numbers where seeking the next saves decoding; yields lists of them. times, keys: `_scan`'s."""
+    run = []
+    for number in numbers:
+        key = keys[bisect.bisect_right(keys, times[number - 1]) - 1]
+        if run and bisect.bisect_left(times, key) - run[-1] >= WORTH_SEEKING:
+            yield run
+            run = []
+        run.append(number)
+    if run:
+        yield run
+
+
+def check_file(path):
+    """VideoError: there is no such file, it can't be read, is empty or something else than a file."""
+    try:
+        info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise VideoError('not a file')
+        with open(path, 'rb'):
+            pass
+    except OSError as error:
+        raise VideoError(error.strerror) from error
+    if info.st_size == 0:
+        raise VideoError('empty file')
+
+
+# ---- sizes
+
+def target_size(width, height, short_side, upscale=False):
+    """Size with the given short side (px, 0 keeps the size) and the same aspect ratio; enlarged only with `upscale`."""
+    if not short_side or (min(width, height) <= short_side and not upscale):
+        return width, height
+    scale = short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def resize(frame, size):
+    """[H, W, 3] -> [h, w, 3] with size = (w, h). Halves by 2×2 means as often as possible, the rest is bilinear.
+
+    Aliases hardly more than an area filter at any ratio, in a fraction of the time (benchmarks/extract.py).
+    """
+    width, height = size
+    while frame.shape[1] >= 2 * width and frame.shape[0] >= 2 * height:
+        half = frame.shape[1] // 2, frame.shape[0] // 2
+        # OpenCV is fast only for an exact factor of two, so an odd last row or column is dropped.
+        frame = cv2.resize(frame[:2 * half[1], :2 * half[0]], half, interpolation=cv2.INTER_AREA)
+    if (frame.shape[1], frame.shape[0]) != size:
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    return frame
