@@ -28,8 +28,17 @@ class Representation(nn.Module):
         return feature, state
 
 
-class ActionClassifier(Representation):
-    """The aggregator's last state, pooled, then BN, dropout and a linear layer.
+class ContextEncoder(Representation):
+    """The aggregator's last state, averaged over places: one vector for each clip."""
+
+    def forward(self, block):
+        """Clips [B, N, C, T, H, W] -> context [B, D]."""
+        _, state = super().forward(block)                               # [B, S, D]
+        return state.mean(dim=1)
+
+
+class ActionClassifier(ContextEncoder):
+    """The context of a clip, then BN, dropout and a linear layer.
 
     dropout: before the linear layer.
     """
@@ -44,7 +53,6 @@ class ActionClassifier(Representation):
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> logits [B, num_class]."""
-        _, state = super().forward(block)                               # [B, S, D]
-        with full_precision(state):
-            context = state.mean(dim=1)                                 # [B, D]
+        context = super().forward(block)                                # [B, D]
+        with full_precision(context):
             return self.final_fc(self.final_bn(context))

@@ -1,0 +1,41 @@
+"""The networks for other people's code, by torch.hub; also from an uninstalled clone:
+
+    model = torch.hub.load('path/of/this/repository', 'dpc_classifier', source='local', weights='model.pth.tar')
+    clips = model.transform(frames)                     # uint8 [F, H, W, 3], a video -> [K, N, 3, T, H, W]
+    probability = model(clips).softmax(dim=1).mean(dim=0)   # of model.class_names
+
+Every network is in eval mode on the CPU and has `settings` (net, img_dim, num_seq, seq_len, ds) and `transform`, see
+eval/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but `net`, so
+that img_dim is 128, num_seq 8, seq_len 5 and ds 3 for them unless given.
+"""
+from eval.checkpoint_models import load_model as _load_model
+
+dependencies = ['torch', 'cv2', 'numpy', 'tensorboardX', 'tqdm']
+
+
+def dpc_backbone(net=None, weights=None, img_dim=None, batch_statistics=False):
+    """The 2D-3D ResNet: blocks [B, 3, T, H, W] -> signed features [B, D, ceil(T/4), H/32, W/32].
+
+    `transform`: the T frames of one block, already as far apart as wanted, -> [1, 3, T, img_dim, img_dim].
+    weights: a checkpoint of pretraining or of a classifier; None for random weights.
+    batch_statistics: for files without BN running statistics: normalise by the batch at hand."""
+    return _load_model('backbone', weights, batch_statistics=batch_statistics, net=net, img_dim=img_dim)
+
+
+def dpc_features(net=None, weights=None, img_dim=None, num_seq=None, seq_len=None, ds=None, batch_statistics=False):
+    """Backbone and aggregator: clips [B, N, 3, T, H, W] -> context [B, D], the aggregator's last state averaged over
+    places. The mean over the clips of a video is the `context` of eval/features.py.
+
+    `transform`: consecutive frames of a video -> its K clips [K, N, 3, T, img_dim, img_dim]. See dpc_backbone."""
+    return _load_model('features', weights, batch_statistics=batch_statistics, net=net, img_dim=img_dim,
+                       num_seq=num_seq, seq_len=seq_len, ds=ds)
+
+
+def dpc_classifier(net=None, weights=None, img_dim=None, num_seq=None, seq_len=None, ds=None, class_names=None,
+                   num_class=None, batch_statistics=False):
+    """An action classifier: clips [B, N, 3, T, H, W] -> logits [B, classes]; `class_names` says which.
+
+    class_names: list of str, for published files, which store none. num_class: for random weights (101).
+    `transform` is that of dpc_features; the mean softmax over the clips of a video is its score in a test."""
+    return _load_model('classifier', weights, class_names, num_class, batch_statistics, net=net, img_dim=img_dim,
+                       num_seq=num_seq, seq_len=seq_len, ds=ds)
