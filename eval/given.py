@@ -24,7 +24,7 @@ def given_videos(given):
             failed.append((name, f'no frame folder or packed file: it has no {frame_name(1)}, …; '
                                  'process_data/extract_frames.py makes them of videos'))
     if not paths:
-        raise UserError(f'{failed[0][0]} is {failed[0][1]}')
+        raise UserError(': '.join(failed[0]))
     return VideoList.from_rows(paths, counts), names, failed
 
 

@@ -27,7 +27,7 @@ from utils.data.splits import read_split
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.contract import check_backbone, run_on_meta
-from utils.run.log import progress_bar, say
+from utils.run.log import progress_bar, say, warn
 from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
 
 EXTREMES = 4      # easiest and as many hardest clips
@@ -38,8 +38,8 @@ MAX_COLOURED = 8  # clips with their features as colours
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='*', metavar='FRAMES',
-                        help='frame folders or packed files to draw, as far as they fill batches; default: videos of '
-                             '--dataset')
+                        help='frame folders, packed files, or folders of these, to draw as far as they fill batches; '
+                             'default: videos of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
@@ -74,7 +74,9 @@ def main(args):
     if args.pred_step >= args.num_seq:
         raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
     precision = start_evaluation(args)
-    videos = given_videos(args.video) if args.video else listed_videos(args)
+    videos, _, failed = given_videos(args.video) if args.video else (listed_videos(args), None, [])
+    for name, error in failed:
+        warn(f'skipped {name}: {error}')
     span = args.num_seq * args.seq_len * args.ds
     if short := int((~fits(videos, span)).sum()):
         say(f'{short} of {len(videos)} videos are shorter than a clip of {span} frames and repeat their last frame')
@@ -101,7 +103,7 @@ def main(args):
     broken, keep = [], len(videos) if args.video else args.pictures
     batches, left_out = predict_clips(model, read_videos(loader, 'clips', broken), args.num_seq, size, precision,
                                       min(args.batch_size, len(videos)), keep)
-    skipped = [error for _, error in broken_of_all(broken, len(videos))]
+    skipped = [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, len(videos))]
     if left_out:
         say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
@@ -116,6 +118,8 @@ def main(args):
     print('\n'.join(lines_of(summary)))
     print(f'written to {folder}: overview.png, extremes.png, colours.png, visualise.json and, for {len(drawn)} of the '
           'clips, clip1.png …' + ('' if args.no_film else ', clip1.mp4 …'))
+    if args.video and skipped:  # of a list, single videos may be missing
+        sys.exit(1)
 
 
 def draw_pictures(folder, batches, count, dataset, size, summary, args):
