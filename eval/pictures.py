@@ -8,7 +8,8 @@ from sklearn.manifold import TSNE
 
 from eval.outputs import printable
 from eval.retrieval import neighbours_of_test
-from utils.data.frames import FrameError, decode, read_jpegs
+from utils.data.frames import FrameError
+from utils.data.sources import read_pictures
 
 QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE
@@ -50,10 +51,9 @@ def show(axes, path, frames_of, name, colour):
 def middle_frame(path, n_frames):
     """uint8 [H, W, 3]; grey if it can't be read any more."""
     try:
-        frame = decode(next(iter(read_jpegs(path, [(n_frames + 1) // 2]))), 1)
+        return next(read_pictures(path, [(n_frames + 1) // 2]))
     except FrameError:
-        frame = None
-    return np.full((64, 64, 3), 127, np.uint8) if frame is None else frame
+        return np.full((64, 64, 3), 127, np.uint8)
 
 
 def draw_tsne(path, task, class_names, title):

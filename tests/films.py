@@ -8,10 +8,10 @@ import numpy as np
 MILLISECOND = Fraction(1, 1000)
 
 
-def film(count, width=64, height=48, seed=0):
-    """`count` RGB pictures of a smooth texture that moves: uint8 [height, width, 3]."""
+def film(count, width=64, height=48, seed=0, blur=3):
+    """`count` RGB pictures of a smooth texture (`blur`, px) that moves: uint8 [height, width, 3]."""
     noise = np.random.default_rng(seed).uniform(0, 255, (height + count, width + 2 * count, 3)).astype(np.float32)
-    picture = cv2.GaussianBlur(noise, (0, 0), 3)
+    picture = cv2.GaussianBlur(noise, (0, 0), blur)
     picture = np.clip((picture - picture.mean()) / picture.std() * 45 + 128, 0, 255).astype(np.uint8)
     return [np.ascontiguousarray(picture[i:i + height, 2 * i:2 * i + width]) for i in range(count)]
 

@@ -22,7 +22,7 @@ from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
 from utils.checkpoint import load_weights
 from utils.cli import UserError
-from utils.data import clips
+from utils.data import sources
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 FEATURES = ('backbone.', 'agg.')
@@ -419,8 +419,8 @@ def test_a_mirrored_video_scores_the_same(csv_root, tmp_path, monkeypatch):
         return written_scores(classify(csv_root, tmp_path, '--test', 'random', '--dataset', 'hmdb51', *flags))[2]
 
     both, plain = probabilities('--flip_views'), probabilities()
-    decode = clips.decode
-    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
+    decode = sources.decode
+    monkeypatch.setattr(sources, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
     assert probabilities('--flip_views') == pytest.approx(both, abs=1.01e-4)
     assert np.abs(np.subtract(probabilities(), plain)).max() > 1e-3
 

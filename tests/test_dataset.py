@@ -12,7 +12,7 @@ import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
 from tests.tiny import make_frames
-from utils.data import clips
+from utils.data import sources
 from utils.data.crops import Box, views_of
 from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.clips import ClipDataset, VideoDataset, clip_starts, clip_starts_at, read_frames, spaced_starts
@@ -236,8 +236,8 @@ def test_views_of_whole_videos(tmp_path, monkeypatch):
     make_frames(tmp_path / 'a' / 'v', 7, seed=0, size=(35, 46))
     videos = VideoList.from_rows([str(tmp_path / 'a' / 'v')], [7])
     decoded = []
-    decode = clips.decode
-    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: decoded.append(len(jpeg)) or decode(jpeg, factor))
+    decode = sources.decode
+    monkeypatch.setattr(sources, 'decode', lambda jpeg, factor: decoded.append(len(jpeg)) or decode(jpeg, factor))
     item = VideoDataset(videos, 2, 2, 1, img_dim=32, starts_of=lambda n: np.array([0, 1]), views=views_of(10))[0]
     assert len(decoded) == 6  # three blocks of two
     assert item['start'].tolist() == [0, 1] * 10 and item['frames'].shape == (20, 4, 32, 32, 3)
@@ -265,8 +265,8 @@ def test_a_mirrored_video_has_the_same_views(tmp_path, monkeypatch, crops, size)
         return {view.numpy().tobytes() for view in frames}
 
     seen, plain = views_seen(flip=True), views_seen(flip=False)
-    decode = clips.decode
-    monkeypatch.setattr(clips, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
+    decode = sources.decode
+    monkeypatch.setattr(sources, 'decode', lambda jpeg, factor: np.ascontiguousarray(decode(jpeg, factor)[:, ::-1]))
     assert views_seen(flip=True) == seen and views_seen(flip=False) != plain
 
 

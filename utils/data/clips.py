@@ -10,7 +10,8 @@ import torch
 
 from utils.data.crops import Box, cut, draw_box, reduction, views_of
 from utils.data.colour import draw_colour
-from utils.data.frames import MAX_PIXELS, FrameError, decode, frame_name, has_frame, read_jpegs
+from utils.data.frames import FrameError
+from utils.data.sources import has_frame, read_pictures
 
 TRIES = 10  # videos tried for one sample before the run stops
 
@@ -155,7 +156,7 @@ class VideoDataset(torch.utils.data.Dataset):
     def _read_clips(self, index, starts):
         path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
         if not has_frame(path, n_frames):  # before allocating memory for a count that may be far too large
-            raise FrameError(f'{path}: the list says {n_frames} frames, but {frame_name(n_frames)} is not there')
+            raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
         first, end = starts[0], starts[-1] + self.num_seq  # blocks
         numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
         frames = torch.empty(len(self.views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
@@ -236,27 +237,16 @@ def decoded_frames(path, numbers, boxes_of, img_dim, progress):
     """Yields (rows, frame, boxes) for each distinct frame of `numbers`, see read_frames: the slice of its rows in
     `numbers`; the frame uint8 [H, W, 3], decoded as small as `img_dim` allows; for each of `boxes_of` its box in it."""
     distinct, copies = np.unique(numbers, return_counts=True)
+    boxes = []
+
+    def reduction_of(height, width):
+        whole = [box_of(height, width) for box_of in boxes_of]
+        factor = min(reduction(box, img_dim) for box in whole)
+        boxes.extend(Box(*(edge // factor for edge in box)) for box in whole)
+        return factor
+
     i = 0
-    for jpeg, number, count in zip(read_jpegs(path, distinct), distinct, copies):
-        if i == 0:
-            frame = _decode(jpeg, path, number)
-            boxes = [box_of(*frame.shape[:2]) for box_of in boxes_of]
-            factor = min(reduction(box, img_dim) for box in boxes)
-            if factor > 1:
-                boxes = [Box(*(edge // factor for edge in box)) for box in boxes]
-                frame = _decode(jpeg, path, number, factor)
-            shape = frame.shape
-        else:
-            frame = _decode(jpeg, path, number, factor)
-        if frame.shape != shape:
-            raise FrameError(f'{path}/{frame_name(number)}: its size differs from the frames before it')
+    for frame, count in zip(read_pictures(path, distinct, reduction_of), copies):
         yield slice(i, i + count), frame, boxes
         i += count
         progress.value += 1  # not atomic, which is enough to see that it moves
-
-
-def _decode(jpeg, path, number, factor=1):
-    frame = decode(jpeg, factor)
-    if frame is None:
-        raise FrameError(f'{path}/{frame_name(number)}: not a whole JPEG of at most {MAX_PIXELS} pixels')
-    return frame

@@ -1,4 +1,5 @@
-"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`."""
+"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`, or a
+video file `…/{class}/{video}.mp4`."""
 import csv
 import os
 import re
@@ -7,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import UserError
-from utils.data.frames import has_frame
+from utils.data.sources import has_frame
 
 # File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
-UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+')  # v_{class}_g{group}_c{clip}
+UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+(\.\w+)?')  # v_{class}_g{group}_c{clip}, of a file with its extension
 KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
 
 MAX_PATH = 4096        # bytes, what Linux opens; every path of a list takes as much memory as the longest
@@ -25,7 +26,7 @@ class NothingHeldOut(UserError):
 
 
 class VideoList:
-    """R videos, each a frame folder and a number of frames.
+    """R videos, each a frame folder or video file and a number of frames.
 
     encoded:   bytes [R] (NumPy's dtype S), the paths in UTF-8. Not a list of str: worker processes made by fork share
                an array, while reading a Python object writes its reference count and so copies its page
@@ -59,18 +60,18 @@ class VideoList:
         return len(self.n_frames)
 
     def path(self, i):
-        """Frame folder of video i, as str."""
+        """Frame folder or file of video i, as str."""
         return self._from_root(self.encoded[i].decode(**ENCODING))
 
     def paths(self):
-        """All frame folders, as a list of str."""
+        """All frame folders or files, as a list of str."""
         return [self._from_root(path.decode(**ENCODING)) for path in self.encoded.tolist()]
 
     def _from_root(self, path):
         return path if self.root is None else os.path.join(self.root, path)
 
     def class_name(self, i):
-        """Class of video i: the name of the folder that contains its frame folder."""
+        """Class of video i: the name of the folder around its frame folder or file."""
         return class_name(self.path(i))
 
     def select(self, rows):
@@ -99,7 +100,7 @@ def _read_rows(path):
                 if not folder or not 0 < count <= MAX_FRAMES:
                     raise ValueError
                 if not is_usable(folder):
-                    raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a frame folder; write '
+                    raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a video; write '
                                     'the csv again with process_data/write_csv.py')
                 paths.append(folder)
                 n_frames.append(count)
@@ -115,7 +116,7 @@ def _read_rows(path):
 
 
 def is_usable(path):
-    """Whether a path can name a frame folder: no control characters, not too long, with a name at its end."""
+    """Whether a path can name a frame folder or file: no control characters, not too long, with a name at its end."""
     name = path.rstrip('/').rpartition('/')[2]
     return (name not in ('', '.', '..') and not CONTROL.search(path)
             and (len(path) * 4 <= MAX_PATH or len(path.encode(**ENCODING)) <= MAX_PATH))
@@ -229,13 +230,13 @@ def group_of(path):
 
 
 def check_on_disk(videos, sample=64):
-    """Looks at up to `sample` evenly spread videos: is each there, loose or packed, with its last listed frame?
+    """Looks at up to `sample` evenly spread videos: is each there, with its last listed frame?
     UserError otherwise. A full check is process_data/check_frames.py's work."""
     for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
         path, last = videos.path(row), int(videos.n_frames[row])
-        if not os.path.isdir(path) and not os.path.isfile(path + '.zip'):
-            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip); extract the frames, or '
-                            'write the csv again with process_data/write_csv.py')
+        if not os.path.isdir(path) and not os.path.isfile(path) and not os.path.isfile(path + '.zip'):
+            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip) or video file; extract the '
+                            'frames, or write the csv again with process_data/write_csv.py')
         if not has_frame(path, last):
             raise UserError(f'{path}: the csv lists {last} frames, but the last is not there; '
                             'process_data/check_frames.py finds such videos and writes a repaired csv')

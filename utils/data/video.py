@@ -1,10 +1,9 @@
 """The one reader of video files: frames of a file by their number, decoded by PyAV (FFmpeg) on one thread. No torch.
 
-Frame k is the k-th frame of a decoding from the start to the end. It is found by its time stamp: the container lists the
-time stamps of all frames and the key frames among them. The reader seeks to the key frame before and decodes on,
-comparing the time stamp of each decoded frame with the expected one. Where the time stamps can't be relied on it decodes
-from the start. The exception is a file with damage in its middle: its number counts the frames of the container, and
-`all_frames` leaves out the damaged ones.
+Frame k is the k-th frame of a decoding from the start to the end. It is found by its time stamp: the container has the
+time stamps of all frames and tells the key frames. The reader seeks to the key frame before and decodes on, comparing
+the time stamp of each decoded frame with the expected one. Without reliable time stamps it decodes from the start. In a
+file with damage in its middle numbers count the frames of the container, and `all_frames` leaves out the damaged ones.
 """
 import bisect
 import os
@@ -267,7 +266,7 @@ class VideoFile:
 
 
 def runs_between_keys(numbers, times, keys):
-    """Cuts ascending frame numbers where seeking the next saves decoding; yields lists of them. times, keys: `_scan`'s."""
+    """Cuts ascending frame numbers where a seek saves decoding; yields lists of them. times, keys: those of `_scan`."""
     run = []
     for number in numbers:
         key = keys[bisect.bisect_right(keys, times[number - 1]) - 1]
