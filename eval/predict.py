@@ -11,15 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.bn_statistics import layers_without_statistics
+from eval.checkpoint_models import is_classifier, load_model
 from eval.given import given_videos
-from eval.model import ActionClassifier
 from eval.outputs import printable
 from eval.settings import default_settings, resolve_settings, trained_settings
 from eval.setup import add_feature_arguments
 from eval.timeline import draw_timeline
 from eval.videos import clip_outputs, read_videos
-from utils.checkpoint import load_weights, read_checkpoint
+from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError
 from utils.data.batches import make_loader
 from utils.data.classes import read_class_list
@@ -55,7 +54,8 @@ def parse_args(argv=None):
 def main(args):
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
-        model, class_names, precision = load_classifier(args)
+        model, precision = load_classifier(args)
+        class_names = model.class_names
         videos, names, failed = given_videos(args.video)
         if args.picture:
             Path(args.picture).mkdir(parents=True, exist_ok=True)
@@ -78,28 +78,22 @@ def main(args):
 
 
 def load_classifier(args):
-    """(ActionClassifier, frozen; names of its classes; Precision) of the flags. Settings that were left out follow the
+    """(classifier of eval.checkpoint_models.load_model, Precision) of the flags. Settings that were left out follow the
     checkpoint. UserError: a checkpoint that can't be used, or whose classes have no names."""
     checkpoint = read_checkpoint(args.weights)
-    if not any('final_fc' in name for name in checkpoint['state_dict']):
+    if not is_classifier(checkpoint):
         raise UserError(f'{args.weights} has no classifier: give a checkpoint of eval/test.py; eval/features.py and '
                         'eval/visualise.py take those of pretraining')
     resolve_settings(args, trained_settings(checkpoint), default_settings(args.dataset or ''), args.weights)
-    class_names = checkpoint.get('settings', {}).get('class_names')
-    if args.dataset:
-        class_names = read_class_list(list_folder(args.csv_root, args.dataset, args.img_dim))
-    if not class_names:
+    listed = read_class_list(list_folder(args.csv_root, args.dataset, args.img_dim)) if args.dataset else None
+    if not (listed or checkpoint.get('settings', {}).get('class_names')):
         raise UserError(f'{args.weights} stores no class names: say which data set it was trained on with --dataset, '
                         'whose classInd.txt has them')
     precision = start_evaluation(args)
-    model = ActionClassifier(args.net, len(class_names))
-    missing = load_weights(model, checkpoint, strict=True, origin=args.weights).missing
-    if layers_without_statistics(model, missing):
-        raise UserError(f'{args.weights} has no BN statistics, without which single videos can\'t be classified: eval/test.py '
-                        'estimates them from training clips')
+    model = load_model('classifier', args.weights, listed, net=args.net, **clip_settings(args))
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
-    return put_on(model.requires_grad_(False).eval(), precision.device), class_names, precision
+    return put_on(model.requires_grad_(False), precision.device), precision
 
 
 def probabilities(model, loader, precision, clips_at_once):
