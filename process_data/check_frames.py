@@ -1,4 +1,4 @@
-"""Checks csv lists against the frames on disk and prints a table of the findings; can write repaired lists.
+"""Checks csv lists against the frames or video files on disk and prints a table of the findings; can write repaired lists.
 
     python process_data/check_frames.py --dataset ucf101 [--decode all] [--repair]
 
@@ -22,6 +22,7 @@ from process_data import layout  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
 from utils.data.frames import FrameError, decode, frame_name  # noqa: E402
+from utils.data.video import VideoError, VideoFile  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -121,6 +122,8 @@ def inspect_frames(path, which):
     (all black, for example), since they then don't identify the video.
     """
     cv2.setNumThreads(1)
+    if os.path.isfile(path):
+        return inspect_file(path, which)
     try:
         present = set(layout.frame_names(path))
     except layout.BAD_ZIP:
@@ -148,6 +151,21 @@ def inspect_frames(path, which):
     if unreadable or len(set(ends)) < 2:
         return n_frames, unreadable, None
     return n_frames, [], hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest()
+
+
+def inspect_file(path, which):
+    """The same of a video file."""
+    n_frames, ends = 0, []
+    try:
+        with VideoFile(path) as video:
+            n_frames = video.n_frames
+            numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[which]
+            for number, frame in zip(numbers, video.frames(numbers)):
+                if number in (1, n_frames):
+                    ends.append(frame.tobytes())
+    except VideoError as error:
+        return n_frames, [f'{os.path.basename(path)}: {error}'], None
+    return n_frames, [], (hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest() if len(set(ends)) == 2 else None)
 
 
 def is_readable(jpeg):

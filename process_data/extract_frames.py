@@ -25,6 +25,7 @@ from process_data.one_video import extract_video  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from process_data.workspace import open_workspace  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number  # noqa: E402
+from utils.data.files import VIDEO_EXTENSIONS, find_videos  # noqa: E402
 
 SHORT_SIDE = {'k400': 150}
 DEFAULT_SHORT_SIDE = 240
@@ -79,6 +80,9 @@ def shard_of(text):
 def main(args):
     layout.require_folder(args.video_root, '--video_root')
     videos = find_videos(args.video_root, args.frame_root)
+    if not videos:
+        raise UserError(f'{args.video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
+                        + ' '.join(sorted(VIDEO_EXTENSIONS)))
     report_unlabelled(videos, args.video_root, args.dataset)
     videos = [name for name in videos if in_shard(name, args.shard)]
     shard = '{}of{}'.format(*args.shard)
@@ -89,33 +93,6 @@ def main(args):
 
 
 # ---- What to extract
-
-def find_videos(video_root, frame_root):
-    """Sorted paths, relative to video_root, of the videos and of folders that are named like one but contain none."""
-    found, skipped = [], 0
-    frames = os.path.realpath(frame_root)
-
-    def is_open(path):
-        return not (os.path.basename(path).startswith('.') or os.path.realpath(path) == frames
-                    or layout.leads_back(path))
-
-    def unreadable(error):
-        raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); fix that and run again')
-
-    for folder, subfolders, files in os.walk(video_root, onerror=unreadable, followlinks=True):
-        subfolders[:] = [name for name in subfolders if is_open(os.path.join(folder, name))]
-        files = [name for name in files if not name.startswith('.')]
-        found += [os.path.join(folder, name) for name in files if layout.is_video(name)]
-        skipped += sum(not layout.is_video(name) for name in files)
-        if folder != video_root and layout.is_video(folder) and not any(map(layout.is_video, files)):
-            found.append(folder)
-    if not found:
-        raise UserError(f'{video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
-                        + ' '.join(sorted(layout.VIDEO_EXTENSIONS)))
-    if skipped:
-        print(f"{skipped} files without a video's extension skipped")
-    return sorted(os.path.relpath(path, video_root) for path in found)
-
 
 def report_unlabelled(videos, video_root, dataset):
     """Says which videos have no class folder: none may be needed (--dataset folder), or a few were misplaced."""

@@ -16,14 +16,13 @@ import zipfile
 import zlib
 
 from utils.cli import UserError
+from utils.data.files import leads_back
 from utils.data.frames import frame_name
 
 DATA_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data')
 SYNTHETIC = ('demo', 'puppets')         # made by make_demo.py and make_puppets.py
 UNLABELLED = tuple(f'{name}_unlabelled' for name in SYNTHETIC)
 DATASETS = ('ucf101', 'hmdb51', 'k400', *SYNTHETIC, *UNLABELLED, 'folder')
-VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
-                             '.m2ts .ogv .ogg .asf .divx'.split())
 # Raised by zipfile for broken archives; RuntimeError for encrypted ones.
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)    # of all entries, so that the same frames always give the same bytes
@@ -33,10 +32,6 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)    # of all entries, so that the same frames al
 
 def is_frame(name):
     return name.startswith('image_') and name.endswith('.jpg')
-
-
-def is_video(name):
-    return os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
 
 
 def folder_of(video):
@@ -84,14 +79,6 @@ def is_folder(entry):
         if error.errno == errno.ELOOP:
             return False
         raise UserError(f'{entry.path}: cannot be read ({error.strerror}); fix that and run again') from error
-
-
-def leads_back(path):
-    """Whether `path` is a link to a folder that contains it. Following such a link would never end."""
-    above = pathlib.Path(path).absolute().parents
-    # Compare with the real paths of all folders above, and with the parents of these: other links may be on the way.
-    return os.path.islink(path) and any(pathlib.Path(os.path.realpath(path)) in (real, *real.parents)
-                                        for real in map(pathlib.Path.resolve, above))
 
 
 def scan(frame_root):

@@ -1,12 +1,19 @@
-"""Writes the csv lists and the class list for training, from frame folders and the split files of a data set.
+"""Writes the csv lists and the class list for training, from frame folders or video files and the split files of a data
+set.
 
     python process_data/write_csv.py --dataset ucf101 --frame_root frames/ucf101 --split_root ucfTrainTestlist
+    python process_data/write_csv.py --dataset ucf101 --videos UCF-101 --split_root ucfTrainTestlist
 
 Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders and
 unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
 classInd.txt. The class of a video is the name of the folder around its frame folder. Videos without class folders
 (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
 classInd.txt.
+
+With --videos the lists name the video files themselves, and nothing needs to be extracted. Their frames are counted from
+the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov, .mkv and
+.webm, MPEG-4 in .mp4 and .avi. They are counted by decoding, which takes longer, in all other files, and in those that are
+interlaced, cut short or damaged. Unreadable files are named and left out.
 """
 import argparse
 import contextlib
@@ -22,6 +29,7 @@ sys.path.insert(0, ROOT)
 from process_data import layout, report, splits  # noqa: E402
 from process_data.processes import progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
+from utils.data.files import count_all, find_videos  # noqa: E402
 
 CLASSES = {'ucf101': 101, 'hmdb51': 51, 'k400': 400}
 SHORT_SIDES = (150, 256)         # of Kinetics frames, px
@@ -31,8 +39,11 @@ LISTED_MISSING = 10
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', required=True, choices=layout.DATASETS, help='format of the split files')
-    parser.add_argument('--frame_root', help='folder with the frames (default: for demo and puppets, '
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--frame_root', help='folder with the frames (default: for demo and puppets, '
                                              'process_data/data/{dataset}_frames)')
+    source.add_argument('--videos', metavar='FOLDER',
+                        help='folder with the video files: lists of files, without frames (default: lists of frames)')
     parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo and '
                                              'puppets, process_data/data/{dataset}_splits)')
     parser.add_argument('--annotations', nargs='+', metavar='CSV',
@@ -40,14 +51,14 @@ def parse_args(argv=None):
     parser.add_argument('--csv_root', default=layout.DATA_ROOT,
                         help='the lists are written to a folder in it (default: %(default)s)')
     parser.add_argument('--name', help='name of that folder, and of the data set in training (default: the data set; '
-                                       'for k400 with the short side: k400_150; for folder: the name of the frame '
-                                       'root)')
+                                       'for k400 frames with the short side: k400_150; for folder: the name of '
+                                       'that folder)')
     parser.add_argument('--short_side', type=int, choices=SHORT_SIDES,
                         help='k400: short side of the frames, px (default: the one that the extraction recorded in the '
                              'frame root, else 150)')
     parser.add_argument('--relative', action='store_true',
-                        help='write paths relative to the frame root; training then needs --frame_root (default: off, '
-                             'absolute)')
+                        help='write paths relative to --frame_root or --videos; training then needs that folder as '
+                             '--frame_root (default: off, absolute)')
     parser.add_argument('--test_share', type=float,
                         help='folder: share of the videos of each class used for testing, 0 to 1 (default: 0.25; for '
                              'demo_unlabelled and puppets_unlabelled 0.05)')
@@ -56,17 +67,17 @@ def parse_args(argv=None):
     parser.add_argument('--seed', default=0, type=whole_number,
                         help='folder: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
-                        help='threads that count frames missing from the report (default: the cores available to this '
-                             'process)')
+                        help='threads that count the frames of video files, or those missing from the report (default: '
+                             'the cores available to this process)')
     args = parser.parse_args(argv)
-    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED:
+    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED and not args.videos:
         args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
     if args.dataset in layout.SYNTHETIC:
         args.split_root = args.split_root or layout.synthetic_folder(args.dataset, 'splits')
     if args.test_share is None:
         args.test_share = 0.05 if args.dataset in layout.UNLABELLED else 0.25
-    if not args.frame_root:
-        parser.error('--frame_root is needed')
+    if not args.frame_root and not args.videos:
+        parser.error('--frame_root or --videos is needed')
     if args.dataset in ('ucf101', 'hmdb51') and not args.split_root:
         parser.error(f'--split_root is needed for {args.dataset}')
     if args.dataset == 'k400' and not args.annotations:
@@ -83,10 +94,12 @@ def parse_args(argv=None):
 
 
 def main(args):
-    layout.require_folder(args.frame_root, '--frame_root')
+    source = args.videos or args.frame_root
+    layout.require_folder(source, '--videos' if args.videos else '--frame_root')
     if args.split_root:
         layout.require_folder(args.split_root, '--split_root')
-    frames = index_frames(args.frame_root, args.jobs)
+    # frames: of each video by its folder; files: the paths of those that are video files
+    frames, files = index_videos(source, args.jobs) if args.videos else (index_frames(source, args.jobs), {})
     split_at_random = args.dataset in ('folder', *layout.UNLABELLED)
     if args.dataset == 'hmdb51':
         lists, class_names = splits.hmdb51_splits(args.split_root)
@@ -107,16 +120,16 @@ def main(args):
                 splits.needs_two_videos(class_names, args.group_regex)
                 if split_at_random else 'check the split files'))
         if not found[name]:
-            raise UserError(f'{args.frame_root}: no frame folder of the {len(folders)} videos of {name}; extract them '
-                            'first, or check --frame_root')
+            raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there; ' + (
+                'check --videos' if args.videos else 'extract them first, or check --frame_root'))
 
     out = os.path.join(args.csv_root, list_name(args))
-    root = '' if args.relative else os.path.abspath(args.frame_root)
+    root = '' if args.relative else os.path.abspath(source)
     for name, folders in lists.items():
         path = os.path.join(out, name + '.csv')
         with layout.write_whole(path, newline='') as file:
             csv.writer(file, lineterminator='\n').writerows(
-                (os.path.join(root, folder), frames[folder]) for folder in found[name])
+                (os.path.join(root, files.get(folder, folder)), frames[folder]) for folder in found[name])
         missing = [folder for folder in folders if folder not in frames]
         print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
         for folder in missing[:LISTED_MISSING]:
@@ -138,14 +151,14 @@ def write_class_list(path, class_names, separator):
 
 def list_name(args):
     """Name of the folder with the lists."""
-    if args.dataset == 'k400':
+    if args.dataset == 'k400' and args.frame_root:
         extracted = report.read_settings(args.frame_root).get('short_side')
         short_side = args.short_side or (extracted if extracted in SHORT_SIDES else SHORT_SIDES[0])
         if extracted not in (None, short_side):
             warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
         default = f'k400_{short_side}'
     elif args.dataset == 'folder':
-        default = os.path.basename(os.path.abspath(args.frame_root))
+        default = os.path.basename(os.path.abspath(args.videos or args.frame_root))
     else:
         default = args.dataset
     return args.name or default
@@ -167,6 +180,24 @@ def index_frames(frame_root, jobs):
     for folder in [folder for folder in folders if not counts[folder]][:LISTED_MISSING]:
         warn(f'{os.path.join(frame_root, folder)}: no frames in it or its zip, left out')
     return {folder: counts[folder] for folder in folders if counts[folder]}
+
+
+def index_videos(video_root, jobs):
+    """-> ({folder: number of frames}, {folder: path relative to the root}) of every usable video file; `folder` is the path
+    without its extension, by which split files are matched."""
+    names = find_videos(video_root)
+    if not names:
+        raise UserError(f'{video_root}: no video in it; check --videos')
+    counts, unusable = count_all(video_root, names, jobs)
+    for name, reason in list(unusable.items())[:LISTED_MISSING]:
+        warn(f'{os.path.join(video_root, name)}: {reason}, left out')
+    if len(unusable) > LISTED_MISSING:
+        warn(f'{len(unusable)} videos in all cannot be used and are left out')
+    files = {}
+    for name in counts:
+        if files.setdefault(layout.folder_of(name), name) != name:
+            warn(f'{os.path.join(video_root, name)}: {files[layout.folder_of(name)]} has the same name, left out')
+    return {folder: counts[name] for folder, name in files.items()}, files
 
 
 def count_frames(path):
