@@ -21,7 +21,9 @@ def encode_blocks(backbone, block, rectify=False, chunks=1, by_batch=False):
 
     B, N = block.shape[:2]
     blocks = block.flatten(0, 1)                # [B·N, C, T, H, W]
-    if chunks == 1 or not torch.is_grad_enabled():
+    if chunks == 1:
+        feature = encode(blocks)
+    elif not torch.is_grad_enabled():
         feature = torch.cat([encode(chunk) for chunk in blocks.chunk(chunks)])
     else:
         feature = torch.cat([recomputed(backbone, encode, chunk) for chunk in blocks.chunk(chunks)])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from eval.export import ONNX_PACKAGES
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'benchmarks', 'tests')
 MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'backbone', 'utils'},
@@ -14,7 +16,7 @@ MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'back
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
 SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.files', 'utils.data.frames', 'utils.data.video'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/visualise.py',
-                 'eval/predict.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
+                 'eval/predict.py', 'eval/export.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
                  'process_data/check_frames.py', 'process_data/pack_frames.py', 'process_data/make_demo.py',
                  'process_data/make_puppets.py')
 # what is imported under another name than it is installed
@@ -145,13 +147,14 @@ assert state() == before, 'importing changed something'
 
 
 def test_requirements_name_what_is_imported():
-    lines = (ROOT / 'requirements.txt').read_text().splitlines()
-    required = {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in lines if line and not line.startswith('#')}
+    required, extra = ({re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in (ROOT / name).read_text().splitlines()
+                        if line and not line.startswith('#')} for name in ('requirements.txt', 'requirements-export.txt'))
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), *ROOT.glob('*.py')] for module, _ in imported(path)}
     used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', *(path.stem for path in ROOT.glob('*.py'))}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}
     # pandas is for the user's own look at logs and lists; pytest-xdist runs the tests on all cores
-    assert used | {'pandas', 'pytest-xdist'} == required
+    assert used - extra | {'pandas', 'pytest-xdist'} == required
+    assert extra == set(ONNX_PACKAGES)
 
 
 def test_the_project_speaks_of_itself_alone():
