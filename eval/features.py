@@ -4,16 +4,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.given import WHAT_VIDEOS, given_videos
 from eval.outputs import skipped_text
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, features_of, prepare
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
+from utils.run.log import warn
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('video', nargs='*', metavar='VIDEO', help=f'{WHAT_VIDEOS}; default: the lists of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FILE',
@@ -31,14 +34,21 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, _, precision = prepare(args)
+    videos, _, failed = given_videos(args.video) if args.video else (None, None, [])
+    for name, error in failed:
+        warn(f'skipped {name}: {error}')
+    checkpoints, listed, _, precision = prepare(args, videos)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)
+    skipped = None
     if distributed.is_main():
-        videos, size = features.context.shape
-        print(f'{args.out}: context and block, {size} numbers for each of {videos} videos')
-        if features.skipped:
-            print(skipped_text(features.skipped))
+        count, size = features.context.shape
+        print(f'{args.out}: context and block, {size} numbers for each of {count} videos')
+        skipped = [name for name, _ in failed] + features.skipped
+        if skipped:
+            print(skipped_text(skipped))
+    if args.video and distributed.from_main(skipped):  # of a list, single videos may be missing
+        sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -4,35 +4,40 @@ import zipfile
 from pathlib import Path
 
 from utils.cli import UserError
+from utils.data.files import is_video
 from utils.data.frames import ZIP_ERRORS, frame_name
 from utils.data.lists import VideoList
+from utils.data.video import VideoError, VideoFile
+
+WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
+NO_VIDEO = f'no video: neither a video file, nor a frame folder or packed file with {frame_name(1)}, …'
 
 
 def given_videos(given):
-    """(VideoList, names of its videos as on the command line, [(name, error) of each one that has no frames]).
+    """(VideoList, names of its videos as on the command line, [(name, error) of each one that can't be read]).
 
-    given: frame folders, packed files (with or without .zip), and folders of these at any depth. UserError: none has
-    frames."""
+    given: video files, frame folders, packed files (with or without .zip), and folders of these at any depth.
+    UserError: none can be read."""
     paths, names, counts, failed = [], [], [], []
     for name in sum(map(videos_in, given), []):
-        count = count_frames(name)
-        if count:
+        try:
+            counts.append(count_frames(name))
+        except VideoError as error:
+            failed.append((name, str(error)))
+        else:
             paths.append(os.path.abspath(name).removesuffix('.zip'))
             names.append(name)
-            counts.append(count)
-        else:
-            failed.append((name, f'no frame folder or packed file: it has no {frame_name(1)}, …; '
-                                 'process_data/extract_frames.py makes them of videos'))
     if not paths:
         raise UserError(': '.join(failed[0]))
     return VideoList.from_rows(paths, counts), names, failed
 
 
 def videos_in(path):
-    """The frame folders and packed files in a folder, sorted; of what is itself one, or nothing of the kind, [path]."""
+    """What a folder holds, sorted: video files, frame folders and packed files; of all else, [path]."""
     if not os.path.isdir(path) or has_frames(path):
         return [path]
-    found = [str(each) for each in Path(path).rglob('*') if each.suffix == '.zip' or (each.is_dir() and has_frames(each))]
+    found = [str(each) for each in Path(path).rglob('*')
+             if (has_frames(each) if each.is_dir() else is_video(each.name) or each.suffix == '.zip')]
     return sorted(found) or [path]
 
 
@@ -41,13 +46,19 @@ def has_frames(folder):
 
 
 def count_frames(path):
-    """Frames of the video `path`, loose or packed; 0 if there are none or it can't be read."""
+    """Frames of a video. VideoError: it has none, or can't be read."""
+    if os.path.isfile(path) and not path.endswith('.zip'):
+        with VideoFile(path) as video:
+            return video.n_frames
     try:
         if os.path.isdir(path):
             names = os.listdir(path)
         else:
-            with zipfile.ZipFile(str(path).removesuffix('.zip') + '.zip') as archive:
+            with zipfile.ZipFile(path.removesuffix('.zip') + '.zip') as archive:
                 names = archive.namelist()
     except ZIP_ERRORS:
-        return 0
-    return sum(name.startswith('image_') and name.endswith('.jpg') for name in names)
+        names = []
+    count = sum(name.startswith('image_') and name.endswith('.jpg') for name in names)
+    if not count:
+        raise VideoError(NO_VIDEO)
+    return count

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from eval.checkpoint_models import is_classifier, load_model
-from eval.given import given_videos
+from eval.given import WHAT_VIDEOS, given_videos
 from eval.outputs import printable
 from eval.settings import default_settings, resolve_settings, trained_settings
 from eval.setup import add_feature_arguments
@@ -35,7 +35,7 @@ COLUMNS = ('video', 'rank', 'class', 'probability', 'error')
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('video', nargs='+', metavar='VIDEO', help='frame folders, packed files, or folders of these')
+    parser.add_argument('video', nargs='+', metavar='VIDEO', help=WHAT_VIDEOS)
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of a classifier of eval/test.py; net, clips and class names follow it')
     output = parser.add_mutually_exclusive_group()

@@ -32,10 +32,11 @@ def add_feature_arguments(parser):
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)
 
 
-def prepare(args):
+def prepare(args, videos=None):
     """Reads the checkpoints and lists that the flags name: ({weights: checkpoint, {} for random}, LabelledVideos, class
     names, Precision). Settings that were left out follow the checkpoints.
 
+    videos: a VideoList to take instead of the lists, unlabelled.
     UserError: a file that can't be used, checkpoints of different settings, a missing list."""
     weights = [args.weights] if isinstance(args.weights, str) else args.weights
     checkpoints = {name: {} if name == 'random' else read_checkpoint(name) for name in weights}
@@ -43,12 +44,19 @@ def prepare(args):
     resolve_settings(args, common_settings(trained) if trained else {}, default_settings(args.dataset),
                      origin=next(iter(trained), None))
     precision = start_evaluation(args)
+    if videos:
+        return checkpoints, unlabelled(videos), [], precision
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     labelled = Path(folder, 'classInd.txt').exists()
     class_names = read_class_list(folder) if labelled else []
     if not labelled:
         say(f'{folder} has no classInd.txt: all labels are -1')
     return checkpoints, labelled_videos(folder, args.split, args.frame_root, class_names), class_names, precision
+
+
+def unlabelled(videos):
+    """The LabelledVideos of a VideoList without labels, all for training."""
+    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'))
 
 
 def labelled_videos(folder, split, frame_root, class_names):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from eval.breakdown import easiest_first, principal_colours, summarise
-from eval.given import given_videos
+from eval.given import WHAT_VIDEOS, given_videos
 from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
@@ -37,9 +37,8 @@ MAX_COLOURED = 8  # clips with their features as colours
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('video', nargs='*', metavar='FRAMES',
-                        help='frame folders, packed files, or folders of these, to draw as far as they fill batches; '
-                             'default: videos of --dataset')
+    parser.add_argument('video', nargs='*', metavar='VIDEO',
+                        help=f'{WHAT_VIDEOS}, to draw as far as they fill batches; default: videos of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from eval import features as features_cli
 from eval import predict
 from eval import test as classifier_cli
 from eval.given import given_videos
 from tests import tiny
+from tests.films import write_film
 from tests.tiny import CLASSES, run
 from utils.cli import UserError
 from utils.data.clips import PieceDataset, VideoDataset
 from utils.data.lists import VideoList
+from utils.data.sources import read_pictures
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 
@@ -80,6 +83,25 @@ def test_an_unreadable_video_is_named_and_the_others_go_on(csv_root, classifier,
     assert 'image_00030.jpg' in by_video[str(tmp_path / 'broken')]['error'] and 'error' in by_video[str(tmp_path / 'text.mp4')]
 
 
+def test_a_video_file_gives_the_numbers_of_its_frames(csv_root, classifier, tmp_path, capsys):
+    """A lossless file of a frame folder's pictures, and the features of both."""
+    path, count = rows_of(csv_root)[3]
+    numbers = range(1, int(count) + 1)
+    file = write_film(tmp_path / 'film.mkv', [*read_pictures(path, numbers)], codec='ffv1', pix_fmt='bgr0')
+    status, found = answers(capsys, file, path, '--weights', classifier / 'model' / 'epoch1.pth.tar')
+    first, second = ([one['probability'] for one in each['top']] for each in found)
+    assert status == 0 and found[0]['video'] == file and first == pytest.approx(second, abs=1e-5)
+
+    out = tmp_path / 'features.npz'
+    argv = [file, path, tmp_path / 'text.mp4', '--weights', classifier / 'model' / 'epoch1.pth.tar', '--out', out, *FLAGS]
+    (tmp_path / 'text.mp4').write_text('no video')
+    assert run(features_cli, argv) == 1
+    assert 'text.mp4' in capsys.readouterr().err
+    with np.load(out) as stored:
+        assert stored['context'][0] == pytest.approx(stored['context'][1], abs=1e-5)
+        assert stored['path'].tolist() == [file, path] and set(stored['label']) == {-1}
+
+
 def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsys):
     good = rows_of(csv_root)[0][0]
     stored = torch.load(classifier / 'model' / 'epoch1.pth.tar', weights_only=True)
@@ -93,7 +115,7 @@ def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsy
         assert error.startswith('error: ') and said in error
     status, found = answers(capsys, good, '--weights', nameless, '--dataset', 'ucf101', '--csv_root', csv_root, *tiny.CLIP)
     assert status == 0 and found[0]['top'][0]['class'] in tiny.ucf101_classes()
-    with pytest.raises(UserError, match='no frame folder'):
+    with pytest.raises(UserError, match='can read'):
         given_videos([str(tmp_path / 'nameless.pth.tar')])
 
 

@@ -317,7 +317,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, classifier, tmp_path, c
     assert 'no such data set' in error(weights, '--dataset', 'nothing')
     empty = tmp_path / 'empty'
     empty.mkdir()
-    assert f'{empty}: no frame folder or packed file' in error(weights, empty)
+    assert f'{empty}: no video' in error(weights, empty)
     foreign = tmp_path / 'foreign.pth.tar'
     torch.save({'state_dict': {'conv1.weight': torch.zeros(3)}}, foreign)
     assert 'nothing in it matches' in error(foreign, base=CLIP)
