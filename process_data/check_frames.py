@@ -1,4 +1,4 @@
-"""Checks csv lists against the frames or video files on disk and prints a table of the findings; can write repaired lists.
+"""Checks csv lists against the frames or video files on disk, prints a table of the findings; can write repaired lists.
 
     python process_data/check_frames.py --dataset ucf101 [--decode all] [--repair]
 

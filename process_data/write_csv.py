@@ -10,10 +10,11 @@ classInd.txt. The class of a video is the name of the folder around its frame fo
 (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
 classInd.txt.
 
-With --videos the lists name the video files themselves, and nothing needs to be extracted. Their frames are counted from
-the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov, .mkv and
-.webm, MPEG-4 in .mp4 and .avi. They are counted by decoding, which takes longer, in all other files, and in those that are
-interlaced, cut short or damaged. Unreadable files are named and left out.
+With --videos the lists name the video files themselves, and nothing needs to be extracted. Their frames are counted
+from the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov,
+.mkv and .webm, MPEG-4 in .mp4 and .avi, Motion JPEG in .avi. They are counted by decoding, which takes longer, in all
+other files and in those that are interlaced, cut short or without distinct time stamps. Unreadable files are named and
+left out.
 """
 import argparse
 import contextlib
@@ -183,8 +184,8 @@ def index_frames(frame_root, jobs):
 
 
 def index_videos(video_root, jobs):
-    """-> ({folder: number of frames}, {folder: path relative to the root}) of every usable video file; `folder` is the path
-    without its extension, by which split files are matched."""
+    """-> ({folder: number of frames}, {folder: path relative to the root}) of every usable video file; `folder` is the
+    path without its extension, by which split files are matched."""
     names = find_videos(video_root)
     if not names:
         raise UserError(f'{video_root}: no video in it; check --videos')

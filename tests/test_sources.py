@@ -39,7 +39,8 @@ def lists(tmp_path_factory):
     root, paths = tmp_path_factory.mktemp('videos'), {'file': [], 'frames': [], 'packed': []}
     for i, count in enumerate(LENGTHS):
         name = f'{"ab"[i % 2]}/v{i}'
-        path = write_film(root / f'file/{name}.mp4', film(count, 320, 248, seed=i, blur=12), options={**B_FRAMES, 'crf': '15'})
+        path = write_film(root / f'file/{name}.mp4', film(count, 320, 248, seed=i, blur=12),
+                          options={**B_FRAMES, 'crf': '15'})
         write_frames(path, root / f'frames/{name}')
         (root / f'packed/{name}').parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(root / f'packed/{name}.zip', 'w') as archive:

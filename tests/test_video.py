@@ -266,6 +266,27 @@ def test_bytes_lost_in_the_middle_cost_no_more_than_the_damaged_group(tmp_path):
             assert np.array_equal(next(reader.frames([k])), whole[k - 1])
 
 
+def test_frames_that_no_decoder_should_try(tmp_path, monkeypatch):
+    """Neither those of a container that says so, nor those that come later."""
+    path = write_film(tmp_path / 'a.mp4', film(4, 64, 48))
+    monkeypatch.setattr(video, 'MAX_PIXELS', 64 * 48 - 1)
+    with pytest.raises(VideoError, match='frames of 64x48 px; at most 3071 pixels are read'):
+        VideoFile(path)
+    data = open(write_film(tmp_path / 'small.ts', film(4, 32, 32)), 'rb').read()
+    large = open(write_film(tmp_path / 'large.ts', film(4, 64, 48)), 'rb').read()
+    (tmp_path / 'both.ts').write_bytes(data + large)
+    with VideoFile(str(tmp_path / 'both.ts')) as reader:
+        assert {frame.shape for frame in reader.all_frames()} == {(32, 32, 3)} and reader.n_frames == 4
+
+
+def test_a_change_of_size_within_the_file_keeps_the_first(tmp_path):
+    data = open(write_film(tmp_path / 'small.ts', film(4, 32, 32)), 'rb').read()
+    large = open(write_film(tmp_path / 'large.ts', film(4, 64, 48)), 'rb').read()
+    (tmp_path / 'both.ts').write_bytes(data + large)
+    with VideoFile(str(tmp_path / 'both.ts')) as reader:
+        assert [frame.shape for frame in reader.all_frames()] == [(32, 32, 3)] * 8
+
+
 def test_patience(tmp_path):
     path = write_film(tmp_path / 'a.mp4', film(40))
     with VideoFile(path, patience=1e-9) as reader, pytest.raises(VideoError, match='no wanted frame in 1e-09 s'):

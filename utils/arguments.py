@@ -31,7 +31,8 @@ def add_data_arguments(parser, short_videos=None):
     """short_videos: the default of that flag; None leaves out the flags that only training has."""
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101',
-                       help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path (default ucf101)')
+                       help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path to a folder of '
+                            'lists or of unlabelled videos (default ucf101)')
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')

@@ -69,8 +69,8 @@ def test_hmdb51_and_kinetics(tmp_path):
     assert write_lists(tmp_path, 'k400', '--annotations', tmp_path / 'a.csv', '--relative').returncode == 0
     assert lines(tmp_path / 'csv/k400/train_split.csv') == ['riding a_bike/abc_000001_000011.mp4,6']
     assert lines(tmp_path / 'csv/k400/val_split.csv') == ['riding a_bike/def.mp4,6']
-    check = run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path / 'csv', '--frame_root', tmp_path / 'videos',
-                '--jobs', 1)
+    check = run('check_frames', '--dataset', 'k400', '--csv_root', tmp_path / 'csv', '--jobs', 1,
+                '--frame_root', tmp_path / 'videos')
     assert check.returncode == 0, check.stdout
 
 

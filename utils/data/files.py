@@ -53,8 +53,8 @@ def leads_back(path):
 
 
 def count_frames(path):
-    """(frames of a video file, '') or (0, the reason why it can't be used). VideoFile.n_frames says how they are counted;
-    only the first is converted to RGB."""
+    """(frames of a video file, '') or (0, the reason why it can't be used). VideoFile.n_frames says how they are
+    counted; only the first is converted to RGB."""
     try:
         with VideoFile(path) as video:
             if next(video.all_frames(), None) is None:
@@ -65,8 +65,8 @@ def count_frames(path):
 
 
 def count_all(root, names, jobs):
-    """({name: frames}, {name: reason}) of the usable and of the unusable video files `names` in `root`, by `jobs` threads.
-    Shows a progress bar."""
+    """({name: frames}, {name: reason}) of the usable and of the unusable video files `names` in `root`, by `jobs`
+    threads, with a progress bar."""
     counts = Parallel(n_jobs=jobs, prefer='threads', return_as='generator')(
         delayed(count_frames)(os.path.join(root, name)) for name in names)
     counted = dict(zip(names, list(tqdm(counts, total=len(names), desc='counting frames', unit='video'))))

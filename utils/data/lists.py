@@ -1,4 +1,4 @@
-"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}`, or a
+"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}` or a
 video file `…/{class}/{video}.mp4`."""
 import csv
 import os
@@ -146,7 +146,7 @@ def is_kinetics(dataset):
 
 
 def list_folder(csv_root, dataset, img_dim):
-    """The folder of a data set's csv lists and class list.
+    """The folder of a data set's csv lists and class list, or a folder of videos.
 
     dataset: ucf101, hmdb51, demo, k400, the name of any folder under `csv_root`, or a path. k400 has a folder for each
              size of frames: k400_150 or kinetics400 with a short side of 150 px, k400_256 or kinetics400_256 for an
@@ -155,7 +155,7 @@ def list_folder(csv_root, dataset, img_dim):
     names = [dataset]
     if dataset == 'k400':
         names = ['k400_256', 'kinetics400_256', 'k400'] if img_dim > 140 else ['k400_150', 'kinetics400', 'k400']
-    folders = [os.path.join(csv_root, name) for name in names]
+    folders = [os.path.join(csv_root, name) for name in names] + [dataset]
     found = next(filter(os.path.isdir, folders), None)
     if found is None:
         there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
@@ -235,8 +235,8 @@ def check_on_disk(videos, sample=64):
     for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
         path, last = videos.path(row), int(videos.n_frames[row])
         if not os.path.isdir(path) and not os.path.isfile(path) and not os.path.isfile(path + '.zip'):
-            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip) or video file; extract the '
-                            'frames, or write the csv again with process_data/write_csv.py')
+            raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip) or video file; extract '
+                            'the frames, or write the csv again with process_data/write_csv.py')
         if not has_frame(path, last):
             raise UserError(f'{path}: the csv lists {last} frames, but the last is not there; '
                             'process_data/check_frames.py finds such videos and writes a repaired csv')

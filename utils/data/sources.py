@@ -1,4 +1,4 @@
-"""Frames of a video by number, whatever a list names: a frame folder, a packed one (`path + '.zip'`) or a video file."""
+"""Frames of a video by number, whatever a list names: a frame folder, a packed one (`path` + .zip) or a video file."""
 import os
 
 import cv2
@@ -68,7 +68,7 @@ def _read_film(path, numbers, reduction_of):
 
 
 def _reduced(frame, factor):
-    """Means of factor × factor pixels, as a JPEG decoder reduces; the last row and column are repeated to fill theirs."""
+    """Means of factor × factor pixels, as a JPEG decoder reduces; last row and column are repeated to fill theirs."""
     height, width = frame.shape[:2]
     whole = cv2.copyMakeBorder(frame, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
     return cv2.resize(whole, (whole.shape[1] // factor, whole.shape[0] // factor), interpolation=cv2.INTER_AREA)

@@ -1,16 +1,43 @@
 """Which videos a run trains on, validates on and tests on."""
+import os
+
 import numpy as np
 
-from utils.cli import UserError
+from utils.cli import UserError, cpu_cores, warn
+from utils.data.files import count_all, find_videos
 from utils.data.lists import VideoList, check_on_disk, csv_file, fits, hold_out
+from utils.parallel import distributed
+
+LISTED_UNUSABLE = 10
 
 
 def read_split(folder, split, subset, frame_root=None):
-    """The videos of one csv ('train' or 'test') of a data set's `list_folder`. UserError: missing or malformed."""
+    """The videos of one csv ('train' or 'test') of a data set's `list_folder`; without any csv in it, the training list is
+    all video files below it. UserError: missing or malformed."""
     path = csv_file(folder, split, subset)
+    if subset == 'train' and not any(name.endswith('.csv') for name in os.listdir(folder)):
+        return videos_below(folder) or VideoList.read_csv(path, frame_root)
     videos = VideoList.read_csv(path, frame_root)
     print(f'{len(videos)} videos in {path}')
     return videos
+
+
+def videos_below(folder):
+    """A VideoList of all usable video files below a folder, sorted; None if there is no video file. The first process
+    counts their frames, every time anew, and names those that can't be used. UserError: none can be used."""
+    names = counts = None
+    if distributed.is_main():
+        names = find_videos(folder)
+        counts, unusable = count_all(folder, names, cpu_cores()) if names else ({}, {})
+        for name, reason in list(unusable.items())[:LISTED_UNUSABLE]:
+            warn(f'{os.path.join(folder, name)}: {reason}, left out')
+        print(f'{len(counts)} of {len(names)} video files below {folder} can be used')
+    distributed.wait_for_main()
+    names, counts = distributed.from_main((names, counts))
+    if names and not counts:
+        raise UserError(f'{folder}: none of its {len(names)} video files can be used')
+    return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values())
+                               ) if names else None
 
 
 def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None):

@@ -178,7 +178,7 @@ class VideoFile:
             if not packet.is_discard:
                 times.append(packet.pts)
         times.sort()
-        if keys != sorted(set(keys)) or len(set(times)) < len(times):
+        if not times or keys != sorted(set(keys)) or len(set(times)) < len(times):
             return None
         return times, keys
 
@@ -198,12 +198,9 @@ class VideoFile:
         """Yields the frames from the current position to the end, as av.VideoFrame."""
         for packet in self._packets():
             try:
-                frames = self._stream.codec_context.decode(packet)
-            except av.error.InvalidDataError:
+                yield from self._stream.codec_context.decode(packet)
+            except av.error.FFmpegError:
                 continue
-            except (av.error.FFmpegError, MemoryError) as error:
-                raise VideoError(f'the decoder gave up: {error.strerror or error}') from None
-            yield from frames
 
     def _packets(self):
         """Yields the packets from the current position on. The last is empty, or None where the file breaks off."""
@@ -233,6 +230,7 @@ class VideoFile:
             self.close()
             raise VideoError(f'frames of {codec.width}x{codec.height} px; at most {MAX_PIXELS} pixels are read')
         codec.thread_count = 1
+        codec.options = {'max_pixels': str(MAX_PIXELS)}  # of a frame: it may claim another size than the container
         self._unread = True
 
     def _announced_frames(self):
@@ -248,8 +246,6 @@ class VideoFile:
     def _picture(self, frame):
         """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
         matrix = frame.colorspace
-        if frame.width * frame.height > MAX_PIXELS:
-            raise VideoError(f'a frame of {frame.width}x{frame.height} px; at most {MAX_PIXELS} pixels are read')
         if matrix == BT2020_CONSTANT:
             note = 'its colour matrix bt2020c was read as bt2020nc, which phones mean by it'
             self.notes += [note] if note not in self.notes else []
