@@ -3,6 +3,7 @@
     python -m benchmarks.input_pipeline                    one core, with and without colour; the whole loader
     python -m benchmarks.input_pipeline --device cuda      the whole loader with colour on the GPU
     python -m benchmarks.input_pipeline --storage          loose and packed frames, from a cold and a warm page cache
+    python -m benchmarks.input_pipeline --source frames packed video    what a list may name (benchmarks/sources.py)
 
 The plain way is PIL throughout: open, convert, crop, resize, grey and torchvision's colour jitter frame by frame, float
 tensors, normalisation. Generated frames: 150×266 JPEGs of quality 80 (Kinetics at short side 150) of moving textures. A
@@ -24,6 +25,7 @@ import torch
 import torchvision.transforms.functional as F
 from PIL import Image
 
+from benchmarks import sources
 from benchmarks.flags import make_parser, parse, write_json
 from utils.cli import positive_int, whole_number
 from utils.data.crops import draw_box
@@ -184,6 +186,16 @@ def storage(videos, img_dim):
     return result
 
 
+def lists_of(chosen, loose, root):
+    """{name: VideoList} of the sources that `--source` chooses."""
+    lists = {'frames': loose} if 'frames' in chosen else {}
+    if 'packed' in chosen:
+        lists['packed'] = pack(loose, os.path.join(root, 'packed'))
+    if 'video' in chosen:
+        lists |= {kind: sources.encode(loose, root, kind) for kind in sources.FILES}
+    return lists
+
+
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument('--img_dim', type=int, default=128, help='px, output size (default 128)')
@@ -193,6 +205,8 @@ def parse_args(argv=None):
     parser.add_argument('--clips', type=int, default=8, help='clips of each way per round (default 8)')
     parser.add_argument('--packed', action='store_true', help='ours reads zip files (default: folders)')
     parser.add_argument('--storage', action='store_true', help='also loose and packed frames, cold and warm')
+    parser.add_argument('--source', nargs='+', choices=['frames', 'packed', 'video'],
+                        help='compare only these sources, on one core (default: off)')
     parser.add_argument('--batch_size', type=positive_int, default=32,
                         help='clips per batch of the loader run (default 32)')
     parser.add_argument('--num_workers', type=whole_number, default=os.cpu_count(),
@@ -205,6 +219,10 @@ def main(args):
     results = {'opencv': cv2.__version__}
     with tempfile.TemporaryDirectory() as root:
         loose = make_videos(os.path.join(root, 'loose'), args.videos, args.frames)
+        if args.source:
+            results['sources'] = sources.compare(lists_of(args.source, loose, root), in_turns, args.rounds, args.clips)
+            write_json(args, results)
+            return
         packed = pack(loose, os.path.join(root, 'packed')) if args.packed or args.storage else None
         ours = packed if args.packed else loose
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, input_pipeline, sources
 
 
 @pytest.mark.soak
@@ -34,6 +34,18 @@ def test_quick_benchmarks_in_miniature(tmp_path, monkeypatch):
     assert (tmp_path / 'tables.md').read_text().count('## ') == len(quick)
     monkeypatch.setattr(gpu, 'run', None)
     assert gpu.main(args) == 0
+
+
+def test_sources_in_miniature(tmp_path, capsys):
+    out = tmp_path / 'figures.json'
+    input_pipeline.main(input_pipeline.parse_args([
+        '--source', 'frames', 'packed', 'video', '--videos', '1', '--frames', '121', '--rounds', '1', '--clips', '1',
+        '--json', str(out)]))
+    figures = json.loads(out.read_text())['sources']
+    assert list(figures) == ['frames', 'packed', *sources.FILES]
+    assert all(figures[name]['of PyAV alone'] > 0 for name in sources.FILES)
+    assert all(row['clips/s'] > 0 and row['kB a frame'] > 0.1 for row in figures.values())
+    assert capsys.readouterr().out.count('\n') == 6
 
 
 def test_every_part_fits_into_nine_minutes():
