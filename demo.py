@@ -78,6 +78,7 @@ def main(args):
         run('eval/test.py', dataset='demo', test=best_model(output, name), prefix=f'test_{name}', log_dir=output)
 
     draw_curves(output / 'curves.png', {name: read_log(run_folder(output, name)) for name in RUNS})
+    run('eval/report.py', output, out=output / 'report.html')
     report(output, time.monotonic() - started)
 
 
@@ -131,7 +132,7 @@ def report(output, seconds):
     print(f'\n{verdict(json.loads((output / "frozen" / "results.json").read_text()))}')
     epochs = len(log['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')
-    for path, what in (('curves.png', 'loss and top-1 by epoch'),
+    for path, what in (('report.html', 'all of it on one page'), ('curves.png', 'loss and top-1 by epoch'),
                        ('frozen/', 'results.json, results.md, retrieval pages and other pictures'),
                        ('prediction/', 'what is predicted: similarity maps over frames, overview.png')):
         print(f'  {path:24} {what}')

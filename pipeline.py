@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 
 
-def run(script, **flags):
+def run(script, *arguments, **flags):
     """Runs a script of this repository as a user would; ends the program if it fails."""
-    words = [script, *command_line(flags)]
+    words = [script, *map(str, arguments), *command_line(flags)]
     print(f'\n$ python {shlex.join(words)}', flush=True)
     process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

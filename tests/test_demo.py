@@ -24,9 +24,9 @@ def commands(monkeypatch):
     """Runs of scripts that only parse their flags and leave behind the files of a run; returns what was run."""
     run_commands = []
 
-    def run(script, **flags):
+    def run(script, *arguments, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        args = module.parse_args(pipeline.command_line(flags))
+        args = module.parse_args([*map(str, arguments), *pipeline.command_line(flags)])
         run_commands.append((script, args))
         if 'log_dir' in flags:
             is_test = bool(getattr(args, 'test', None))
@@ -66,7 +66,8 @@ def test_demo(commands, tmp_path, capsys):
     data = ['process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py']
     assert [script for script, _ in commands] == [
         'process_data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
-        'eval/visualise.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py']
+        'eval/visualise.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py',
+        'eval/report.py']
     trained = [vars(args) for script, args in commands if script == 'eval/test.py' and not args.test]
     differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
     assert differ == {'pretrain', 'prefix'}  # the same budget

@@ -1,0 +1,78 @@
+"""Writes one HTML page about runs: training, tests, frozen features and predictions, beside each other."""
+import sys
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eval.outputs import printable
+from eval.report_charts import chart_groups
+from eval.report_images import PictureStore
+from eval.report_sources import find_sources
+from eval.report_tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
+                                video_rows)
+from utils.cli import Parser, UserError, run_cli
+
+TEMPLATES = Path(__file__).resolve().parent / 'templates'
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('run', nargs='+', metavar='RUN',
+                        help='folder of a training run, of a test, of eval/frozen.py or of eval/visualise.py; of any '
+                             'other folder, all that are below it')
+    parser.add_argument('--out', default='report.html', metavar='FILE', help='the page (default report.html)')
+    parser.add_argument('--title', default='Dense Predictive Coding: report', help='heading of the page')
+    return parser.parse_args(argv)
+
+
+def main(args):
+    sources = find_sources(args.run)
+    pictures = PictureStore()
+    page = render(sources, args.title, pictures)
+    try:
+        Path(args.out).write_text(page, encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'--out {args.out}: cannot write it ({error.strerror})') from error
+    counts = {kind: len(found) for kind, found in vars(sources).items() if found}
+    print(f'written to {args.out}: {len(page.encode()) / 1e6:.1f} MB, '
+          + ', '.join(f'{kind} {count}' for kind, count in counts.items()))
+    if pictures.left_out:
+        print(f'{len(pictures.left_out)} pictures are left out, as the page would be too large: '
+              + ', '.join(pictures.left_out[:3]))
+
+
+def render(sources, title, pictures):
+    """The page, str. sources: of find_sources. pictures: a PictureStore."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True, finalize=escaped_bytes)
+    environment.filters.update(percent=percent, number=number)
+    tests = [{'test': test, 'pairs': confused_pairs(test.predictions, pictures),
+              'confusion': confusion_of(test.predictions), **video_rows(test.predictions)} for test in sources.tests]
+    return environment.get_template('report.html').render(
+        title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
+        runs=run_rows(sources.training), charts=chart_groups(sources.training),
+        tests=tests, classes=per_class(sources.tests) if tests else None,
+        judged=sources.judged, judged_rows=judged_rows(sources.judged), predictions=sources.predictions,
+        flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture)
+
+
+def escaped_bytes(value):
+    """Names may hold bytes that are not UTF-8; a page can't."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, '__html__') else value
+
+
+def percent(value, digits=1):
+    return '–' if value is None or value != value else f'{100 * value:.{digits}f}%'
+
+
+def number(value):
+    if value is None or value != value:
+        return '–'
+    return f'{value:,}' if isinstance(value, int) else f'{value:.4g}'
+
+
+if __name__ == '__main__':
+    run_cli(main, parse_args())
