@@ -121,7 +121,7 @@ class VideoDataset(torch.utils.data.Dataset):
     starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
                `clip_starts`
     labels:    int64 [R], or None
-    views:     V views of utils.data.crops; None: the centre crop
+    views:     V views of utils.data.crops, or a function of the index that gives them; None: the centre crop
 
     `dataset[index]` is a dict:
         frames    uint8 [V·K, N·T, H, W, 3], the clips in the first view, then in the second …
@@ -154,13 +154,14 @@ class VideoDataset(torch.utils.data.Dataset):
             raise FrameError(f'{path}: the list says {n_frames} frames, but {frame_name(n_frames)} is not there')
         blocks = count_blocks(n_frames, self.num_seq, self.seq_len, self.ds)
         numbers = np.minimum(1 + self.ds * np.arange(blocks * self.seq_len), n_frames)
-        frames = torch.empty(len(self.views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
-        read_views(path, numbers, self.views, frames.numpy(), self.progress)
+        views = self.views(index) if callable(self.views) else self.views
+        frames = torch.empty(len(views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
+        read_views(path, numbers, views, frames.numpy(), self.progress)
 
         starts = self.starts_of(n_frames)
         clips = frames.unflatten(1, (blocks, self.seq_len))[:, starts[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else int(self.labels[index])
-        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(self.views)),
+        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(views)),
                 'n_frames': n_frames, 'label': torch.tensor(label), 'index': torch.tensor(index)}
 
     def _covering_starts(self, n_frames):
