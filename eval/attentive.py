@@ -22,8 +22,8 @@ def parse_args(argv=None):
     group = parser.add_argument_group('heads')
     group.add_argument('--depth', default=1, type=int, choices=[1, 4],
                        help='how many times the query attends over the tokens (default 1)')
-    group.add_argument('--epochs', default=40, type=positive_int,
-                       help='epochs of training the heads, each of one clip of every training video (default 40)')
+    group.add_argument('--epochs', default=20, type=positive_int,
+                       help='epochs of training the heads, each of one clip of every training video (default 20)')
     group.add_argument('--head_batch', default=32, type=positive_int, help='videos in a batch of the heads (default 32)')
     group.add_argument('--augment', default=0, type=whole_number, metavar='K',
                        help='keep the tokens of K random crops of each training clip, mirrored or not as by --flip '

@@ -27,7 +27,7 @@ class CrossAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, query, tokens):
-        """query [B, D], tokens [B, M, D] -> [B, D]."""
+        """query [B or 1, D], tokens [B, M, D] -> [B, D]."""
         h = self.heads
         q = self.query(query).unflatten(1, (h, -1))                                     # [B, h, D/h]
         key, value = (layer.weight.unflatten(0, (h, -1)) for layer in (self.key, self.value))     # [h, D/h, D]
@@ -48,9 +48,9 @@ class AttentiveHead(nn.Module):
 
     def forward(self, tokens):
         """[B, M, D] -> logits [B, C]. LayerNorm without weights: linear layers follow, which have them."""
-        x = self.query.expand(len(tokens), -1)                                          # [B, D]
+        x = self.query.unsqueeze(0)                                                     # [1, D]: the same for all clips
         for block in self.blocks:
-            x = x + block(F.layer_norm(x, x.shape[1:]), tokens)
+            x = x + block(F.layer_norm(x, x.shape[1:]), tokens)                         # [B, D]
         return self.classify(F.layer_norm(x, x.shape[1:]))
 
 
@@ -66,7 +66,7 @@ def train_heads(heads, settings, batches, steps):
 
     settings: (learning rate, weight decay) of each. batches: `steps` times (tokens [B, M, D], label int64 [B])."""
     optimiser = torch.optim.AdamW([{'params': [*head.parameters()], 'lr': rate, 'weight_decay': decay}
-                                   for head, (rate, decay) in zip(heads, settings)])
+                                   for head, (rate, decay) in zip(heads, settings)], fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate_factor, steps=steps))
     for tokens, label in batches:
         logits = logits_of(heads, tokens)
