@@ -22,10 +22,14 @@ class Representation(nn.Module):
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (rectified features of the blocks [B, N, S, D], the aggregator's last state
         [B, S, D])."""
+        feature, _, state = self.all_states(block)
+        return feature, state
+
+    def all_states(self, block):
+        """The same with the aggregator's states after every block [B, N, S, D] in the middle."""
         feature = encode_blocks(self.backbone, block, rectify=True, chunks=self.encode_chunks)
         with full_precision(feature):
-            _, state = self.agg(feature)
-        return feature, state
+            return feature, *self.agg(feature)
 
 
 class ContextEncoder(Representation):

@@ -26,11 +26,11 @@ class Task:
         return replace(self, train=self.train[rows], train_label=self.train_label[rows],
                        train_path=self.train_path[rows])
 
-    def held_out(self):
+    def held_out(self, fraction=HELD_OUT):
         """The task whose test is a held-out part of the training videos, by groups; None if nothing can be held out."""
         videos = VideoList.from_rows(self.train_path.tolist(), np.ones(len(self.train_path)))
         try:
-            fit, held = hold_out(videos, HELD_OUT, seed=0)
+            fit, held = hold_out(videos, fraction, seed=0)
         except UserError:
             return None
         return replace(self.part(fit), test=self.train[held], test_label=self.train_label[held],

@@ -122,7 +122,7 @@ class VideoDataset(torch.utils.data.Dataset):
     starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
                `clip_starts`
     labels:    int64 [R], or None
-    views:     V views of utils.data.crops; None: the centre crop
+    views:     V views of utils.data.crops, or a function of the index that gives them; None: the centre crop
 
     `dataset[index]` is a dict:
         frames    uint8 [V·K, N·T, H, W, 3], the clips in the first view, then in the second …
@@ -159,12 +159,13 @@ class VideoDataset(torch.utils.data.Dataset):
             raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
         first, end = starts[0], starts[-1] + self.num_seq  # blocks
         numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
-        frames = torch.empty(len(self.views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
-        read_views(path, numbers, self.views, frames.numpy(), self.progress)
+        views = self.views(index) if callable(self.views) else self.views
+        frames = torch.empty(len(views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
+        read_views(path, numbers, views, frames.numpy(), self.progress)
 
         clips = frames.unflatten(1, (end - first, self.seq_len))[:, (starts - first)[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else int(self.labels[index])
-        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(self.views)),
+        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(views)),
                 'n_frames': n_frames, 'label': torch.tensor(label), 'index': torch.tensor(index)}
 
     def _covering_starts(self, n_frames):

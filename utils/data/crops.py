@@ -60,6 +60,11 @@ class View(NamedTuple):
     mirrored: bool = False  # the box is cut out of the mirrored frame, so that a mirrored video has the same views
 
 
+def random_view(rng, flip):
+    """A View drawn as fine-tuning augments: a random resized crop, mirrored with probability `flip`."""
+    return View(partial(draw_box, rng, crop='resized'), mirrored=rng.random() < flip)
+
+
 def box_at(height, width, down, right):
     """The square of the centre crop at another place: `down` and `right` are 0 for the top and left edge, 1 for the
     bottom and right one."""

@@ -1,0 +1,76 @@
+"""Judges frozen weights by an attentive probe on all tokens of their clips, beside random weights."""
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from eval.attentive_probe import GRID, HELD_OUT, attentive
+from eval.judging import (add_judging_arguments, draw_bars, files_of, kinds_of, merged, of_all_weights, start_judging,
+                          warn_of_unseen_classes, write_table, RANDOM_SEEDS)
+from eval.outputs import printable
+from eval.results import row_of, short_names
+from eval.task import make_task
+from eval.tokens import say_size, size_of, tokens_of
+from utils.cli import Parser, fraction, positive_int, whole_number
+from utils.parallel import distributed
+from utils.parallel.launch import launch
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    add_judging_arguments(parser)
+    group = parser.add_argument_group('heads')
+    group.add_argument('--depth', default=1, type=int, choices=[1, 4],
+                       help='how many times the query attends over the tokens (default 1)')
+    group.add_argument('--epochs', default=20, type=positive_int,
+                       help='epochs of training the heads, each of one clip of every training video (default 20)')
+    group.add_argument('--head_batch', default=32, type=positive_int, help='videos in a batch of the heads (default 32)')
+    group.add_argument('--augment', default=0, type=whole_number, metavar='K',
+                       help='keep the tokens of K random crops of each training clip, mirrored or not as by --flip '
+                            '(default 0: the centre crop)')
+    group.add_argument('--flip', default=0.5, type=fraction,
+                       help='with --augment, the probability of mirroring (default 0.5; 0 if classes differ by direction)')
+    return parser.parse_args(argv)
+
+
+def main(args):
+    checkpoints, listed, class_names, precision, folder = start_judging(args)
+    kinds = kinds_of(args)
+    judged = len(files_of(args)) + (0 if args.no_random else RANDOM_SEEDS)
+    say_size(folder / 'tokens', size_of(args, listed), judged * len(kinds))
+
+    def extract(weights, seed, name):
+        return tokens_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision, folder / 'tokens' / name,
+                         kinds)
+
+    tokens = of_all_weights(args, extract)
+    if distributed.is_main():
+        judge(args, folder, tokens, kinds, class_names, precision.device)
+
+
+def judge(args, folder, tokens, kinds, class_names, device):
+    task = make_task(next(iter(tokens.values()))[0], 'video')
+    warn_of_unseen_classes(task, class_names)
+    names = dict(zip(tokens, short_names(tokens)))
+    outcomes = {}
+    for kind in kinds:
+        for weights, repetitions in tokens.items():
+            outcomes[weights, kind], = merged(
+                [[attentive(task, each, kind, args.depth, args.epochs, args.head_batch, args.seed, device,
+                            f'heads on {kind} of {names[weights]}')] for each in repetitions])
+    rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
+    views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
+    write_table(args, folder, rows, tokens, task, [
+        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} of '
+        'the training groups'])
+    if not args.no_pictures:
+        (folder / 'pictures').mkdir(exist_ok=True)
+        for (weights, kind), outcome in outcomes.items():
+            name = f'{names[weights]}_{kind}'
+            draw_bars(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
+                      printable(f'{names[weights]}, {kind}'))
+    print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())
