@@ -88,7 +88,8 @@ def chart_of(name, training):
 
     def place(x, y):
         across, up = part(x, x_ticks), part(y, y_ticks)
-        return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
+        return (round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
+                round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1))
 
     for each in series:
         each.points = [place(x, y) for x, y in each.values]
