@@ -84,11 +84,12 @@ def chart_of(name, training):
     xs, ys = zip(*(value for each in series for value in each.values))
     x_ticks = ticks(int(min(xs)), max(xs), integer=True)
     low, high = min(ys), max(ys)
-    y_ticks = ticks(0 if 0 <= low < high / 2 else low, high)
+    y_ticks = ticks(0 if 0 <= low < high / 2 or low == high > 0 else low, high)
 
     def place(x, y):
         across, up = part(x, x_ticks), part(y, y_ticks)
-        return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
+        return (round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
+                round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1))
 
     for each in series:
         each.points = [place(x, y) for x, y in each.values]

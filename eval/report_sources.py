@@ -72,8 +72,7 @@ def find_sources(given):
     for path in map(Path, given):
         if not path.is_dir():
             raise UserError(f'{path} is no folder: give the folders of runs')
-        found = [path] if markers_in(path) else sorted({marker.parent for name in READERS for marker in path.rglob(name)})
-        found = [folder for folder in found if markers_in(folder)]
+        found = [path] if markers_in(path) else sorted({file.parent for name in READERS for file in path.rglob(name)})
         if not found:
             raise UserError(f'{path}: neither this folder nor any below it is a run ({", ".join(READERS)})')
         folders.update({folder.resolve(): None for folder in found})

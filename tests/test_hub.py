@@ -35,13 +35,14 @@ backbone, features, scores = (load(*each) for each in (
 assert root not in sys.path
 block = backbone.transform(frames[:5])
 clips = features.transform(frames)
-np.savez(out, block=block, feature=backbone(block), clips=clips, context=features(clips), logits=scores(scores.transform(frames)))
+np.savez(out, block=block, feature=backbone(block), clips=clips, context=features(clips),
+         logits=scores(scores.transform(frames)))
 print(json.dumps({'settings': features.settings, 'names': scores.class_names}))
 """
 
 
 def test_from_an_empty_folder(pretrained, classifier, csv_root, tmp_path):
-    """Nothing of ours is on the path; settings and class names are the checkpoint's; numbers are those of our commands."""
+    """Nothing of ours is on the path; settings and class names are the checkpoint's, numbers those of our commands."""
     video = csv_root.parent / 'frames/ucf101/YoYo/v_YoYo_g04_c02'     # 34 frames, 4 clips
     frames = frames_of(video)
     np.save(tmp_path / 'frames.npy', frames)
@@ -138,6 +139,7 @@ def test_mistakes_end_in_a_line(pretrained, classifier, kind, options, message):
 
 def test_frames_of_another_kind_are_refused():
     transform = Preprocessing(2, 2, 1, 32)
-    for frames in (np.zeros((4, 40, 40, 3), np.float32), np.zeros((4, 40, 40), np.uint8), np.zeros((0, 4, 4, 3), np.uint8)):
+    for frames in (np.zeros((4, 40, 40, 3), np.float32), np.zeros((4, 40, 40), np.uint8),
+                   np.zeros((0, 4, 4, 3), np.uint8)):
         with pytest.raises(UserError, match='uint8'):
             transform(frames)

@@ -146,9 +146,14 @@ assert state() == before, 'importing changed something'
     assert list(tmp_path.iterdir()) == []
 
 
+def packages_in(name):
+    """Packages of a file of requirements."""
+    lines = (ROOT / name).read_text().splitlines()
+    return {re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in lines if line and not line.startswith('#')}
+
+
 def test_requirements_name_what_is_imported():
-    required, extra = ({re.match(r'[A-Za-z0-9_.-]+', line)[0].lower() for line in (ROOT / name).read_text().splitlines()
-                        if line and not line.startswith('#')} for name in ('requirements.txt', 'requirements-export.txt'))
+    required, extra = map(packages_in, ('requirements.txt', 'requirements-export.txt'))
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), *ROOT.glob('*.py')] for module, _ in imported(path)}
     used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', *(path.stem for path in ROOT.glob('*.py'))}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}

@@ -1,4 +1,5 @@
 """Non-finite losses, full disks, parts of batches, schedules, recipes and the table of runs."""
+import csv
 import json
 import math
 import os
@@ -294,13 +295,49 @@ def test_status(tmp_path, capsys, pretrained):
               {'kind': 'end', 'how': 'stopped by SIGTERM'})
     status.main(status.parse_args([str(tmp_path)]))
     lines = capsys.readouterr().out.splitlines()
-    states = [line.split('  ')[-1].strip() for line in lines[1:]]
-    assert states == ['running', f'killed; resume with --resume {newest}', 'stopped by SIGTERM']
+    states = [line.split('  ')[-1].strip() for line in lines[1:4]]
+    assert states == ['running', 'killed', 'stopped by SIGTERM']
+    assert lines[4:] == [f'log_a/dead: resume with --resume {newest}']
     # 28 steps left at 100 s each
-    assert 'epoch 1/3 step 2/10' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
+    assert ' 0.2/3 ' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
 
     status.main(status.parse_args([str(pretrained.parent.parent)]))
     assert 'finished' in capsys.readouterr().out
     with pytest.raises(SystemExit) as end:
         status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
     assert end.value.code == 2 and 'no log.jsonl' in capsys.readouterr().err
+
+
+def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
+    long = 'ucf101-128-sp1_r18_lc_bs128_lr0.001_wd0.001_ds3_seq8_len5_dp0.5_train-ft_pt=model_best_epoch'
+    for name, accuracies in {'a': (0.2, 0.6, 0.5), long: (0.7,), 'without': ()}.items():
+        write_log(tmp_path / 'log_x' / name, {'kind': 'train', 'epoch': 3, 'epochs': 300, 'loss': 12.5, 'top1': 0.25,
+                                              'clips_per_s': 1234.5, 'memory_gb': 71.25},
+                  *({'kind': 'val', 'top1': accuracy} for accuracy in accuracies), {'kind': 'end', 'how': 'e' * 300})
+
+    def printed(*flags):
+        status.main(status.parse_args([str(tmp_path), *flags]))
+        return capsys.readouterr().out.splitlines()
+
+    head, *rows = printed('--sort', 'best')
+    assert all(len(line) <= 100 for line in (head, *rows))
+    assert '0.700' in rows[0] and [line.split()[0] for line in rows[1:]] == ['log_x/a', 'log_x/without']
+    assert head.split() == ['run', 'epoch', 'loss', 'top1', 'val', 'best', 'clips/s', 'GB', 'quiet', 'state']
+    assert rows[1].split()[1:8] == ['3/300', '12.500', '0.250', '0.500', '0.600', '1234.5', '71.2']
+    whole = list(csv.DictReader(printed('--csv', '--sort', 'loss')))
+    assert f'log_x/{long}' in {row['run'] for row in whole} and whole[0]['state'] == 'e' * 300
+    assert {(row['epoch'], row['epochs'], row['GB']) for row in whole} == {('3', '300', '71.25')}
+
+
+def test_status_watches(tmp_path, capsys, monkeypatch):
+    write_log(tmp_path / 'a', {'kind': 'end', 'how': 'finished'})
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(status.time, 'sleep', sleep)
+    status.main(status.parse_args([str(tmp_path), '--watch', '2']))
+    assert naps == [2, 2, 2] and capsys.readouterr().out.count('finished') == 3

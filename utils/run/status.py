@@ -1,9 +1,10 @@
 """Prints a table of the runs under a folder: progress, accuracy, and whether it is alive.
 
-    python -m utils.run.status LOG_DIR
+    python -m utils.run.status LOG_DIR --sort best
 """
 import argparse
 import contextlib
+import csv
 import json
 import os
 import re
@@ -12,37 +13,114 @@ import sys
 import time
 from pathlib import Path
 
+from utils.cli import number as number_type
+
 SILENT_SECONDS = 600  # a run on another machine that logged nothing for so long is taken for dead
-COLUMNS = ('run', 'place', 'loss', 'top1', 'val top1', 'knn', 'clips/s', 'ETA', 'last sign', 'state')
+WIDTH = 100           # characters of a line, unless the names leave no room
+SHORTEST_NAME, LONGEST_STATE = 16, 24
+# In the table and the csv: name, how a value is shown. A run's log may lack any of them.
+COLUMNS = {
+    'run': str,
+    'epoch': lambda place: f'{place[0]:.4g}/{place[1]}',
+    'loss': lambda value: f'{value:.3f}',
+    'top1': lambda value: f'{value:.3f}',
+    'val': lambda value: f'{value:.3f}',
+    'best': lambda value: f'{value:.3f}',
+    'knn': lambda value: f'{value:.3f}',
+    'clips/s': lambda value: f'{value:.1f}',
+    'GB': lambda value: f'{value:.1f}',
+    'ETA': lambda seconds: duration(seconds),
+    'quiet': lambda seconds: duration(seconds),
+    'state': str,
+}
+LARGEST_FIRST = {'epoch', 'top1', 'val', 'best', 'knn', 'clips/s', 'GB'}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
+    parser.add_argument('--sort', default='run', choices=COLUMNS, metavar='COLUMN',
+                        help=f'one of {", ".join(COLUMNS)}; the best or furthest run first (default run)')
+    parser.add_argument('--csv', action='store_true', help='print a csv with whole names and seconds instead')
+    parser.add_argument('--watch', type=number_type(float, lambda value: 0 < value < 1e6, 'a number of seconds'),
+                        metavar='SECONDS', help='print the table again, this often, until Ctrl-C')
     return parser.parse_args(argv)
 
 
 def main(args):
+    with contextlib.suppress(KeyboardInterrupt):
+        show(args)
+        while args.watch:
+            time.sleep(args.watch)
+            print('\033[2J\033[H' if sys.stdout.isatty() else '', end='')
+            show(args)
+
+
+def show(args):
     logs = sorted(Path(args.log_dir).rglob('log.jsonl'))
     if not logs:
         print(f'error: no log.jsonl under {args.log_dir}: give the --log_dir of some runs', file=sys.stderr)
         sys.exit(2)
     rows = [describe(log, args.log_dir) for log in logs]
-    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
-    for row in [COLUMNS, *rows]:
-        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    rows = [row for row in rows if row[args.sort] is not None] + [row for row in rows if row[args.sort] is None]
+    known = sum(row[args.sort] is not None for row in rows)
+    rows[:known] = sorted(rows[:known], key=lambda row: row[args.sort], reverse=args.sort in LARGEST_FIRST)
+    if args.csv:
+        write_csv(rows)
+    else:
+        print('\n'.join(table_lines(rows)), flush=True)
+
+
+def write_csv(rows):
+    """To the screen; `epoch` counts finished ones, followed by how many there will be."""
+    writer = csv.writer(sys.stdout, lineterminator='\n')
+    writer.writerow([*COLUMNS, 'epochs'])
+    for row in rows:
+        epoch, epochs = row['epoch'] or ('', '')
+        writer.writerow([*({**row, 'epoch': epoch}[name] for name in COLUMNS), epochs])
+
+
+def table_lines(rows):
+    """The rows as lines; columns without any value are left out. Below them, how to resume the runs that were killed."""
+    names = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
+    cells = [{name: '-' if row[name] is None else COLUMNS[name](row[name]) for name in names} for row in rows]
+    advice = [f'{row["run"]}: {row["state"].split("; ", 1)[1]}' for row in rows if '; resume with' in row['state']]
+    for cell in cells:
+        cell['state'] = shortened(cell['state'].split('; resume with')[0], LONGEST_STATE)
+    widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in names}
+    widths['run'] = max(SHORTEST_NAME, min(widths['run'], WIDTH - sum(widths[name] + 2 for name in names[1:])))
+    for cell in cells:
+        cell['run'] = shortened(cell['run'], widths['run'])
+    return ['  '.join(cell[name].ljust(widths[name]) for name in names).rstrip()
+            for cell in [{name: name for name in names}, *cells]] + advice
+
+
+def shortened(text, length):
+    """Without its middle if it is longer than `length`."""
+    if len(text) <= length:
+        return text
+    half = (length - 1) // 2
+    return f'{text[:half]}…{text[len(text) - (length - 1 - half):]}'
 
 
 def describe(log, log_dir):
-    """The cells of one run's row, in the order of COLUMNS."""
+    """{column: value} of one run, None for what its log doesn't have; ETA and quiet in seconds."""
     records = read_records(log)
-    last = {record['kind']: record for record in records}
     newest = next((record for record in reversed(records) if record['kind'] in ('step', 'train')), {})
-    place = ' '.join(f'{name} {newest[name]}/{newest[name + "s"]}' for name in ('epoch', 'step') if name in newest)
-    return (str(log.parent.relative_to(log_dir)), place or '-', number(newest.get('loss')), number(newest.get('top1')),
-            number((last.get('val') or {}).get('top1')), number(latest(records, 'knn')),
-            number(newest.get('clips_per_s'), 1), eta(records), f'{duration(time.time() - log.stat().st_mtime)} ago',
-            state(records, log))
+    tested = [record['top1'] for record in records if record['kind'] == 'val' and 'top1' in record]
+    return {'run': str(log.parent.relative_to(log_dir)), 'epoch': place_of(newest), 'loss': newest.get('loss'),
+            'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
+            'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
+            'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
+            'state': state(records, log)}
+
+
+def place_of(record):
+    """(epochs done, epochs in all) at a record; None where it doesn't say."""
+    if 'epoch' not in record:
+        return None
+    done = record['step'] / record['steps'] if 'step' in record else 1
+    return round(record['epoch'] - 1 + done, 2), record['epochs']
 
 
 def read_records(log):
@@ -88,15 +166,15 @@ def is_alive(pid):
 
 
 def eta(records):
-    """Time to the last epoch at the pace of the latest steps; '-' when it can't be told or the run has ended."""
+    """Seconds to the last epoch at the pace of the latest steps; None when it can't be told or the run has ended."""
     steps = [record for record in records if record['kind'] == 'step']
     if len(steps) < 2 or records[-1]['kind'] == 'end':
-        return '-'
+        return None
     first, last = steps[max(0, len(steps) - 20)], steps[-1]
     if last['iteration'] <= first['iteration'] or last['time'] <= first['time']:
-        return '-'
+        return None
     left = (last['epochs'] - last['epoch']) * last['steps'] + last['steps'] - last['step']
-    return duration(left * (last['time'] - first['time']) / (last['iteration'] - first['iteration']))
+    return round(left * (last['time'] - first['time']) / (last['iteration'] - first['iteration']))
 
 
 def duration(seconds):
@@ -109,10 +187,6 @@ def duration(seconds):
     if seconds < 86400:
         return f'{seconds // 3600}h{seconds % 3600 // 60:02d}m'
     return f'{seconds // 86400}d{seconds % 86400 // 3600}h'
-
-
-def number(value, digits=3):
-    return '-' if value is None else f'{value:.{digits}f}'
 
 
 if __name__ == '__main__':

@@ -1,0 +1,341 @@
+"""eval/report.py as a user runs it: what its page says against the files, names of any kind, its size, a real browser."""
+import base64
+import csv
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from eval import report as report_cli
+from eval import test as classifier_cli
+from eval.report_images import PictureStore
+from eval.results import write_results
+from tests.tiny import CLIP, make_frames, read_log, run_folder
+from utils.cli import run_cli
+
+HOSTILE = ['<script>alert(1)</script>', '"quotes\' & more" onload="x', '视频', 'NA']
+BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+
+
+def report(*argv):
+    """The exit status."""
+    with pytest.raises(SystemExit) as end:
+        run_cli(report_cli.main, report_cli.parse_args([str(word) for word in argv]))
+    return end.value.code or 0
+
+
+class Page(HTMLParser):
+    """Its elements [(tag, attributes)], text, and tables as lists of rows of cells, by caption or region."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding='utf-8')
+        self.elements, self.texts, self.tables, self.labels = [], [], [], []
+        self.cell = self.label = None
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.elements.append((tag, attributes))
+        if attributes.get('role') == 'region':
+            self.label = attributes['aria-label']
+        if tag == 'table':
+            self.tables.append([])
+            self.labels.append(self.label)
+        if tag == 'tr':
+            self.tables[-1].append([])
+        if tag in ('td', 'th'):
+            self.tables[-1][-1].append('')
+            self.cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ('td', 'th'):
+            self.cell = None
+
+    def handle_data(self, text):
+        self.texts.append(text)
+        if self.cell:
+            self.tables[-1][-1][-1] += text
+
+    def table(self, label):
+        return self.tables[self.labels.index(label)]
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def make_test(folder, rows):
+    """The files of a test: rows of (path, label, prediction, probability)."""
+    folder.mkdir(parents=True)
+    with open(folder / 'predictions.csv', 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+        csv.writer(file).writerows([('path', 'label', 'prediction', 'probability'), *rows])
+    right = sum(row[1] == row[2] for row in rows) / len(rows)
+    (folder / 'test_log.md').write_text(
+        '## Test of file.pth.tar\n\n- weights: /a/file.pth.tar\n- data: mine, split 1\n\n'
+        '| protocol | videos | loss | top-1 | top-5 | mean per class |\n|---|---|---|---|---|---|\n'
+        f'| every video | {len(rows)} | 1.5 | {right:.2%} [1.00%, 99.00%] | 80% | 40% |\n')
+    return folder
+
+
+def make_judged(folder):
+    row = {'feature': 'context', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64,
+           'chosen': None}
+    rows = [{**row, 'weights': '/a/net.pth.tar', 'value': 0.4531, 'low': 0.328, 'high': 0.578, 'deviation': None},
+            {**row, 'weights': 'random', 'value': 0.2968, 'low': 0.214, 'high': 0.385, 'deviation': 0.0157}]
+    (folder / 'pictures').mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3))
+    cv2.imwrite(str(folder / 'pictures/net_context_retrieval.png'), noise)
+    write_results(folder, rows, ['data: mine'])
+    return folder
+
+
+def make_predicted(folder):
+    folder.mkdir()
+    numbers = {'weights': '/a/net.pth.tar', 'clips': 4, 'predictions': 1024, 'candidates': 128, 'chance': 1 / 128,
+               'top1': 0.38, 'top5': 0.83, 'top1_by_step': [0.57, 0.19], 'top1_by_step_interval': [[0.51, 0.63], [0.14, 0.24]],
+               'top1_by_motion': [{'low': 0., 'high': 1.5, 'predictions': 512, 'top1': 0.42}],
+               'taken_for': {'right': 0.38, 'another clip': 0.62}, 'drawn': {'clip1': '/frames/视频'}}
+    (folder / 'visualise.json').write_text(json.dumps(numbers))
+    for name in ('overview', 'clip1'):
+        cv2.imwrite(str(folder / f'{name}.png'), np.zeros((60, 80, 3), np.uint8))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def tested(csv_root, classifier, tmp_path_factory):
+    """The folder of a real test."""
+    flags = [*CLIP, '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off', '--csv_root', csv_root, '--batch_size', '4']
+    return run_folder(classifier_cli, [*flags, '--test', classifier / 'model/epoch1.pth.tar'],
+                      tmp_path_factory.mktemp('tested'))
+
+
+@pytest.fixture(scope='module')
+def page_file(pretrained, classifier, tested, tmp_path_factory):
+    """A page about one folder of every kind."""
+    root = tmp_path_factory.mktemp('report')
+    folders = make_judged(root / 'frozen'), make_predicted(root / 'prediction')
+    assert report(pretrained, classifier, tested, *folders, '--out', root / 'page.html') == 0
+    return root / 'page.html'
+
+
+def test_curves_are_the_log(page_file, pretrained, classifier):
+    page = Page(page_file)
+    charts = {each['data-name']: json.loads(each['data-series']) for each in page.all('svg') if 'data-name' in each}
+    for folder, name in ((pretrained, 'top3'), (pretrained, 'effective_rank'), (classifier, 'top1'), (classifier, 'lr')):
+        expected = [[record['epoch'], record[name]] for kind in ('train', 'val') for record in read_log(folder, kind)
+                    if name in record]
+        drawn = [value for series in charts[name] if series['kind'] in ('train', 'val') for value in series['values']]
+        assert expected and all(value in drawn for value in expected), name
+    assert all(48 <= x <= 350 and 10 <= y <= 192 for series in charts.values() for each in series
+               for x, y in each['points'])
+
+
+def test_runs_and_flags(page_file, pretrained, classifier):
+    page = Page(page_file)
+    head, *rows = page.table('Table of training runs')
+    assert [row[1] for row in rows] == ['pretraining', 'classification']
+    for row, folder in zip(rows, (pretrained, classifier)):
+        val, = read_log(folder, 'val')
+        assert row[8].startswith(f'{val["top1"]:.2%}') and row[9] == f'{val["loss"]:.4g}'
+        assert row[14] == 'finished'
+        assert row[15] == json.loads((folder / 'args.json').read_text())['git_revision']
+    flags = {row[0]: row[1:] for row in page.table('Flags that differ')[1:]}
+    assert flags['model'] == ['dpc-rnn', 'lc', 'lc'] and 'img_dim' not in flags
+
+
+def test_tests_are_the_csv(page_file, tested):
+    page = Page(page_file)
+    with open(tested / 'predictions.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    counts = Counter((row['label'], row['prediction']) for row in rows)
+    _, *drawn = next(table for label, table in zip(page.labels, page.tables) if label.startswith('Confusion'))
+    names = sorted({name for pair in counts for name in pair})
+    assert [row[0] for row in drawn] == names
+    for row in drawn:
+        assert row[1:] == [str(counts[row[0], name] or '') for name in names]
+    for name, accuracy, right, taken in page.table('Accuracy by class')[1:]:
+        videos = sum(count for pair, count in counts.items() if pair[0] == name)
+        assert right == f'{counts[name, name]} of {videos}' and accuracy == f'{counts[name, name] / videos:.1%}'
+        wrong = {pair[1]: count for pair, count in counts.items() if pair[0] == name and pair[1] != name}
+        assert not wrong and not taken or int(taken.split()[-1]) == max(wrong.values())
+    top1 = sum(row['label'] == row['prediction'] for row in rows) / len(rows)
+    assert page.table('Table of tests')[1][6].startswith(f'{top1:.2%} [')
+    pairs = [row for row in next(table for label, table in zip(page.labels, page.tables)
+                                 if label.startswith('Worst'))[1:] if len(row) == 4]
+    assert [int(row[2]) for row in pairs] == sorted((n for (a, b), n in counts.items() if a != b), reverse=True)
+
+
+def test_frozen_features_and_predictions(page_file):
+    page = Page(page_file)
+    rows = page.table('Results on frozen features')[1:]
+    assert [row[4] for row in rows] == ['net', 'random']
+    assert rows[0][5] == '45.3%' and rows[1][5] == '29.7% ±1.6%' and rows[1][6] == '21.4–38.5'
+    rows = {row[0]: row[1:] for row in page.table('Predictions of prediction')}
+    assert rows['top-1 of predicted block 2'] == ['19.0%', '14.0–24.0'] and rows['taken for: another clip'][0] == '62.0%'
+    assert any('视频' in text for text in page.texts)
+
+
+def test_pictures_are_inside_and_nothing_is_fetched(page_file):
+    page = Page(page_file)
+    images = [each['src'] for each in page.all('img')]
+    assert len(images) >= 7 and all(each['alt'] for each in page.all('img'))
+    for uri in images:
+        kind, data = re.fullmatch(r'data:image/(jpeg|png);base64,(.*)', uri).groups()
+        assert cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR) is not None
+    links = [value for _, attributes in page.elements for name, value in attributes.items()
+             if name in ('href', 'src', 'action', 'srcset', 'data')]
+    assert all(link.startswith(('#', 'data:')) for link in links)
+    assert not re.search(r'url\(|@import|https?://', page.source)
+    ids = {attributes['id'] for _, attributes in page.elements if 'id' in attributes}
+    assert {link[1:] for link in links if link.startswith('#')} <= ids
+    assert {'lang': 'en'} in page.all('html') and len(page.all('h1')) == 1
+
+
+def test_hostile_class_names(tmp_path):
+    rows = [(f'/frames/{name}/v_{i}', name, HOSTILE[(label + (i == 0)) % len(HOSTILE)], 0.5)
+            for label, name in enumerate(HOSTILE) for i in range(3)]
+    rows.append(('/frames/\udcff/v', '\udcff', '\udcff', 0.5))     # a byte that is not UTF-8
+    make_test(tmp_path / 'test', rows)
+    assert report(tmp_path / 'test', '--out', tmp_path / 'page.html') == 0
+    page = Page(tmp_path / 'page.html')
+    assert len(page.all('script')) == 1 and not any('onload' in attributes for _, attributes in page.elements)
+    assert {row[0] for row in page.table('Accuracy by class')[1:]} == {*HOSTILE, '\\udcff'}
+    assert {row[1] for row in page.table('Videos of test')[1:]} == {*HOSTILE, '\\udcff'}
+
+
+def test_worst_confused_pairs_have_their_frames(tmp_path):
+    for i in range(3):
+        make_frames(tmp_path / f'frames/a/v{i}', 5, seed=i)
+    make_test(tmp_path / 'test', [(str(tmp_path / f'frames/a/v{i}'), 'a', 'b', 0.5 + i / 10) for i in range(3)])
+    assert report(tmp_path / 'test', '--out', tmp_path / 'page.html') == 0
+    image, = Page(tmp_path / 'page.html').all('img')
+    strip = cv2.imdecode(np.frombuffer(base64.b64decode(image['src'].split(',')[1]), np.uint8), cv2.IMREAD_COLOR)
+    surest = cv2.imread(str(tmp_path / 'frames/a/v2/image_00003.jpg'))
+    width = round(44 * 96 / 34)
+    expected = cv2.resize(surest, (width, 96), interpolation=cv2.INTER_AREA)
+    assert strip.shape == (96, 3 * width + 8, 3)
+    assert np.abs(strip[:, :width - 4].astype(int) - expected[:, :width - 4]).mean() < 4
+
+
+def test_a_large_test_makes_a_small_page(tmp_path):
+    """UCF101's: 3,783 videos of 101 classes; the confusion matrix is a picture."""
+    rng = np.random.default_rng(0)
+    label, guess = rng.integers(101, size=(2, 3783))
+    rows = [(f'/data/frames/Class{a:03d}/v_Class{a:03d}_g01_c{i:04d}', f'Class{a:03d}',
+             f'Class{a if i % 3 else b:03d}', 0.5) for i, (a, b) in enumerate(zip(label, guess))]
+    make_test(tmp_path / 'test', rows)
+    assert report(tmp_path / 'test', '--out', tmp_path / 'page.html') == 0
+    page = Page(tmp_path / 'page.html')
+    assert len(page.source.encode()) < 10e6 and len(page.table('Videos of test')) == 3784
+    matrix = json.loads(page.all('canvas')[0]['data-matrix'])
+    assert np.sum(matrix['matrix']) == 3783 and matrix['matrix'][5][5] == sum(r[1] == r[2] == 'Class005' for r in rows)
+
+
+def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 2000, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), noise)
+    store = PictureStore()
+    uri = store.picture(tmp_path / 'a.png')
+    assert store.bytes == len(uri.split(',')[1]) > 1000
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(',')[1]), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (180, 1200, 3)
+    monkeypatch.setattr('eval.report_images.BUDGET', store.bytes + 10)
+    assert store.picture(tmp_path / 'a.png') is None and store.left_out == [str(tmp_path / 'a.png')]
+
+
+def test_a_run_that_was_killed_at_once(tmp_path):
+    """No epoch, half a line, no args.json; NaN as loss."""
+    for name, lines in {'new': '{"kind": "start", "time": 1, "iteration": 0, "host": "h", "pid": 1}\n{"kin',
+                        'nan': '{"kind": "val", "time": 1, "epoch": 1, "epochs": 2, "loss": NaN, "top1": 0.5}\n'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'log.jsonl').write_text(lines)
+    assert report(tmp_path, '--out', tmp_path / 'page.html') == 0
+    rows = {row[0].strip(): row for row in Page(tmp_path / 'page.html').table('Table of training runs')[1:]}
+    assert rows['new'][7] == '0 of ?' and rows['nan'][8].startswith('50.00%') and rows['nan'][9] == '–'
+
+
+@pytest.mark.parametrize('name, text, message', [
+    ('results.json', '[{"weights": "a"}]', 'its rows have no feature'),
+    ('results.json', '{', 'is damaged'),
+    ('visualise.json', '[]', 'holds a list'),
+    ('predictions.csv', 'path,label\na,b\n', 'is damaged'),
+    ('notes.txt', '', 'neither this folder nor any below it is a run'),
+])
+def test_mistakes_end_in_a_line(tmp_path, capsys, name, text, message):
+    (tmp_path / name).write_text(text)
+    if name == 'predictions.csv':
+        (tmp_path / 'test_log.md').write_text('## Test\n')
+    assert report(tmp_path, '--out', tmp_path / 'page.html') == 2
+    assert message in (error := capsys.readouterr().err) and error.count('\n') == 1
+    assert not (tmp_path / 'page.html').exists()
+    assert report(tmp_path / 'missing') == 2
+    assert 'is no folder' in capsys.readouterr().err
+
+
+PROBE = """
+<script>
+addEventListener('load', () => setTimeout(() => {
+  const column = () => [...document.querySelectorAll('#classes tbody tr')].map(row => row.cells[1].dataset.value);
+  const button = document.querySelectorAll('#classes thead button')[1];
+  button.click();
+  const up = column();
+  button.click();
+  const svg = document.querySelector('svg[data-series]');
+  const box = svg.getBoundingClientRect();
+  svg.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + 200, clientY: box.top + 50}));
+  const said = {up, down: column(), tip: document.getElementById('tip').textContent, errors: window.problems,
+    wide: document.documentElement.scrollWidth - innerWidth,
+    broken: [...document.images].filter(image => !image.complete || !image.naturalWidth).length,
+    requests: performance.getEntriesByType('resource').map(each => each.name).filter(name => !name.startsWith('data:'))};
+  document.title = JSON.stringify(said);
+}, 300));
+</script>
+"""
+CATCH = """<head><script>
+window.problems = [];
+addEventListener('error', event => problems.push(event.message));
+addEventListener('securitypolicyviolation', event => problems.push(event.violatedDirective));
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason='no chromium is installed')
+@pytest.mark.parametrize('width', [390, 1280])
+def test_in_a_browser(page_file, tmp_path, width):
+    """Tables sort, curves show values, pictures load; no request, no error, nothing wider than the window."""
+    probed = tmp_path / 'probed.html'
+    text = page_file.read_text(encoding='utf-8')
+    probed.write_text(text.replace('<head>', CATCH, 1).replace('</body>', PROBE + '</body>'), encoding='utf-8')
+    done = subprocess.run([BROWSER, '--headless=new', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr',
+                           f'--user-data-dir={tmp_path / "profile"}', f'--window-size={width},900',
+                           '--virtual-time-budget=5000', '--dump-dom', probed.as_uri()],
+                          capture_output=True, text=True, timeout=120)
+    page = HTMLTitle(done.stdout)
+    said = json.loads(page.title)
+    assert said['errors'] == [] and said['requests'] == [] and said['broken'] == 0
+    assert 'CONSOLE' not in done.stderr
+    assert said['wide'] <= 0
+    up, down = ([float(value) for value in said[name]] for name in ('up', 'down'))
+    assert len(up) == 3 and up == sorted(up) and down == sorted(up, reverse=True)
+    assert said['tip'].startswith('epoch 1') and 'val: ' in said['tip']
+
+
+class HTMLTitle(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.title, self.inside = '', False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.inside = tag == 'title'
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, text):
+        self.title += text if self.inside else ''
