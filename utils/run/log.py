@@ -1,6 +1,7 @@
 """One dict of statistics goes to the screen, to TensorBoard and to log.jsonl."""
 import fcntl
 import json
+import math
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from utils.cli import UserError
 from utils.parallel.distributed import is_main
+from utils.run.status import duration
 
 # One process draws bars: tqdm's default lock for several would be reported as leaked when a run ends abruptly.
 tqdm.set_lock(threading.RLock())
@@ -67,10 +69,11 @@ class RunLog:
     def write(self, kind, iteration, stats, **place):
         """Logs `stats` {name: number} under `kind` ('step', 'train', 'val') at `iteration` (the x axis of TensorBoard).
 
-        place: epoch, epochs and perhaps step, steps, counted from 1: printed and stored, not plotted.
+        place: epoch, epochs and perhaps step, steps, counted from 1: stored, not plotted. Steps are printed; of an epoch
+        the screen gets `epoch_line`.
         """
-        printed = ' '.join(f'{name} {place[name]}/{place[name + "s"]}' for name in ('epoch', 'step') if name in place)
-        say(f'{kind:5s} {printed}  ' + '  '.join(f'{name} {readable(value)}' for name, value in stats.items()))
+        if kind == 'step':
+            say(step_line(stats, **place))
         self.store(kind, iteration, stats, **place)
         for name, value in stats.items():
             self.board.add_scalar(f'{kind}/{name}', value, iteration)
@@ -111,5 +114,24 @@ class SilentLog:
         pass
 
 
-def readable(value):
-    return str(value) if isinstance(value, int) else f'{value:.4g}'
+def step_line(stats, epoch, epochs, step, steps):
+    """What the screen shows of some steps."""
+    return (f'epoch {epoch}/{epochs}  step {step}/{steps}  loss {stats["loss"]:.4g}  top-1 {stats["top1"]:.1%}  '
+            f'{speed_text(stats)}')
+
+
+def epoch_line(epoch, epochs, train, val, seconds):
+    """What the screen shows of an epoch, at most 100 characters: training and validation side by side.
+
+    train, val: their statistics; train is None if this process didn't train in the epoch. seconds: that an epoch
+    takes."""
+    trained = train or {'loss': math.nan, 'top1': math.nan}
+    parts = [f'epoch {epoch}/{epochs}', f'loss {trained["loss"]:.4g}, val {val["loss"]:.4g}',
+             f'top-1 {trained["top1"]:.1%}, val {val["top1"]:.1%}']
+    if train:
+        parts += [speed_text(train), f'ETA {duration(seconds * (epochs - epoch))}']
+    return '  '.join(parts)
+
+
+def speed_text(stats):
+    return f'{stats["clips_per_s"]:.4g} clips/s  waiting {stats["data_wait"]:.0%}'

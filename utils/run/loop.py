@@ -2,6 +2,7 @@
 import contextlib
 import math
 import signal
+import time
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from utils.cli import UserError
 from utils.parallel import distributed
 from utils.parallel.device import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
-from utils.run.log import open_log, progress_bar, say, warn
+from utils.run.log import epoch_line, open_log, progress_bar, say, warn
 from utils.run.metrics import Averages, Throughput
 from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule
 from utils.run.picture import draw_clips
@@ -55,6 +56,7 @@ class TrainingRun:
         self.replaced = 0  # samples of this epoch whose frames could not be read, in this process
         self.skipped = 0   # non-finite steps of the run
         self.averages = Averages()  # of this epoch
+        self.epoch_stats, self.epoch_seconds = None, 0.  # of the epoch trained last: what was logged, how long it takes
         self.log_place = 0, 0  # bytes of log.jsonl and iteration after which logging starts
         self.signals = StopSignals()
 
@@ -69,7 +71,12 @@ class TrainingRun:
         try:
             while self.epoch < epochs:
                 self.train_epoch(train_batches, epochs)
-                self.finish_epoch(self.evaluate(val_batches, epochs))
+                started = time.monotonic()
+                stats = self.evaluate(val_batches, epochs)
+                if distributed.is_main():
+                    say(epoch_line(self.epoch + 1, epochs, self.epoch_stats, stats,
+                                   self.epoch_seconds + time.monotonic() - started))
+                self.finish_epoch(stats)
         except Exception as error:
             with contextlib.suppress(OSError):  # the disk may be full
                 self.log.end(str(error).splitlines()[0].split(';')[0][:1000])
@@ -79,6 +86,8 @@ class TrainingRun:
 
     def train_epoch(self, batches, epochs):
         """Trains from the current step to the end of the epoch."""
+        self.epoch_stats = None
+        started, first = time.monotonic(), self.step
         self.model.train()
         for part in self.model.children():
             if not any(parameter.requires_grad for parameter in part.parameters()):
@@ -103,9 +112,10 @@ class TrainingRun:
             distributed.doing('waiting for data')
         if epoch_speed.clips == 0:
             return  # resumed in the validation after the last step, when this had been logged
-        self.log.write('train', self.iteration, {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
-                                                 'replaced': distributed.total(self.replaced), 'skipped': self.skipped},
-                       epoch=self.epoch + 1, epochs=epochs)
+        self.epoch_stats = {**self.averages.read(), **epoch_speed.read(), **self.gauges(),
+                            'replaced': distributed.total(self.replaced), 'skipped': self.skipped}
+        self.epoch_seconds = (time.monotonic() - started) * len(batches) / (self.step - first)
+        self.log.write('train', self.iteration, self.epoch_stats, epoch=self.epoch + 1, epochs=epochs)
 
     def train_step(self, batch):
         """One optimiser step; returns {name: mean over the batch}. Reading these numbers waits for the device."""
