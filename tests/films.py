@@ -30,6 +30,7 @@ def write_film(path, pictures, codec='libx264', pix_fmt='yuv420p', options=None,
     with av.open(str(path), 'w', options=muxing or {}) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.codec_context.thread_count = 1  # sizes of packets depend on it
         if times is not None:
             stream.codec_context.time_base = MILLISECOND
         if rotation:

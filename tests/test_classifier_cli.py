@@ -748,7 +748,7 @@ def test_class_names_of_any_letters(csv_root, tmp_path):
     folder, = tmp_path.glob('log_*/*')
     assert CAFE in (folder / 'predictions.csv').read_bytes()
     assert CAFE + b'/v_ApplyEyeMakeup_g01_c02' in (folder / 'test_log.md').read_bytes()
-    assert CAFE + b'/v_ApplyEyeMakeup_g01_c02' in done.stdout
+    assert CAFE + b'/v_ApplyEyeMakeup_g01_c02' in done.stderr
     assert (folder / 'confusion.png').is_file()
 
 
