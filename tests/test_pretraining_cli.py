@@ -251,5 +251,5 @@ def test_as_a_program(csv_root, tmp_path, command, folder):
     done = subprocess.run([sys.executable, *command, *argv], cwd=ROOT / folder, capture_output=True, text=True,
                           env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
-    assert 'top1' in done.stdout and 'clips_per_s' in done.stdout and '%|' not in done.stdout + done.stderr
+    assert 'top-1' in done.stdout and 'clips/s' in done.stdout and '%|' not in done.stdout + done.stderr
     assert list(tmp_path.glob('log_tmp/*/model/epoch1.pth.tar'))
