@@ -1,5 +1,4 @@
 """Non-finite losses, full disks, parts of batches, schedules, recipes and the table of runs."""
-import csv
 import json
 import math
 import os
@@ -16,7 +15,6 @@ from dpc.loss import dense_info_nce
 from eval import test as classifier_script
 from tests import tiny
 from tests.tiny import PRETRAINING, ROOT, read_log
-from utils.run import status
 from utils.checkpoint import read_checkpoint, write_checkpoint
 from utils.parallel.device import choose_device
 from utils.cli import UserError
@@ -269,75 +267,3 @@ def test_unknown_recipe(capsys):
     with pytest.raises(SystemExit) as end:
         pretraining.parse_args(['--recipe', 'classify-ucf101-r18'])
     assert end.value.code == 2 and 'choose one of pretrain-k400-r18' in capsys.readouterr().err
-
-
-# ---- the table of runs
-
-def write_log(folder, *records):
-    folder.mkdir(parents=True)
-    lines = [*map(json.dumps, records), '[1]', '{"a": 1}', '{"kind": "st']
-    (folder / 'log.jsonl').write_text('\n'.join(lines))
-
-
-def test_status(tmp_path, capsys, pretrained):
-    dead = subprocess.Popen(['true'])
-    dead.wait()
-    host = os.uname().nodename
-    steps = [{'kind': 'step', 'time': 100. * i, 'iteration': i, 'epoch': 1, 'epochs': 3, 'step': i, 'steps': 10,
-              'loss': 1.25, 'top1': 0.5, 'clips_per_s': 12.} for i in (1, 2)]
-    write_log(tmp_path / 'log_a' / 'alive', {'kind': 'start', 'host': host, 'pid': os.getpid()}, *steps)
-    write_log(tmp_path / 'log_a' / 'dead', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps)
-    newest = tmp_path / 'log_a' / 'dead' / 'model' / 'epoch10.pth.tar'
-    newest.parent.mkdir()
-    for name in ('epoch9.pth.tar', newest.name, 'epoch_of_mine.pth.tar'):
-        (newest.parent / name).touch()
-    write_log(tmp_path / 'log_b' / 'ended', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps,
-              {'kind': 'end', 'how': 'stopped by SIGTERM'})
-    status.main(status.parse_args([str(tmp_path)]))
-    lines = capsys.readouterr().out.splitlines()
-    states = [line.split('  ')[-1].strip() for line in lines[1:4]]
-    assert states == ['running', 'killed', 'stopped by SIGTERM']
-    assert lines[4:] == [f'log_a/dead: resume with --resume {newest}']
-    # 28 steps left at 100 s each
-    assert ' 0.2/3 ' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
-
-    status.main(status.parse_args([str(pretrained.parent.parent)]))
-    assert 'finished' in capsys.readouterr().out
-    with pytest.raises(SystemExit) as end:
-        status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
-    assert end.value.code == 2 and 'no log.jsonl' in capsys.readouterr().err
-
-
-def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
-    long = 'ucf101-128-sp1_r18_lc_bs128_lr0.001_wd0.001_ds3_seq8_len5_dp0.5_train-ft_pt=model_best_epoch'
-    for name, accuracies in {'a': (0.2, 0.6, 0.5), long: (0.7,), 'without': ()}.items():
-        write_log(tmp_path / 'log_x' / name, {'kind': 'train', 'epoch': 3, 'epochs': 300, 'loss': 12.5, 'top1': 0.25,
-                                              'clips_per_s': 1234.5, 'memory_gb': 71.25},
-                  *({'kind': 'val', 'top1': accuracy} for accuracy in accuracies), {'kind': 'end', 'how': 'e' * 300})
-
-    def printed(*flags):
-        status.main(status.parse_args([str(tmp_path), *flags]))
-        return capsys.readouterr().out.splitlines()
-
-    head, *rows = printed('--sort', 'best')
-    assert all(len(line) <= 100 for line in (head, *rows))
-    assert '0.700' in rows[0] and [line.split()[0] for line in rows[1:]] == ['log_x/a', 'log_x/without']
-    assert head.split() == ['run', 'epoch', 'loss', 'top1', 'val', 'best', 'clips/s', 'GB', 'quiet', 'state']
-    assert rows[1].split()[1:8] == ['3/300', '12.500', '0.250', '0.500', '0.600', '1234.5', '71.2']
-    whole = list(csv.DictReader(printed('--csv', '--sort', 'loss')))
-    assert f'log_x/{long}' in {row['run'] for row in whole} and whole[0]['state'] == 'e' * 300
-    assert {(row['epoch'], row['epochs'], row['GB']) for row in whole} == {('3', '300', '71.25')}
-
-
-def test_status_watches(tmp_path, capsys, monkeypatch):
-    write_log(tmp_path / 'a', {'kind': 'end', 'how': 'finished'})
-    naps = []
-
-    def sleep(seconds):
-        naps.append(seconds)
-        if len(naps) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(status.time, 'sleep', sleep)
-    status.main(status.parse_args([str(tmp_path), '--watch', '2']))
-    assert naps == [2, 2, 2] and capsys.readouterr().out.count('finished') == 3

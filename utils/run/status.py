@@ -1,6 +1,7 @@
 """Prints a table of the runs under a folder: progress, accuracy, and whether it is alive.
 
     python -m utils.run.status LOG_DIR --sort best
+    python -m utils.run.status LOG_DIR --columns epoch val copy_last top1_shuffled
 """
 import argparse
 import contextlib
@@ -33,14 +34,17 @@ COLUMNS = {
     'quiet': lambda seconds: duration(seconds),
     'state': str,
 }
-LARGEST_FIRST = {'epoch', 'top1', 'val', 'best', 'knn', 'clips/s', 'GB'}
+SMALLEST_FIRST = {'run', 'loss', 'ETA', 'quiet', 'state'}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
-    parser.add_argument('--sort', default='run', choices=COLUMNS, metavar='COLUMN',
-                        help=f'one of {", ".join(COLUMNS)}; the best or furthest run first (default run)')
+    parser.add_argument('--columns', default=[*COLUMNS], nargs='+', metavar='NAME',
+                        help=f'what to show: any of {", ".join(COLUMNS)}, or statistics of the latest validation by their '
+                             'name in log.jsonl, such as copy_last (default: the former)')
+    parser.add_argument('--sort', default='run', metavar='COLUMN',
+                        help='any of the same; the best or furthest run first (default run)')
     parser.add_argument('--csv', action='store_true', help='print a csv with whole names and seconds instead')
     parser.add_argument('--watch', type=number_type(float, lambda value: 0 < value < 1e6, 'a number of seconds'),
                         metavar='SECONDS', help='print the table again, this often, until Ctrl-C')
@@ -62,31 +66,40 @@ def show(args):
         print(f'error: no log.jsonl under {args.log_dir}: give the --log_dir of some runs', file=sys.stderr)
         sys.exit(2)
     rows = [describe(log, args.log_dir) for log in logs]
-    rows = [row for row in rows if row[args.sort] is not None] + [row for row in rows if row[args.sort] is None]
-    known = sum(row[args.sort] is not None for row in rows)
-    rows[:known] = sorted(rows[:known], key=lambda row: row[args.sort], reverse=args.sort in LARGEST_FIRST)
+    known = {*COLUMNS, *(name for row in rows for name in row)}
+    for name in [args.sort, *args.columns]:
+        if name not in known:
+            print(f'error: no run has {name!r}; there are {", ".join(sorted(known))}', file=sys.stderr)
+            sys.exit(2)
+    rows.sort(key=lambda row: row['run'])
+    having = [row for row in rows if row.get(args.sort) is not None]
+    having.sort(key=lambda row: row[args.sort], reverse=args.sort not in SMALLEST_FIRST)
+    rows = having + [row for row in rows if row.get(args.sort) is None]
     if args.csv:
-        write_csv(rows)
+        write_csv(rows, args.columns)
     else:
-        print('\n'.join(table_lines(rows)), flush=True)
+        print('\n'.join(table_lines(rows, args.columns)), flush=True)
 
 
-def write_csv(rows):
+def write_csv(rows, names):
     """To the screen; `epoch` counts finished ones, followed by how many there will be."""
     writer = csv.writer(sys.stdout, lineterminator='\n')
-    writer.writerow([*COLUMNS, 'epochs'])
+    writer.writerow([*names, 'epochs'])
     for row in rows:
         epoch, epochs = row['epoch'] or ('', '')
-        writer.writerow([*({**row, 'epoch': epoch}[name] for name in COLUMNS), epochs])
+        writer.writerow([*({**row, 'epoch': epoch}.get(name) for name in names), epochs])
 
 
-def table_lines(rows):
-    """The rows as lines; columns without any value are left out. Below them, how to resume the runs that were killed."""
-    names = [name for name in COLUMNS if any(row[name] is not None for row in rows)]
-    cells = [{name: '-' if row[name] is None else COLUMNS[name](row[name]) for name in names} for row in rows]
+def table_lines(rows, names):
+    """The rows as lines, with their names first; columns without any value are left out. Below them, how to resume the runs
+    that were killed."""
+    names = ['run', *(name for name in names if name != 'run' and any(row.get(name) is not None for row in rows))]
+    cells = [{name: '-' if row.get(name) is None else COLUMNS.get(name, '{:.3g}'.format)(row[name]) for name in names}
+             for row in rows]
     advice = [f'{row["run"]}: {row["state"].split("; ", 1)[1]}' for row in rows if '; resume with' in row['state']]
     for cell in cells:
-        cell['state'] = shortened(cell['state'].split('; resume with')[0], LONGEST_STATE)
+        if 'state' in cell:
+            cell['state'] = shortened(cell['state'].split('; resume with')[0], LONGEST_STATE)
     widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in names}
     widths['run'] = max(SHORTEST_NAME, min(widths['run'], WIDTH - sum(widths[name] + 2 for name in names[1:])))
     for cell in cells:
@@ -104,11 +117,14 @@ def shortened(text, length):
 
 
 def describe(log, log_dir):
-    """{column: value} of one run, None for what its log doesn't have; ETA and quiet in seconds."""
+    """{column: value} of one run, None for what its log doesn't have, and {statistic: value} of the latest validation;
+    ETA and quiet in seconds."""
     records = read_records(log)
     newest = next((record for record in reversed(records) if record['kind'] in ('step', 'train')), {})
-    tested = [record['top1'] for record in records if record['kind'] == 'val' and 'top1' in record]
-    return {'run': str(log.parent.relative_to(log_dir)), 'epoch': place_of(newest), 'loss': newest.get('loss'),
+    validated = [record for record in records if record['kind'] == 'val']
+    tested = [record['top1'] for record in validated if 'top1' in record]
+    statistics = {name: value for name, value in (validated or [{}])[-1].items() if isinstance(value, (int, float))}
+    return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': place_of(newest), 'loss': newest.get('loss'),
             'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
             'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
             'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
