@@ -20,7 +20,7 @@ ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen
                  'process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py',
                  'process_data/pack_frames.py', 'process_data/make_demo.py', 'process_data/make_puppets.py')
 # what is imported under another name than it is installed
-DISTRIBUTION = {'cv2': 'opencv-python-headless', 'PIL': 'torchvision', 'sklearn': 'scikit-learn'}
+DISTRIBUTION = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'sklearn': 'scikit-learn'}
 
 
 def modules(*packages):

@@ -1,10 +1,13 @@
 """A picture of a batch of clips as the network sees them."""
 import numpy as np
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
 
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 CLIPS, MOST_FRAME_PX = 4, 64
-INCHES_PER_PX = 1 / 100
+GAP, EDGE, TEXT = 8, 2, 18  # px: between blocks, of the line around a block and between frames, height of a line of text
+SEEN, PREDICTED = '#1f77b4', '#ff7f0e'
 
 
 def draw_clips(block, pred_step, title, captions=()):
@@ -14,31 +17,35 @@ def draw_clips(block, pred_step, title, captions=()):
     captions: of the rows, if any.
     Returns uint8 [height, width, 3].
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and needed once per run
-    from matplotlib.figure import Figure
-
-    clips = block[:CLIPS].float().cpu()
-    B, N, C, T, H, W = clips.shape
-    mean, std = (clips.new_tensor(values).view(3, 1, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pixels = (clips * std + mean).clamp(0, 1).permute(0, 1, 4, 3, 5, 2)                     # [B, N, H, T, W, C]
-    strips = np.pad(pixels.numpy(), [(0, 0)] * 4 + [(0, 2), (0, 0)], constant_values=1)     # 2 px between frames
-    strips = strips.reshape(B, N, H, T * (W + 2), C)[:, :, :, :-2]
-
-    px = min(W, MOST_FRAME_PX)
-    width, height = N * (T * (px + 2) + 14) * INCHES_PER_PX, (B * (px + 8) + 70) * INCHES_PER_PX
-    figure = Figure((max(width, 7), height), dpi=100, layout='constrained')
-    figure.suptitle(title, fontsize=10)
-    for (clip, n), axes in np.ndenumerate(figure.subplots(B, N, squeeze=False)):
+    strips = strips_of(block[:CLIPS].float().cpu())                             # [B, N, H, T·(W + EDGE) - EDGE, C]
+    B, N, height, width, _ = strips.shape
+    font = ImageFont.load_default(12)
+    left, top = GAP + max((round(font.getlength(f'{caption}  ')) for caption in captions), default=0), 2 * TEXT + GAP
+    right, bottom = width + 2 * EDGE + GAP, height + 2 * EDGE + GAP             # from one block to the next
+    size = max(left + N * right, 2 * GAP + round(font.getlength(title))), top + B * bottom
+    picture = Image.new('RGB', size, 'white')
+    draw = ImageDraw.Draw(picture)
+    draw.text((GAP, GAP), title, 'black', font)
+    for (clip, n) in np.ndindex(B, N):
+        x, y = left + n * right, top + clip * bottom
         predicted = n >= N - pred_step
-        axes.imshow(strips[clip, n], interpolation='nearest')
-        axes.set(xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set(color='tab:orange' if predicted else 'tab:blue', linewidth=2)
         if clip == 0:
             label = 'block' if not pred_step else 'to predict' if predicted else 'seen'
-            axes.set_title(f'{n + 1}: {label}', fontsize=8)
+            draw.text((x, y - TEXT), f'{n + 1}: {label}', 'black', font)
         if n == 0 and captions:
-            axes.set_ylabel(captions[clip], fontsize=8, rotation='horizontal', ha='right', va='center')
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+            draw.text((GAP, y + height / 2), captions[clip], 'black', font, anchor='lm')
+        draw.rectangle((x, y, x + width + 2 * EDGE - 1, y + height + 2 * EDGE - 1), PREDICTED if predicted else SEEN)
+        picture.paste(Image.fromarray(strips[clip, n]), (x + EDGE, y + EDGE))
+    return np.asarray(picture).copy()
+
+
+def strips_of(clips):
+    """The frames of each block side by side: normalised clips [B, N, C, T, H, W] -> uint8 [B, N, h, T·(w + EDGE) - EDGE, C],
+    where w is at most MOST_FRAME_PX."""
+    B, N, C, T, H, W = clips.shape
+    mean, std = (clips.new_tensor(values).view(3, 1, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = (clips * std + mean).clamp(0, 1).permute(0, 1, 3, 2, 4, 5).flatten(0, 2)   # [B·N·T, C, H, W]
+    px = min(W, MOST_FRAME_PX)
+    pixels = F.interpolate(pixels, (H * px // W, px), mode='area')
+    pixels = F.pad(pixels, (0, EDGE), value=1).mul(255).round().byte().unflatten(0, (B, N, T))
+    return pixels.permute(0, 1, 4, 2, 5, 3).flatten(3, 4)[:, :, :, :-EDGE].numpy()
