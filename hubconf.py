@@ -8,6 +8,15 @@ Every network is in eval mode on the CPU and has `settings` (net, img_dim, num_s
 eval/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but `net`, so
 that img_dim is 128, num_seq 8, seq_len 5 and ds 3 for them unless given.
 """
+import sys as _sys
+from pathlib import Path as _Path
+
+for _name in ('backbone', 'eval', 'utils'):
+    _places = list(getattr(_sys.modules.get(_name), '__path__', []))
+    if _places and _Path(__file__).resolve().parent not in [_Path(place).resolve().parent for place in _places]:
+        raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
+                          f'which is loaded from {_places[0]}: load the network first, or in a process of its own')
+
 from eval.checkpoint_models import load_model as _load_model
 
 dependencies = ['torch', 'cv2', 'numpy', 'tensorboardX', 'tqdm']

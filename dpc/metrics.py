@@ -59,6 +59,9 @@ class Moments:
         share = variance.sqrt() / variance.sqrt().sum()
         return (variance.sum() / scale).sqrt().item(), (-(share * share.log()).sum()).exp().item()
 
+    def count(self):
+        return int(sum_over_processes(self.sums)[0, 0])
+
 
 def top1_by_step(rank, pred_step, places):
     """{'top1_step1': …, 'top1_step2': …}: top-1 of each predicted block, 0-d tensors, from ranks [B·P·S]."""

@@ -13,6 +13,7 @@ from utils.parallel.distributed import from_main, is_main, lists_of_all
 
 NEIGHBOURS = 10
 MAX_CLIPS = 5000  # of each process, for the k-NN
+FEW_PREDICTIONS = 200  # shares of so few say little: no warnings
 
 
 class Validation:
@@ -64,6 +65,7 @@ class Validation:
         _, rank = self.targets.read()
         spread_state, rank_state = self.states.read()
         stats = {'effective_rank': rank, 'spread_state': spread_state, 'effective_rank_state': rank_state}
+        self.predictions = self.targets.count()
         if self.knn_every and epoch % self.knn_every == 0:
             stats['knn'] = self.knn()
         return stats
@@ -76,7 +78,7 @@ class Validation:
 
     def warnings(self, stats):
         """Lines about what is wrong with the run, from the statistics of a validation."""
-        return self.health.warnings(stats)
+        return self.health.warnings(stats) if self.predictions >= FEW_PREDICTIONS else []
 
 
 def control_predictions(model, feature, random):

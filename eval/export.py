@@ -13,9 +13,9 @@ from backbone import NETWORKS
 from eval.checkpoint_models import is_classifier, load_model
 from eval.scanned_gru import scanned
 from eval.settings import default_settings, resolve_settings, trained_settings
-from utils.arguments import add_model_arguments
+from utils.arguments import FOLLOWS, add_model_arguments
 from utils.checkpoint import read_checkpoint
-from utils.cli import Parser, UserError, positive_int, run_cli
+from utils.cli import Parser, UserError, make_folder, positive_int, run_cli
 
 KINDS = '.onnx', '.pt2'
 ONNX_PACKAGES = 'onnx', 'onnxruntime', 'onnxscript'
@@ -31,13 +31,13 @@ def parse_args(argv=None):
                         help='checkpoint; of a classifier: clips to logits, of pretraining: clips to their context')
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='.onnx (needs the packages of requirements-export.txt) or .pt2 (torch.export)')
-    model = add_model_arguments(parser, None, NETWORKS)
-    model.add_argument('--ds', type=positive_int, help='every ds-th frame is meant for the input (default 3)')
+    model = add_model_arguments(parser, None, NETWORKS, FOLLOWS)
+    model.add_argument('--ds', type=positive_int, help=f'every ds-th frame is meant for the input ({FOLLOWS} 3)')
     model.add_argument('--allow_other_settings', action='store_true',
                        help='let these flags differ from what the checkpoint was trained with')
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None)
     args = parser.parse_args(argv)
-    if Path(args.out).suffix not in KINDS:
+    if Path(args.out).suffix not in KINDS or Path(args.out).is_dir():
         parser.error(f'--out {args.out}: give a file that ends in {" or ".join(KINDS)}')
     return args
 
@@ -48,8 +48,7 @@ def main(args):
     if lacking:
         raise UserError(f'--out {out}: needs the package {", ".join(lacking)}: pip install -r requirements-export.txt, '
                         'or give a .pt2 file, which needs none')
-    if not out.parent.is_dir():
-        raise UserError(f'--out {out}: the folder {out.parent} is not there')
+    make_folder(out.parent, '--out')
     checkpoint = read_checkpoint(args.weights)
     resolve_settings(args, trained_settings(checkpoint), default_settings(''), args.weights)
     kind = 'classifier' if is_classifier(checkpoint) else 'features'
@@ -69,7 +68,7 @@ def main(args):
         raise UserError(f'--out {out}: cannot write it ({error.strerror})') from error
     finally:
         temporary.unlink(missing_ok=True)
-    print(f'written to {out}: {out.stat().st_size / 1e6:.1f} MB; its metadata say the preprocessing')
+    print(f'written to {out}: {out.stat().st_size / 1e6:.1f} MB; the preprocessing is in its metadata')
 
 
 def example(args, batch, blocks):
@@ -120,7 +119,7 @@ def check(model, stored, args):
         clips = example(args, batch, blocks)
         expected = model(clips)
         difference = float((stored(clips) - expected).abs().max())
-        print(f'{batch} clips of {blocks} blocks: largest difference from PyTorch {difference:.1e}')
+        print(f'batch of {batch}, {blocks} blocks: largest difference from PyTorch {difference:.1e}')
         if not difference <= TOLERANCE * max(1, float(expected.abs().max())):
             raise UserError(f'--out {args.out}: the stored network differs by {difference:.1e} from PyTorch, over '
                             f'{TOLERANCE:g}: the versions of torch and the packages of requirements-export.txt do not '

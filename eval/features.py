@@ -8,7 +8,7 @@ from eval.given import WHAT_VIDEOS, given_videos
 from eval.outputs import skipped_text
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, features_of, prepare
-from utils.cli import Parser
+from utils.cli import Parser, UserError
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
@@ -28,7 +28,7 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.split != 'all':
         args.split = int(args.split)
-    if not args.out.endswith('.npz'):
+    if not args.out.endswith('.npz') or Path(args.out).is_dir():
         parser.error(f'--out {args.out}: give the name of an .npz file')
     return args
 
@@ -37,6 +37,8 @@ def main(args):
     videos, _, failed = given_videos(args.video) if args.video else (None, None, [])
     for name, error in failed:
         warn(f'skipped {name}: {error}')
+    if failed and not len(videos):
+        raise UserError(f'none of the {len(failed)} videos can be read')
     checkpoints, listed, _, precision = prepare(args, videos)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)

@@ -3,7 +3,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from utils.cli import UserError
+from utils.cli import UserError, beside
 from utils.data.files import is_video
 from utils.data.frames import ZIP_ERRORS, frame_name
 from utils.data.lists import VideoList
@@ -11,13 +11,14 @@ from utils.data.video import VideoError, VideoFile
 
 WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
 NO_VIDEO = f'no video: neither a video file, nor a frame folder or packed file with {frame_name(1)}, …'
+NO_VIDEOS = 'no video in this folder: neither video files, nor frame folders or packed files'
 
 
 def given_videos(given):
     """(VideoList, names of its videos as on the command line, [(name, error) of each one that can't be read]).
 
     given: video files, frame folders, packed files (with or without .zip), and folders of these at any depth.
-    UserError: none can be read."""
+    UserError: one isn't there."""
     paths, names, counts, failed = [], [], [], []
     for name in sum(map(videos_in, given), []):
         try:
@@ -27,18 +28,22 @@ def given_videos(given):
         else:
             paths.append(os.path.abspath(name).removesuffix('.zip'))
             names.append(name)
-    if not paths:
-        raise UserError(': '.join(failed[0]))
     return VideoList.from_rows(paths, counts), names, failed
 
 
 def videos_in(path):
-    """What a folder holds, sorted: video files, frame folders and packed files; of all else, [path]."""
+    """What a folder holds, sorted: video files, frame folders and packed files; of all else, [path].
+
+    UserError: it isn't there, or the folder holds none."""
+    if not os.path.exists(path) and not os.path.exists(f'{path}.zip'):
+        raise UserError(f'{path} is not there: give {WHAT_VIDEOS}{beside(path)}')
     if not os.path.isdir(path) or has_frames(path):
         return [path]
     found = [str(each) for each in Path(path).rglob('*')
              if (has_frames(each) if each.is_dir() else is_video(each.name) or each.suffix == '.zip')]
-    return sorted(found) or [path]
+    if not found:
+        raise UserError(f'{path}: {NO_VIDEOS}')
+    return sorted(found)
 
 
 def has_frames(folder):

@@ -8,7 +8,7 @@ from eval.results import short_names, table_lines, write_results
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, prepare
 from eval.task import Outcome
-from utils.cli import UserError
+from utils.cli import UserError, make_folder
 from utils.run.log import warn
 
 RANDOM_SEEDS = 3  # random weights that are averaged
@@ -44,10 +44,7 @@ def start_judging(args):
     if not class_names:
         raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which judging needs')
     folder = Path(args.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {folder}: cannot make this folder ({error.strerror})') from error
+    make_folder(folder, '--out')
     return checkpoints, listed, class_names, precision, folder
 
 

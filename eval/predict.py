@@ -19,7 +19,7 @@ from eval.setup import add_feature_arguments
 from eval.timeline import draw_timeline
 from eval.videos import clip_outputs, read_videos
 from utils.checkpoint import read_checkpoint
-from utils.cli import Parser, UserError
+from utils.cli import Parser, UserError, make_folder
 from utils.data.batches import make_loader
 from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
@@ -54,11 +54,11 @@ def parse_args(argv=None):
 def main(args):
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
+        videos, names, failed = given_videos(args.video)
         model, precision = load_classifier(args)
         class_names = model.class_names
-        videos, names, failed = given_videos(args.video)
         if args.picture:
-            Path(args.picture).mkdir(parents=True, exist_ok=True)
+            make_folder(args.picture, '--picture')
         answers = Answers(out, args, class_names)
         for name, error in failed:
             answers.fail(name, error)

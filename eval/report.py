@@ -13,7 +13,7 @@ from eval.report_images import PictureStore
 from eval.report_sources import find_sources
 from eval.report_tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
                                 video_rows)
-from utils.cli import Parser, UserError, run_cli
+from utils.cli import Parser, UserError, make_folder, run_cli
 
 TEMPLATES = Path(__file__).resolve().parent / 'templates'
 
@@ -32,6 +32,7 @@ def main(args):
     sources = find_sources(args.run)
     pictures = PictureStore()
     page = render(sources, args.title, pictures)
+    make_folder(Path(args.out).parent, '--out')
     try:
         Path(args.out).write_text(page, encoding='utf-8')
     except OSError as error:
@@ -49,11 +50,12 @@ def render(sources, title, pictures):
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, finalize=escaped_bytes)
     environment.filters.update(percent=percent, number=number)
+    charts, zeros = chart_groups(sources.training)
     tests = [{'test': test, 'pairs': confused_pairs(test.predictions, pictures),
               'confusion': confusion_of(test.predictions), **video_rows(test.predictions)} for test in sources.tests]
     return environment.get_template('report.html').render(
         title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
-        runs=run_rows(sources.training), charts=chart_groups(sources.training),
+        runs=run_rows(sources.training), charts=charts, zeros=zeros,
         tests=tests, classes=per_class(sources.tests) if tests else None,
         judged=sources.judged, judged_rows=judged_rows(sources.judged), predictions=sources.predictions,
         flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture)

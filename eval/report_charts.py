@@ -1,6 +1,6 @@
 """Curves of a report: for each statistic of log.jsonl one chart, with the runs in colours."""
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,19 +10,28 @@ WIDTH, HEIGHT = 360, 220                    # of a chart, in units of its SVG
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 28   # margins
 MAX_STEPS = 400                             # points of a curve over steps
 COLOURS = 8                                 # of the style sheet
-# title of a group: the statistics in it, in order
+# title of a group: the statistics in it
+CONTROLS = 'Predictions against controls'
 GROUPS = {
     'Loss and accuracy': r'loss|top1|top3|top5',
+    CONTROLS: r'copy_.*|.*shuffled.*|top1_step\d+',
     'What predictions are taken for': r'wrong_.*|guess_.*',
-    'Predictions against controls': r'copy_.*|.*shuffled.*|top1_step\d+',
     'Features': r'spread.*|effective_rank.*|rank.*|knn',
     'Speed and optimisation': r'clips_per_s|data_wait|memory_gb|lr|grad_norm|replaced|skipped',
     'Others': r'.*',
 }
-NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'step', 'steps', 'host', 'pid', 'how'}
+NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'step', 'steps', 'host', 'pid', 'how',
+                  'text'}
 MEANING = {'loss': 'loss', 'top1': 'top-1', 'top3': 'top-3', 'top5': 'top-5', 'clips_per_s': 'clips per second',
            'data_wait': 'share of time waiting for data', 'memory_gb': 'memory, GB', 'lr': 'learning rate',
-           'grad_norm': 'norm of the gradient', 'knn': 'k-NN accuracy'}
+           'grad_norm': 'norm of the gradient', 'knn': 'k-NN accuracy',
+           'copy_last': 'top-1 of repeating the last seen block', 'copy_mean': 'top-1 of the mean of the seen blocks',
+           'top1_shuffled': 'top-1 with the seen blocks shuffled', 'wrong_video': 'taken for another video',
+           'wrong_clip': 'taken for another clip of the video', 'wrong_place': 'taken for another place of the clip',
+           'wrong_time': 'right place, another time', 'guess_video': 'another video, when guessing',
+           'guess_clip': 'another clip of the right video, when guessing',
+           'guess_place': 'another place of the right clip, when guessing',
+           'guess_time': 'another time of the right place, when guessing'}
 
 
 @dataclass
@@ -63,27 +72,36 @@ class Chart:
 
 
 def chart_groups(training):
-    """[(title, [Chart])] of the statistics that the logs of the runs have."""
+    """[(title, [Chart])] of the statistics that the logs of the runs have, and the names of those that are always 0."""
     names = dict.fromkeys(name for run in training for name in run.log.columns if name not in NOT_STATISTICS)
-    groups, left = [], list(names)
+    series = {name: found for name in names if (found := series_of(name, training))}
+    zeros = [name for name, found in series.items() if not any(y for each in found for _, y in each.values)]
+    groups, left = [], [name for name in series if name not in zeros]
     for title, pattern in GROUPS.items():
-        chosen = [name for name in left if re.fullmatch(pattern, name)]
+        chosen = {name: series[name] for name in left if re.fullmatch(pattern, name)}
         left = [name for name in left if name not in chosen]
-        charts = [chart for chart in (chart_of(name, training) for name in chosen) if chart]
-        if charts:
-            groups.append((title, charts))
-    return groups
+        highest = None
+        if title == CONTROLS and chosen:  # beside the accuracy that they are compared with, on its scale
+            chosen = {'top1': [each for each in series['top1'] if each.kind == 'val'], **chosen}
+            highest = max(y for found in chosen.values() for each in found for _, y in each.values)
+        if chosen:
+            groups.append((title, [chart_of(name, found, highest) for name, found in chosen.items()]))
+    return groups, zeros
 
 
-def chart_of(name, training):
-    """The Chart of one statistic; None where no run has a finite value."""
+def series_of(name, training):
+    """The Series of one statistic, without points; [] where no run has a finite value."""
     series = [Series(run.name, kind, i % COLOURS, values, []) for i, run in enumerate(training)
               for kind in ('step', 'train', 'val') if (values := values_of(run.log, kind, name))]
-    if not series or all(each.kind == 'step' for each in series) and name not in ('loss', 'top1'):
-        return None
+    only_steps = all(each.kind == 'step' for each in series)
+    return [] if only_steps and name not in ('loss', 'top1') else series
+
+
+def chart_of(name, series, highest=None):
+    """The Chart of one statistic. highest: where its scale ends, from 0; None fits the values."""
     xs, ys = zip(*(value for each in series for value in each.values))
     x_ticks = ticks(int(min(xs)), max(xs), integer=True)
-    low, high = min(ys), max(ys)
+    low, high = (min(ys), max(ys)) if highest is None else (0, highest)
     y_ticks = ticks(0 if 0 <= low < high / 2 or low == high > 0 else low, high)
 
     def place(x, y):
@@ -91,8 +109,7 @@ def chart_of(name, training):
         return (round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
                 round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1))
 
-    for each in series:
-        each.points = [place(x, y) for x, y in each.values]
+    series = [replace(each, points=[place(x, y) for x, y in each.values]) for each in series]
     return Chart(name, MEANING.get(name, name.replace('_', ' ')), series,
                  [(place(x, y_ticks[0])[0], f'{x:g}') for x in x_ticks],
                  [(place(x_ticks[0], y)[1], f'{y:.4g}') for y in y_ticks])

@@ -23,6 +23,14 @@ class Training:
     state: str
     frames: list
 
+    @property
+    def warnings(self):
+        """[(epoch, text)] of what the run was warned about."""
+        if not {'kind', 'text'} <= set(self.log):
+            return []
+        found = self.log[self.log.kind == 'warning']
+        return list(zip(found.epoch.astype(int), found.text))
+
 
 @dataclass
 class Test:

@@ -8,7 +8,7 @@ from backbone import NETWORKS
 from eval.cache import fingerprint, read_features, write_features
 from eval.extraction import LabelledVideos, extract_features, load_representation
 from eval.settings import SPLITS, common_settings, default_settings, resolve_settings, trained_settings
-from utils.arguments import add_data_arguments, add_device_arguments, add_model_arguments
+from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import labels_of, read_class_list
@@ -21,10 +21,10 @@ from utils.run.setup import clip_settings, start_evaluation, workers_of
 
 def add_feature_arguments(parser):
     """Flags for what is extracted, and how. --net, --img_dim … default to None: see `prepare`."""
-    model = add_model_arguments(parser, None, NETWORKS)
+    model = add_model_arguments(parser, None, NETWORKS, FOLLOWS)
     model.add_argument('--allow_other_settings', action='store_true',
                        help='let these flags differ from what the checkpoint was trained with')
-    data = add_data_arguments(parser)
+    data = add_data_arguments(parser, default=FOLLOWS)
     data.add_argument('--batch_size', default=16, type=positive_int,
                       help='clips at a time, of several videos, all processes (default 16)')
     add_device_arguments(parser, training=False)

@@ -1,4 +1,4 @@
-"""A picture of what is seen in a video when: some of its frames, and the probabilities of the best classes over time."""
+"""A picture of what is seen in a video when: some of its frames, and probabilities over time."""
 import matplotlib
 import numpy as np
 
@@ -12,7 +12,8 @@ from utils.data.crops import box_at
 FRAMES = 8    # in the strip
 SIDE = 112    # px, of a frame
 GAP = 4       # px, between them
-CLASSES = 3   # with a line of their own
+CLASSES = 3   # with a line of their own, at least
+MOST_CLASSES = 8
 
 
 def draw_timeline(path, name, video, n_frames, starts, span, probability, class_names):
@@ -24,12 +25,14 @@ def draw_timeline(path, name, video, n_frames, starts, span, probability, class_
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     read_frames(video, numbers, centre, False, frames, Progress())
     mean = probability.mean(axis=0)
-    best = np.argsort(-mean, kind='stable')[:CLASSES]
+    order = np.argsort(-mean, kind='stable')
+    winners = set(probability.argmax(axis=1))  # of any clip: in a video of several actions, not just the best on average
+    best = [label for place, label in enumerate(order) if place < CLASSES or label in winners][:MOST_CLASSES]
     middle = np.minimum(starts + span / 2, n_frames)
 
-    figure, (strip, chart) = plt.subplots(2, 1, figsize=(11, 4.2), layout='constrained', height_ratios=(1.2, 2))
+    figure, (strip, chart) = plt.subplots(2, 1, figsize=(11, 4.2), layout='constrained', height_ratios=(1, 2))
     frames = np.pad(frames, ((0, 0), (0, 0), (GAP // 2, GAP // 2), (0, 0)), constant_values=255)
-    strip.imshow(np.hstack(frames), extent=(0, FRAMES, 0, 1), aspect='auto')
+    strip.imshow(np.hstack(frames), extent=(0, FRAMES, 0, 1))
     strip.set(xticks=np.arange(FRAMES) + 0.5, xticklabels=numbers, yticks=[])
     strip.set_title(printable(f'{name}: {class_names[best[0]]}, {mean[best[0]]:.1%}'), fontsize=11, parse_math=False)
     for label in best:

@@ -19,7 +19,7 @@ from eval.settings import SETTINGS, SPLITS, default_settings, resolve_settings, 
 from eval.setup import add_feature_arguments
 from eval.videos import broken_of_all, read_videos
 from utils.checkpoint import read_checkpoint
-from utils.cli import Parser, UserError, positive_int
+from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
 from utils.data.lists import csv_file, fits, list_folder
@@ -76,6 +76,8 @@ def main(args):
     videos, _, failed = given_videos(args.video) if args.video else (listed_videos(args), None, [])
     for name, error in failed:
         warn(f'skipped {name}: {error}')
+    if failed and not len(videos):
+        raise UserError(f'none of the {len(failed)} videos can be read')
     span = args.num_seq * args.seq_len * args.ds
     if short := int((~fits(videos, span)).sum()):
         say(f'{short} of {len(videos)} videos are shorter than a clip of {span} frames and repeat their last frame')
@@ -87,10 +89,7 @@ def main(args):
     put_on(model, precision.device)
 
     folder = Path(args.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {folder}: cannot make this folder ({error.strerror})') from error
+    make_folder(folder, '--out')
 
     # data: the clip in the middle of each video
     clip = clip_settings(args)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dpc import main as pretraining
+from eval import predict
 from eval import test as classifier
 from tests.test_checkpoint import Malicious, published_file
 from tests.test_golden import published_state
@@ -215,6 +216,22 @@ def test_an_unknown_flag_value(script, flags, capsys):
         module.parse_args(flags)
     error = capsys.readouterr().err
     assert end.value.code == 2 and flags[0] in error and error.startswith('error: ') and error.count('\n') == 1
+
+
+@both
+@pytest.mark.parametrize('flag, meant', [('--bath_size', '--batch_size'), ('--nett', '--net'), ('--zzz', None)])
+def test_a_misspelled_flag(script, flag, meant, capsys):
+    module, _ = SCRIPTS[script]
+    with pytest.raises(SystemExit):
+        module.parse_args([flag, '3'])
+    error = capsys.readouterr().err
+    assert f'there is no flag {flag}' in error and (f'did you mean {meant}?' in error) == (meant is not None)
+
+
+def test_a_misspelled_flag_that_is_missing(capsys):
+    with pytest.raises(SystemExit):
+        predict.parse_args(['a.mp4', '--wieghts', 'x'])
+    assert capsys.readouterr().err.startswith('error: there is no flag --wieghts; did you mean --weights?')
 
 
 def test_predicting_every_block(capsys):

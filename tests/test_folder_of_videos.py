@@ -78,10 +78,12 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         return said
 
     (tmp_path / 'empty').mkdir()
-    assert 'train_split01.csv: no such file' in error(tmp_path / 'empty')
+    assert 'has neither lists nor video files' in error(tmp_path / 'empty')
     (tmp_path / 'empty/a.mp4').write_text('no video')
     assert 'none of its 1 video files can be used' in error(tmp_path / 'empty')
-    assert 'no such data set' in error(tmp_path / 'none')
+    assert 'no such folder' in error(tmp_path / 'none')
+    assert 'a.mp4 is a file: give the folder' in error(tmp_path / 'empty/a.mp4')
+    assert 'no such data set' in error('none')
     write_film(tmp_path / 'one/a.mp4', film(20))
     assert 'nothing can be held out of 1 videos' in error(tmp_path / 'one')
     assert 'test_split01.csv: no such file' in error(tmp_path / 'one', '--val_on', 'test')

@@ -81,6 +81,25 @@ def pipeline(folder, count, num_seq, seq_len, ds, img_dim):
     return to_block(VideoDataset(videos, num_seq, seq_len, ds, img_dim)[0]['frames'], None, num_seq)
 
 
+SHADOWED = '''
+import sys
+import torch
+sys.path.insert(0, sys.argv[2])
+import utils
+try:
+    torch.hub.load(sys.argv[1], 'dpc_features', source='local')
+except ImportError as error:
+    print(error)
+'''
+
+
+def test_beside_another_package_utils(tmp_path):
+    (tmp_path / 'utils').mkdir()
+    (tmp_path / 'utils' / '__init__.py').touch()
+    done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, tmp_path], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith("the package 'utils' of this repository cannot be imported") and str(tmp_path) in done.stdout
+
+
 @pytest.mark.parametrize('size', [(150, 210), (260, 230), (100, 90)])
 @pytest.mark.parametrize('count, num_seq, seq_len, ds', [(11, 2, 3, 1), (47, 3, 4, 3), (1, 2, 2, 2), (13, 1, 1, 5)])
 def test_the_transform_is_the_test_pipeline(tmp_path, size, count, num_seq, seq_len, ds):

@@ -1,7 +1,9 @@
 """eval/predict.py as a user runs it: the numbers of eval/test.py, every form of output, and what can be wrong."""
 import csv
 import json
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,13 +11,11 @@ import pytest
 import torch
 
 from eval import features as features_cli
-from eval import predict
+from eval import predict, timeline
 from eval import test as classifier_cli
-from eval.given import given_videos
 from tests import tiny
 from tests.films import write_film
 from tests.tiny import CLASSES, run
-from utils.cli import UserError
 from utils.data.clips import PieceDataset, VideoDataset
 from utils.data.lists import VideoList
 from utils.data.sources import read_pictures
@@ -83,6 +83,30 @@ def test_an_unreadable_video_is_named_and_the_others_go_on(csv_root, classifier,
     assert 'image_00030.jpg' in by_video[str(tmp_path / 'broken')]['error'] and 'error' in by_video[str(tmp_path / 'text.mp4')]
 
 
+def test_every_unreadable_video_is_answered(classifier, tmp_path, capsys):
+    for name in 'ab':
+        (tmp_path / f'{name}.mp4').write_text('no video')
+    status, found = answers(capsys, tmp_path, '--weights', classifier / 'model' / 'epoch1.pth.tar')
+    assert status == 1 and [Path(each['video']).name for each in found] == ['a.mp4', 'b.mp4']
+    assert all('can read' in each['error'] for each in found)
+    argv = [tmp_path, '--weights', classifier / 'model' / 'epoch1.pth.tar', '--out', tmp_path / 'f.npz', *FLAGS]
+    assert run(features_cli, argv) == 2 and 'none of the 2 videos can be read' in capsys.readouterr().err
+
+
+def test_the_timeline_names_every_class_that_wins_somewhere(csv_root, tmp_path, monkeypatch):
+    """Two parts of a video may have winners that are not among the best on average; frames keep their shape."""
+    path, count = rows_of(csv_root)[3]
+    probability = np.array([[0.5, 0.3, 0.1, 0.1, 0.], [0.1, 0.3, 0.2, 0., 0.4], [0.4, 0.3, 0.3, 0., 0.]])
+    monkeypatch.setattr(timeline.plt, 'close', lambda figure: None)
+    timeline.draw_timeline(tmp_path / 'x.png', 'x', path, int(count), np.array([0, 5, 10]), 10, probability, list('abcde'))
+    strip, chart = timeline.plt.gcf().axes
+    assert [text.get_text()[0] for text in chart.get_legend().get_texts()] == ['a', 'b', 'c', 'e']
+    box = strip.get_window_extent()
+    assert box.width / box.height == pytest.approx(timeline.FRAMES, rel=0.02)
+    monkeypatch.undo()
+    timeline.plt.close('all')
+
+
 def test_a_video_file_gives_the_numbers_of_its_frames(csv_root, classifier, tmp_path, capsys):
     """A lossless file of a frame folder's pictures, and the features of both."""
     path, count = rows_of(csv_root)[3]
@@ -115,8 +139,12 @@ def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsy
         assert error.startswith('error: ') and said in error
     status, found = answers(capsys, good, '--weights', nameless, '--dataset', 'ucf101', '--csv_root', csv_root, *tiny.CLIP)
     assert status == 0 and found[0]['top'][0]['class'] in tiny.ucf101_classes()
-    with pytest.raises(UserError, match='can read'):
-        given_videos([str(tmp_path / 'nameless.pth.tar')])
+    (tmp_path / 'empty').mkdir()
+    for given, flags, said in ((f'{good}x', [], f'is not there.*beside it: {Path(good).name}'),
+                               (tmp_path / 'empty', [], 'no video in this folder'),
+                               (good, ['--picture', nameless], 'cannot make this folder')):
+        assert run(predict, [given, '--weights', classifier / 'model' / 'epoch1.pth.tar', *FLAGS, *flags]) == 2
+        assert re.search(said, capsys.readouterr().err.splitlines()[-1])
 
 
 def test_pieces_are_the_clips_of_whole_videos(csv_root):

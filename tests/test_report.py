@@ -136,6 +136,18 @@ def test_curves_are_the_log(page_file, pretrained, classifier):
                for x, y in each['points'])
 
 
+def test_warnings_and_statistics_that_are_always_zero(tmp_path):
+    (tmp_path / 'run').mkdir()
+    lines = [{'kind': 'val', 'time': 1, 'epoch': 1, 'epochs': 2, 'loss': 1., 'top1': 0.5, 'copy_last': 0.25, 'wrong_clip': 0.},
+             {'kind': 'warning', 'time': 2, 'epoch': 1, 'epochs': 2, 'text': 'copies <all> of it'}]
+    (tmp_path / 'run' / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    assert report(tmp_path, '--out', tmp_path / 'new' / 'page.html') == 0
+    text = (tmp_path / 'new' / 'page.html').read_text()
+    assert 'epoch 1:</strong> copies &lt;all&gt; of it' in text and 'Always 0, and not drawn: wrong_clip.' in text
+    drawn = [each['data-name'] for each in Page(tmp_path / 'new' / 'page.html').all('svg') if 'data-name' in each]
+    assert drawn == ['loss', 'top1', 'top1', 'copy_last']  # top-1 again, beside its control
+
+
 def test_runs_and_flags(page_file, pretrained, classifier):
     page = Page(page_file)
     head, *rows = page.table('Table of training runs')

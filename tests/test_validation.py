@@ -188,9 +188,16 @@ def test_a_bad_pattern_is_reported_once_when_it_lasts(change, said):
 
 
 def test_a_collapsed_run_is_reported(csv_root, tmp_path, capsys, monkeypatch):
+    """Once on the screen and in the log; not from as few predictions as these usually."""
     monkeypatch.setattr('dpc.health.FEW_DIRECTIONS', 1e9)
-    folder = tiny.pretrain(csv_root, tmp_path, '--epochs', 4, '--short_videos', 'pad')
+    flags = '--epochs', 4, '--short_videos', 'pad'
+    tiny.pretrain(csv_root, tmp_path / 'few', *flags)
+    assert 'collapsed' not in capsys.readouterr().err
+    monkeypatch.setattr('dpc.validation.FEW_PREDICTIONS', 1)
+    folder = tiny.pretrain(csv_root, tmp_path, *flags)
     assert capsys.readouterr().err.count('the features have collapsed') == 1
+    logged = [(record['epoch'], record['text'][:17]) for record in tiny.read_log(folder, 'warning')]
+    assert (3, 'for 3 validations') in logged and len({text for _, text in logged}) == 1
     names = {'copy_last', 'copy_mean', 'top1_shuffled', 'effective_rank', 'effective_rank_state', 'spread_state',
              'guess_time'}
     assert all(names <= record.keys() for record in tiny.read_log(folder, 'val'))

@@ -15,20 +15,25 @@ def learning_rate_milestones(text):
     return epochs
 
 
-def add_model_arguments(parser, model, networks):
-    """model: the only value of the published flag --model; None leaves the flag out."""
+FOLLOWS = "default: the checkpoint's, else"
+
+
+def add_model_arguments(parser, model, networks, default='default'):
+    """model: the only value of the published flag --model; None leaves the flag out. default: what the help says before
+    the defaults."""
     group = parser.add_argument_group('model')
-    group.add_argument('--net', default='resnet18', choices=networks, help='backbone (default resnet18)')
+    group.add_argument('--net', default='resnet18', choices=networks, help=f'backbone ({default} resnet18)')
     if model is not None:
         group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
-    group.add_argument('--img_dim', default=128, type=positive_int, help='side of the input frames, px (default 128)')
-    group.add_argument('--num_seq', default=8, type=positive_int, help='N, blocks in a clip (default 8)')
-    group.add_argument('--seq_len', default=5, type=positive_int, help='T, frames in a block (default 5)')
+    group.add_argument('--img_dim', default=128, type=positive_int, help=f'side of the input frames, px ({default} 128)')
+    group.add_argument('--num_seq', default=8, type=positive_int, help=f'N, blocks in a clip ({default} 8)')
+    group.add_argument('--seq_len', default=5, type=positive_int, help=f'T, frames in a block ({default} 5)')
     return group
 
 
-def add_data_arguments(parser, short_videos=None):
-    """short_videos: the default of that flag; None leaves out the flags that only training has."""
+def add_data_arguments(parser, short_videos=None, default='default'):
+    """short_videos: the default of that flag; None leaves out the flags that only training has. default: see
+    add_model_arguments."""
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101',
                        help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path to a folder of '
@@ -36,7 +41,7 @@ def add_data_arguments(parser, short_videos=None):
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
-    group.add_argument('--ds', type=positive_int, help='take every ds-th frame (default 3, Kinetics 5; 1 takes all)')
+    group.add_argument('--ds', type=positive_int, help=f'take every ds-th frame ({default} 3, Kinetics 5; 1 takes all)')
     group.add_argument('--num_workers', type=whole_number,
                        help='processes that read data, for each process of the run (default: the CPU cores, shared out, '
                             'at most 16; 0 reads in the process of the run)')

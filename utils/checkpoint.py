@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from utils.checkpoint_fields import check_fields, is_state_dict
-from utils.cli import UserError
+from utils.cli import UserError, beside
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
 SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,
@@ -25,8 +25,7 @@ def read_checkpoint(path, resumable=False):
     hold little else. UserError: no such file, not a checkpoint, damaged, or a field missing or of another kind."""
     if not os.path.isfile(path):
         what = 'is a folder' if os.path.isdir(path) else 'is not there'
-        beside = ', '.join(sorted(file.name for file in Path(path).parent.glob('*.pth.tar'))[:8])
-        raise UserError(f'{path} {what}: give the path of a checkpoint' + (f'; beside it: {beside}' if beside else ''))
+        raise UserError(f'{path} {what}: give the path of a checkpoint{beside(path)}')
     damaged = None
     try:
         with open(path, 'rb') as file:

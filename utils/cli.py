@@ -1,5 +1,6 @@
 """Shared by all command lines, without torch: one-line errors, argument types, core counts."""
 import argparse
+import difflib
 import math
 import os
 import sys
@@ -12,7 +13,17 @@ class UserError(Exception):
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line, without the usage text."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        self.words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message):
+        # A misspelled flag is also one that is missing, which argparse reports first.
+        flags = [word.split('=')[0] for word in self.words if word.startswith('--')]
+        unknown = [flag for flag in flags if not any(name.startswith(flag) for name in self._option_string_actions)]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1)
+            message = f'there is no flag {unknown[0]}' + (f'; did you mean {close[0]}?' if close else '')
         self.exit(2, f'error: {message} (--help explains every flag)\n')
 
 
@@ -32,6 +43,25 @@ def run_cli(main, args):
 
 def warn(message):
     print(f'warning: {message}', file=sys.stderr)
+
+
+def make_folder(path, flag):
+    """Makes the folder that a flag names, with those above it. UserError: it can't be made."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{flag} {path}: cannot make this folder ({error.strerror})') from error
+
+
+def beside(path):
+    """'; beside it: a, b' for an error about a missing file: what its folder has instead. '' if that isn't there."""
+    folder, name = os.path.split(path)
+    try:
+        there = sorted(each for each in os.listdir(folder or '.') if not each.startswith('.'))
+    except OSError:
+        return ''
+    close = difflib.get_close_matches(name, there, n=3, cutoff=0.4) or there[:3]
+    return f'; beside it: {", ".join(close)}' if close else ''
 
 
 def number(kind, fits, description):

@@ -158,6 +158,10 @@ def list_folder(csv_root, dataset, img_dim):
     folders = [os.path.join(csv_root, name) for name in names] + [dataset]
     found = next(filter(os.path.isdir, folders), None)
     if found is None:
+        if os.path.isfile(dataset):
+            raise UserError(f'--dataset {dataset} is a file: give the folder it is in')
+        if os.sep in dataset:
+            raise UserError(f'--dataset {dataset}: no such folder')
         there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
         raise UserError(f'{folders[0]}: no such data set (there are: {", ".join(there) or "none"}); '
                         'process_data/write_csv.py writes one')

@@ -16,28 +16,31 @@ def read_split(folder, split, subset, frame_root=None):
     all video files below it. UserError: missing or malformed."""
     path = csv_file(folder, split, subset)
     if subset == 'train' and not any(name.endswith('.csv') for name in os.listdir(folder)):
-        return videos_below(folder) or VideoList.read_csv(path, frame_root)
+        return videos_below(folder)
     videos = VideoList.read_csv(path, frame_root)
     print(f'{len(videos)} videos in {path}')
     return videos
 
 
 def videos_below(folder):
-    """A VideoList of all usable video files below a folder, sorted; None if there is no video file. The first process
-    counts their frames, every time anew, and names those that can't be used. UserError: none can be used."""
+    """A VideoList of all usable video files below a folder, sorted. The first process counts their frames, every time
+    anew, and names those that can't be used. UserError: there is none, or none can be used."""
     names = counts = None
     if distributed.is_main():
         names = find_videos(folder)
         counts, unusable = count_all(folder, names, cpu_cores()) if names else ({}, {})
         for name, reason in list(unusable.items())[:LISTED_UNUSABLE]:
             warn(f'{os.path.join(folder, name)}: {reason}, left out')
-        print(f'{len(counts)} of {len(names)} video files below {folder} can be used')
+        if names:
+            print(f'{len(counts)} of {len(names)} video files below {folder} can be used')
     distributed.wait_for_main()
     names, counts = distributed.from_main((names, counts))
-    if names and not counts:
+    if not names:
+        raise UserError(f'{folder} has neither lists nor video files: give a folder of videos, or write lists to it with '
+                        'process_data/write_csv.py')
+    if not counts:
         raise UserError(f'{folder}: none of its {len(names)} video files can be used')
-    return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values())
-                               ) if names else None
+    return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values()))
 
 
 def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None):

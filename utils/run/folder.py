@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from utils import ROOT
-from utils.cli import UserError
+from utils.cli import UserError, beside
 from utils.parallel.distributed import is_main
 from utils.run.log import say
 from utils.run.saving import newest_checkpoint
@@ -78,6 +78,8 @@ def run_of_checkpoint(path, flags):
 
     UserError if it is in no run folder, or the run began with other `flags` {name: value} that make it another run.
     """
+    if not Path(path).exists():
+        raise UserError(f'--resume {path} is not there: give the path of a checkpoint{beside(path)}')
     folder = Path(path).resolve().parent.parent
     if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
         raise UserError(f'--resume {path}: not in the model folder of a run of this project (no args.json '

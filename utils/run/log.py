@@ -82,6 +82,11 @@ class RunLog:
         line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **more, **stats}
         self.file.write(json.dumps(line) + '\n')
 
+    def warn(self, iteration, text, **place):
+        """Shows and stores a warning about the run. place: epoch, epochs."""
+        warn(text)
+        self.store('warning', iteration, {}, **place, text=text)
+
     def write_picture(self, name, picture):
         """Stores `picture` uint8 [H, W, 3] as img/{name}.png and in TensorBoard."""
         cv2.imwrite(str(self.folder / 'img' / f'{name}.png'), picture[:, :, ::-1])
@@ -105,6 +110,9 @@ class SilentLog:
         pass
 
     def write(self, kind, iteration, stats, **place):
+        pass
+
+    def warn(self, iteration, text, **place):
         pass
 
     def size(self):

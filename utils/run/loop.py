@@ -193,8 +193,7 @@ class TrainingRun:
         if not math.isfinite(stats['loss']) and distributed.is_main():
             warn('no batch of the validation has a finite loss: lower --lr, or try --amp off')
         for line in self.validation.warnings(stats) if self.validation else ():
-            if distributed.is_main():
-                warn(line)
+            self.log.warn(self.iteration, line, epoch=self.epoch + 1, epochs=epochs)
         return stats
 
     def finish_epoch(self, stats):

@@ -1,9 +1,8 @@
 """Prints a table of the runs under a folder: progress, accuracy, and whether it is alive.
 
-    python -m utils.run.status LOG_DIR --sort best
-    python -m utils.run.status LOG_DIR --columns epoch val copy_last top1_shuffled
+    python utils/run/status.py LOG_DIR --sort best
+    python utils/run/status.py LOG_DIR --columns epoch val copy_last top1_shuffled
 """
-import argparse
 import contextlib
 import csv
 import json
@@ -14,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from utils.cli import Parser
 from utils.cli import number as number_type
 
 SILENT_SECONDS = 600  # a run on another machine that logged nothing for so long is taken for dead
@@ -38,7 +40,7 @@ SMALLEST_FIRST = {'run', 'loss', 'ETA', 'quiet', 'state'}
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = Parser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
     parser.add_argument('--columns', default=[*COLUMNS], nargs='+', metavar='NAME',
                         help=f'what to show: any of {", ".join(COLUMNS)}, or statistics of the latest validation by their '
