@@ -3,8 +3,8 @@ import torch
 
 
 def copies(seen, pred_step):
-    """Seen blocks [B, M, S, D] -> {'copy_last', 'copy_mean'}: the last of them, and their mean, as the prediction of every
-    future block, [B, P, S, D]."""
+    """Seen blocks [B, M, S, D] -> {'copy_last', 'copy_mean'}: the last of them, and their mean, as the prediction
+    of every future block, [B, P, S, D]."""
     return {name: block.expand(-1, pred_step, -1, -1)
             for name, block in (('copy_last', seen[:, -1:]), ('copy_mean', seen.mean(dim=1, keepdim=True)))}
 

@@ -1,4 +1,4 @@
-"""How far ahead a pretrained network predicts: top-1 by step, rolled out beyond the blocks it was trained to predict."""
+"""How far ahead a pretrained network predicts: top-1 by step, beyond the blocks it was trained to predict."""
 import json
 import sys
 from pathlib import Path
@@ -52,7 +52,8 @@ def main(args):
     broken, random = [], torch.Generator().manual_seed(args.seed)
     batches, left_out = in_batches(read_videos(loader, 'clips', broken), min(args.batch_size, len(videos)),
                                    lambda clips: judge_clips(model, clips, seen, steps, precision, random))
-    skipped = [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, len(videos))]
+    skipped = [f'{name}: {error}' for name, error in failed]
+    skipped += [error for _, error in broken_of_all(broken, len(videos))]
     if left_out:
         say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
     index, found = curves_of(batches)
@@ -73,8 +74,8 @@ def main(args):
 
 
 def long_enough(videos, seen, args):
-    """(the videos that have blocks for all steps, these steps, how many videos are too short). UserError: fewer than two
-    are long enough."""
+    """(the videos that have blocks for all steps, the steps, how many videos are too short). UserError: fewer than
+    two are long enough."""
     if len(videos) < 2:
         raise UserError('a single video: intervals over videos need two or more')
     blocks = np.array([count_blocks(int(count), 0, args.seq_len, args.ds) for count in videos.n_frames])
@@ -82,14 +83,14 @@ def long_enough(videos, seen, args):
     if not steps:
         most = int(np.sort(blocks)[-2]) - seen
         remedy = (f'give --steps {most} or fewer' if most > 0 else
-                  f'{seen} seen blocks of {args.seq_len} frames and one to predict, every frame {args.ds} of the video, '
+                  f'{seen} seen blocks and one to predict, of {args.seq_len} frames with --ds {args.ds}, '
                   f'are {(seen + 1) * args.seq_len * args.ds} frames; give longer videos')
         raise UserError(f'fewer than two of {len(videos)} videos are long enough for '
                         f'{f"--steps {args.steps}" if args.steps else "a prediction"}: {remedy}')
     fit = blocks >= seen + steps
     if short := int((~fit).sum()):
-        say(f'{short} of {len(videos)} videos have fewer than the {seen} seen and {steps} predicted blocks and are left '
-            'out')
+        say(f'{short} of {len(videos)} videos have fewer than the {seen} seen and {steps} predicted blocks and are '
+            'left out')
     return videos.select(fit), steps, short
 
 

@@ -90,8 +90,9 @@ def draw_horizon(summary, weights):
         if summary['steps'] > summary['pred_step']:
             axes.axvspan(summary['pred_step'] + 0.5, summary['steps'] + 0.5, color='black', alpha=0.06, linewidth=0,
                          label='not trained for')
-        axes.set(title=f'{table["candidates"]} candidates: {TITLES[name]} (chance {table["chance"]:.2%})', xlabel='predicted block (1 = the next)',
-                 ylabel='top-1, with 95% interval over clips', xticks=x, xlim=(0.5, summary['steps'] + 0.5))
+        axes.set(title=f'{table["candidates"]} candidates: {TITLES[name]} (chance {table["chance"]:.2%})',
+                 xlabel='predicted block (1 = the next)', ylabel='top-1, with 95% interval over clips',
+                 xticks=x, xlim=(0.5, summary['steps'] + 0.5))
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PERCENT)
     figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', ncols=6, fontsize=9)

@@ -37,8 +37,8 @@ class PredictiveNetwork(Representation):
         return feature.mean(dim=2, keepdim=True) if self.pooled else feature
 
     def predict(self, seen, steps):
-        """Features of M seen blocks [B, M, S, D] -> predictions of the next K = `steps` [B, K, S, D]. K may be larger than P,
-        unless predictions are parallel."""
+        """Features of M seen blocks [B, M, S, D] -> predictions of the next K = `steps` [B, K, S, D]. K may
+        be larger than P, unless predictions are parallel."""
         with full_precision(seen):
             _, state = self.agg(F.relu(seen))
             return predict_blocks(self.agg, self.network_pred, state, steps)[:, :steps]  # parallel: always P

@@ -45,8 +45,8 @@ def check_prediction_arguments(parser, args):
 
 
 def prepare_predictions(args):
-    """(PredictiveNetwork on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that can't be
-    read], Precision). Settings that were left out follow the checkpoint.
+    """(PredictiveNetwork on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
+    can't be read], Precision). Settings that were left out follow the checkpoint.
 
     UserError: a file that can't be used, a missing list."""
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)

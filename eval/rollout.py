@@ -1,4 +1,4 @@
-"""Predictions rolled out beyond the P blocks of pretraining, beside controls; how often they are right, step by step."""
+"""Predictions rolled out beyond the P blocks of pretraining, beside controls; how often each step is right."""
 import numpy as np
 import torch
 
@@ -25,7 +25,7 @@ def roll_out(model, feature, seen, random):
 
 
 def right_share(prediction, target):
-    """prediction, target [B, K, S, D] -> {name in CANDIDATES: float64 [B, K], share of a clip's places that are right}."""
+    """prediction, target [B, K, S, D] -> {name in CANDIDATES: float64 [B, K], the share of places right}."""
     rank = {'all_steps': answers_of(prediction, target).rank,
             'own_step': np.concatenate([answers_of(*pair).rank for pair in zip(prediction.split(1, dim=1),
                                                                                target.split(1, dim=1))], axis=1)}
@@ -61,13 +61,13 @@ def curves_of(batches):
 
 
 def curve_of(share):
-    """float64 [V, K], shares of V clips that are right -> their means over clips with 95% intervals, see `curves_of`."""
+    """float64 [V, K], shares of V clips that are right -> means over clips and 95% intervals, see `curves_of`."""
     intervals = [bootstrap(lambda rows: each[rows].mean(), len(each)) for each in share.T]
     return {'top1': share.mean(axis=0).tolist(), 'interval': intervals, 'top1_of_clip': share.tolist()}
 
 
 def choose_steps(blocks, seen, pred_step, steps=None):
-    """K, the steps to predict: `steps` if given, else twice `pred_step`, or as many as half of the videos have blocks for.
+    """K, the steps to predict: `steps` if given, else twice `pred_step`, or as many as half of the videos have.
 
     blocks int [V]: whole blocks of each video. Two videos at least must have M + K blocks; 0: they don't."""
     def possible(rank):  # steps for which so many videos are long enough

@@ -38,8 +38,8 @@ def save(path, **options):
     """A pretraining checkpoint of clips of three blocks, of random weights."""
     torch.manual_seed(0)
     model = DPC('resnet18', **{'pred_step': 1, **options})
-    settings = {'model': 'dpc-rnn', 'net': 'resnet18', 'img_dim': 32, 'num_seq': 3, 'seq_len': 5, 'ds': 1, 'pred_step': 1,
-                **options}
+    settings = {'model': 'dpc-rnn', 'net': 'resnet18', 'img_dim': 32, 'num_seq': 3, 'seq_len': 5, 'ds': 1,
+                'pred_step': 1, **options}
     torch.save({'net': 'resnet18', 'state_dict': model.state_dict(), 'settings': settings}, path)
     return path
 
@@ -118,7 +118,8 @@ def test_steps_follow_the_videos():
 # ---- the command
 
 def judge(lists, out, weights, *flags):
-    assert run(horizon, [*DEVICE, '--csv_root', lists, '--dataset', 'long', '--out', out, '--weights', weights, *flags]) == 0
+    argv = [*DEVICE, '--csv_root', lists, '--dataset', 'long', '--out', out, '--weights', weights, *flags]
+    assert run(horizon, argv) == 0
     return json.loads((out / 'horizon.json').read_text())
 
 
@@ -130,7 +131,8 @@ def test_curves_of_a_list(lists, weights, tmp_path, capsys):
     assert '1 clips that do not fill a batch of 2 are left out' in printed
     assert (found['seen'], found['steps'], found['clips'], found['too_short'], found['left_out']) == (2, 2, 4, 1, 1)
     assert len(set(found['videos'])) == 4 and not any(path.endswith('video5') for path in found['videos'])
-    assert {name: table['candidates'] for name, table in found['by_candidates'].items()} == {'all_steps': 4, 'own_step': 2}
+    candidates = {name: table['candidates'] for name, table in found['by_candidates'].items()}
+    assert candidates == {'all_steps': 4, 'own_step': 2}
     for table in found['by_candidates'].values():
         assert table['chance'] == 1 / table['candidates'] and f'chance {table["chance"]:.2%}' in printed
         assert list(table['curves']) == ['model', 'copy_last', 'copy_mean', 'shuffled']
@@ -164,13 +166,15 @@ def test_ablations(lists, tmp_path):
 def test_one_line_for_each_mistake(lists, weights, classifier, tmp_path, capsys):
     def error(weights, *flags):
         capsys.readouterr()
-        assert run(horizon, [*DEVICE, '--csv_root', lists, '--out', tmp_path / 'out', '--weights', weights, *flags]) == 2
+        argv = [*DEVICE, '--csv_root', lists, '--out', tmp_path / 'out', '--weights', weights, *flags]
+        assert run(horizon, argv) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and lines[0].startswith('error: '), lines
         return lines[0]
 
     listed = ['--dataset', 'long']
-    assert 'a classifier\'s has no predictor' in error(classifier / 'model' / 'epoch1.pth.tar', *listed, '--pred_step', 1)
+    other = classifier / 'model' / 'epoch1.pth.tar'
+    assert 'a classifier\'s has no predictor' in error(other, *listed, '--pred_step', 1)
     parallel = save(tmp_path / 'parallel.pth.tar', prediction='parallel')
     assert 'cannot be rolled out to 2: give --steps 1 or fewer' in error(parallel, *listed)
     assert 'long enough for --steps 4: give --steps 3 or fewer' in error(weights, *listed, '--steps', 4)
