@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from backbone.blocks import full_precision
+from backbone.controls import copies, shuffled
 from dpc.health import Health
 from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
@@ -84,13 +85,8 @@ class Validation:
 def control_predictions(model, feature, random):
     """Predictions [B, P, S, D] that a trained model should beat, from features [B, N, S, D]: the last seen block, the
     mean of the seen blocks, and what the model predicts from the seen blocks in another order, if there are several."""
-    P = model.pred_step
-    seen, target = feature[:, :-P], feature[:, -P:]
-    controls = {'copy_last': seen[:, -1:].expand_as(target), 'copy_mean': seen.mean(dim=1, keepdim=True).expand_as(target)}
-    count = seen.shape[1]
-    if count > 1:
-        order = torch.randperm(count, generator=random)
-        if order.equal(torch.arange(count)):
-            order = order.roll(1)
-        controls['top1_shuffled'], _ = model.predict(torch.cat([seen[:, order.to(seen.device)], target], dim=1))
+    seen, target = feature[:, :-model.pred_step], feature[:, -model.pred_step:]
+    controls = copies(seen, model.pred_step)
+    if seen.shape[1] > 1:
+        controls['top1_shuffled'], _ = model.predict(torch.cat([shuffled(seen, random), target], dim=1))
     return controls

@@ -4,14 +4,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.given import WHAT_VIDEOS, given_videos
+from eval.given import WHAT_VIDEOS, readable_videos
 from eval.outputs import skipped_text
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, features_of, prepare
-from utils.cli import Parser, UserError
+from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
-from utils.run.log import warn
 
 
 def parse_args(argv=None):
@@ -34,11 +33,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    videos, _, failed = given_videos(args.video) if args.video else (None, None, [])
-    for name, error in failed:
-        warn(f'skipped {name}: {error}')
-    if failed and not len(videos):
-        raise UserError(f'none of the {len(failed)} videos can be read')
+    videos, failed = readable_videos(args.video) if args.video else (None, [])
     checkpoints, listed, _, precision = prepare(args, videos)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)

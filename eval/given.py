@@ -8,6 +8,7 @@ from utils.data.files import is_video
 from utils.data.frames import ZIP_ERRORS, frame_name
 from utils.data.lists import VideoList
 from utils.data.video import VideoError, VideoFile
+from utils.run.log import warn
 
 WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
 NO_VIDEO = f'no video: neither a video file, nor a frame folder or packed file with {frame_name(1)}, …'
@@ -29,6 +30,16 @@ def given_videos(given):
             paths.append(os.path.abspath(name).removesuffix('.zip'))
             names.append(name)
     return VideoList.from_rows(paths, counts), names, failed
+
+
+def readable_videos(given):
+    """(VideoList, [(name, error) of each one that can't be read, which are shown]). UserError: none can be read."""
+    videos, _, failed = given_videos(given)
+    for name, error in failed:
+        warn(f'skipped {name}: {error}')
+    if not len(videos):
+        raise UserError(f'none of the {len(failed)} videos can be read')
+    return videos, failed
 
 
 def videos_in(path):

@@ -9,6 +9,9 @@ from matplotlib.ticker import FuncFormatter
 from eval.heatmaps import DPI, FUTURE, SEEN, pixels, show, wrapped
 
 TINT = 0.75  # share of the feature's colour over a frame
+CURVES = {'model': ('model', 'o-'), 'copy_last': ('copy of the last seen block', 's--'),
+          'copy_mean': ('mean of the seen blocks', '^--'), 'shuffled': ('model, seen blocks shuffled', 'D-')}
+TITLES = {'all_steps': 'all predicted blocks', 'own_step': 'the same block of all clips'}
 PERCENT = FuncFormatter(lambda value, _: f'{100 * value:g}%')
 
 
@@ -65,6 +68,35 @@ def bars(axes, names, values, chance, intervals=None):
     axes.set_xticks(x, names)
     axes.yaxis.set_major_formatter(PERCENT)
     axes.legend(fontsize=9)
+
+
+def draw_horizon(summary, weights):
+    """uint8 [H, W, 3]: top-1 by predicted step of a model and its controls, a chart for each kind of candidates.
+
+    summary: of eval/horizon.py. weights: what they are called."""
+    figure = Figure((13, 5.6), dpi=DPI, layout='constrained')
+    figure.suptitle(f'How far ahead does a net with weights of {weights} predict? {summary["seen"]} blocks seen, '
+                    f'{summary["steps"]} predicted, of which pretraining predicted {summary["pred_step"]}; '
+                    f'{summary["clips"]} clips', fontsize=11, parse_math=False)
+    charts = figure.subplots(1, len(summary['by_candidates']), squeeze=False)[0]
+    for axes, (name, table) in zip(charts, summary['by_candidates'].items()):
+        x = np.arange(1, summary['steps'] + 1)
+        for i, (curve, values) in enumerate(table['curves'].items()):
+            text, style = CURVES[curve]
+            low, high = np.transpose(values['interval'])
+            axes.fill_between(x, low, high, alpha=0.15, color=f'C{i}', linewidth=0)
+            axes.plot(x, values['top1'], style, color=f'C{i}', label=text)
+        axes.axhline(table['chance'], color='black', linestyle=':', label='chance')
+        if summary['steps'] > summary['pred_step']:
+            axes.axvspan(summary['pred_step'] + 0.5, summary['steps'] + 0.5, color='black', alpha=0.06, linewidth=0,
+                         label='not trained for')
+        axes.set(title=f'{table["candidates"]} candidates: {TITLES[name]} (chance {table["chance"]:.2%})',
+                 xlabel='predicted block (1 = the next)', ylabel='top-1, with 95% interval over clips',
+                 xticks=x, xlim=(0.5, summary['steps'] + 0.5))
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(PERCENT)
+    figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', ncols=6, fontsize=9)
+    return pixels(figure)
 
 
 def draw_extremes(clips, pred_step):

@@ -22,18 +22,26 @@ class PredictiveNetwork(Representation):
 
     def __init__(self, network='resnet18', pred_step=3, prediction='sequential', feature_map='dense'):
         super().__init__(network)
-        self.pred_step, self.pooled = pred_step, feature_map == 'pooled'
+        self.pred_step, self.pooled, self.parallel = pred_step, feature_map == 'pooled', prediction == 'parallel'
         self.network_pred = make_predictors(self.backbone.feature_size, pred_step, prediction)
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (signed features of all blocks [B, N, S, D], predictions of the last P of them
         [B, P, S, D])."""
+        feature = self.encode(block)
+        return feature, self.predict(feature[:, :-self.pred_step], self.pred_step)
+
+    def encode(self, block):
+        """Clips [B, N, C, T, H, W] -> signed features [B, N, S, D]; S = 1 if pooled."""
         feature = encode_blocks(self.backbone, block, by_batch=True)
-        if self.pooled:
-            feature = feature.mean(dim=2, keepdim=True)
-        with full_precision(feature):
-            _, state = self.agg(F.relu(feature[:, :-self.pred_step]))
-            return feature, predict_blocks(self.agg, self.network_pred, state, self.pred_step)
+        return feature.mean(dim=2, keepdim=True) if self.pooled else feature
+
+    def predict(self, seen, steps):
+        """Features of M seen blocks [B, M, S, D] -> predictions of the next K = `steps` [B, K, S, D]. K may
+        be larger than P, unless predictions are parallel."""
+        with full_precision(seen):
+            _, state = self.agg(F.relu(seen))
+            return predict_blocks(self.agg, self.network_pred, state, steps)[:, :steps]  # parallel: always P
 
 
 @dataclass
@@ -89,34 +97,51 @@ def predict_batch(model, videos, num_seq, size, precision):
     block = to_block(frames.to(precision.device), None, num_seq)
     with precision.autocast():
         feature, prediction = (output.float().cpu() for output in model(block))
-    if not (torch.isfinite(feature).all() and torch.isfinite(prediction).all()):
-        raise UserError('the features are not finite: the weights are unusable, or too large for this precision (try '
-                        '--amp off)')
+    check_finite(feature, prediction)
     answers = answers_of(prediction, feature[:, -model.pred_step:])
     return Batch([int(video['index']) for video in videos], answers, motion_of(frames, num_seq, model.pred_step, size),
                  feature, prediction)
 
 
+def check_finite(*features):
+    """UserError: a tensor holds a value that is not finite."""
+    if not all(torch.isfinite(each).all() for each in features):
+        raise UserError('the features are not finite: the weights are unusable, or too large for this precision (try '
+                        '--amp off)')
+
+
 def predict_clips(model, videos, num_seq, size, precision, batch_size, keep):
     """Batches of `batch_size` clips of what `read_videos` yields: ([Batch, …], count of clips left over).
 
+    keep: features of so many clips at least are kept. See `in_batches`."""
+    kept = 0
+
+    def predict(clips):
+        nonlocal kept
+        batch = predict_batch(model, clips, num_seq, size, precision)
+        if kept >= keep:
+            batch.feature = batch.prediction = None
+        kept += len(clips)
+        return batch
+
+    return in_batches(videos, batch_size, predict)
+
+
+def in_batches(videos, batch_size, judge):
+    """([judge(list of `batch_size` clips), …], count of clips left over) of what `read_videos` yields.
+
     Clips that don't fill a batch are left out, unless they are all there are: with fewer candidates it would be easier
-    to be right. keep: features of so many clips at least are kept."""
-    batches, waiting = [], []
-
-    def predict():
-        batches.append(predict_batch(model, waiting, num_seq, size, precision))
-        if (len(batches) - 1) * batch_size >= keep:
-            batches[-1].feature = batches[-1].prediction = None
-        waiting.clear()
-
+    to be right."""
+    judged, waiting = [], []
     for video in videos:
         waiting.append(video)
         if len(waiting) == batch_size:
-            predict()
-    if waiting and not batches:
-        predict()
-    return batches, len(waiting)
+            judged.append(judge(waiting))
+            waiting = []
+    if waiting and not judged:
+        judged.append(judge(waiting))
+        waiting = []
+    return judged, len(waiting)
 
 
 def answers_of(prediction, target):

@@ -1,6 +1,5 @@
 """Pictures of what a pretrained network predicts, for single clips and across a list of videos."""
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -10,25 +9,19 @@ import numpy as np
 import torch
 
 from eval.breakdown import easiest_first, principal_colours, summarise
-from eval.given import WHAT_VIDEOS, given_videos
 from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
 from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
-from eval.prediction import load_network, match_of, predict_clips
-from eval.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
-from eval.setup import add_feature_arguments
+from eval.prediction import match_of, predict_clips
+from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
+                                   prepare_predictions)
 from eval.videos import broken_of_all, read_videos
-from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder, positive_int
-from utils.data.batches import make_loader
-from utils.data.clips import VideoDataset, count_blocks
-from utils.data.lists import csv_file, fits, list_folder
-from utils.data.splits import read_split
+from utils.data.lists import fits
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
-from utils.run.contract import check_backbone, run_on_meta
-from utils.run.log import progress_bar, say, warn
-from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
+from utils.run.log import progress_bar, say
+from utils.run.setup import clip_settings
 
 EXTREMES = 4      # easiest and as many hardest clips
 MAX_FILMED = 24   # places of a film: those that move most
@@ -37,65 +30,29 @@ MAX_COLOURED = 8  # clips with their features as colours
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('video', nargs='*', metavar='VIDEO',
-                        help=f'{WHAT_VIDEOS}, to draw as far as they fill batches; default: videos of --dataset')
-    parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='checkpoint of pretraining; random: weights drawn from --seed')
+    add_prediction_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
-    parser.add_argument('--split', default=1, type=int, choices=SPLITS,
-                        help='split whose test list is read, or training list if there is no other (default 1)')
-    parser.add_argument('--clips', default=256, type=positive_int,
-                        help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
     parser.add_argument('--pictures', default=4, type=positive_int, help='of these, clips to draw (default 4)')
     parser.add_argument('--places', default=3, type=positive_int,
                         help='predicted places in the picture of a clip: those that move most (default 3, at most '
                              f'{MAX_ROWS})')
     parser.add_argument('--no_film', action='store_true', help='no .mp4 of each drawn clip')
-    parser.add_argument('--pred_step', type=positive_int,
-                        help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
-    add_feature_arguments(parser)
-    parser.set_defaults(dataset=None)
     args = parser.parse_args(argv)
-    if args.video and args.dataset:
-        parser.error(f'--dataset {args.dataset} and frames of videos were given: choose one')
+    check_prediction_arguments(parser, args)
     if args.places > MAX_ROWS:
         parser.error(f'--places {args.places}: a picture shows at most {MAX_ROWS}; the film shows more')
-    if args.num_procs > 1 or ',' in (args.gpu or ''):
-        parser.error('the candidates of a prediction are those of one process: give one GPU, or leave out --num_procs')
-    args.dataset = args.dataset or 'ucf101'
     return args
 
 
 def main(args):
-    checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
-    resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
-                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3}, args.weights)
-    if args.pred_step >= args.num_seq:
-        raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
-    precision = start_evaluation(args)
-    videos, _, failed = given_videos(args.video) if args.video else (listed_videos(args), None, [])
-    for name, error in failed:
-        warn(f'skipped {name}: {error}')
-    if failed and not len(videos):
-        raise UserError(f'none of the {len(failed)} videos can be read')
+    model, size, videos, failed, precision = prepare_predictions(args)
     span = args.num_seq * args.seq_len * args.ds
     if short := int((~fits(videos, span)).sum()):
         say(f'{short} of {len(videos)} videos are shorter than a clip of {span} frames and repeat their last frame')
-
-    # model
-    model = load_network(args.weights, checkpoint, args.net, args.pred_step)
-    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
-    size = map_size(model, args.seq_len, args.img_dim)
-    put_on(model, precision.device)
-
     folder = Path(args.out)
     make_folder(folder, '--out')
-
-    # data: the clip in the middle of each video
     clip = clip_settings(args)
-    dataset = VideoDataset(videos, **clip, starts_of=lambda n_frames: np.array(
-        [(count_blocks(n_frames, args.num_seq, args.seq_len, args.ds) - args.num_seq) // 2]))
-    loader = make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
+    dataset, loader = middle_clips(videos, clip, args)
 
     # predictions
     broken, keep = [], len(videos) if args.video else args.pictures
@@ -136,19 +93,6 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
         if not args.no_film:
             write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
     return [batch.index[i] for batch, i in drawn]
-
-
-def listed_videos(args):
-    """`--clips` of the listed videos, drawn at random from the seed."""
-    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
-    part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
-    videos = read_split(folder, args.split, part, args.frame_root)
-    return videos.select(np.random.default_rng(args.seed).permutation(len(videos))[:args.clips])
-
-
-def map_size(model, seq_len, img_dim):
-    """(h, w) of the feature map, (1, 1) where it is pooled."""
-    return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
 
 
 def middle_frames(dataset, index):

@@ -16,7 +16,8 @@ MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'back
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
 SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.files', 'utils.data.frames', 'utils.data.video'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/attentive.py',
-                 'eval/visualise.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py', 'utils/run/status.py',
+                 'eval/visualise.py', 'eval/horizon.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py',
+                 'utils/run/status.py',
                  'process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py',
                  'process_data/pack_frames.py', 'process_data/make_demo.py', 'process_data/make_puppets.py')
 # what is imported under another name than it is installed

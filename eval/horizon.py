@@ -1,0 +1,114 @@
+"""How far ahead a pretrained network predicts: top-1 by step, beyond the blocks it was trained to predict."""
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from eval.heatmaps import write_picture
+from eval.outputs import ENCODING, printable
+from eval.overview import draw_horizon
+from eval.prediction import in_batches
+from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
+                                   prepare_predictions)
+from eval.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
+from eval.videos import broken_of_all, read_videos
+from utils.cli import Parser, UserError, make_folder, positive_int
+from utils.data.clips import count_blocks
+from utils.parallel.launch import launch
+from utils.run.log import say
+from utils.run.setup import clip_settings
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    add_prediction_arguments(parser)
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for horizon.png and horizon.json')
+    parser.add_argument('--steps', type=positive_int,
+                        help='blocks to predict after the seen ones (default: twice --pred_step, or as many as half of '
+                             'the videos have); shorter videos are left out')
+    args = parser.parse_args(argv)
+    check_prediction_arguments(parser, args)
+    return args
+
+
+def main(args):
+    model, _, videos, failed, precision = prepare_predictions(args)
+    seen = args.num_seq - args.pred_step
+    videos, steps, short = long_enough(videos, seen, args)
+    if model.parallel and steps > args.pred_step:
+        raise UserError(f'{args.weights} predicts its {args.pred_step} blocks at once and cannot be rolled out to '
+                        f'{steps}: give --steps {args.pred_step} or fewer')
+    folder = Path(args.out)
+    make_folder(folder, '--out')
+
+    # data: the clip in the middle of each video, as many seen blocks as in pretraining
+    clip = {**clip_settings(args), 'num_seq': seen + steps}
+    _, loader = middle_clips(videos, clip, args)
+
+    # predictions
+    broken, random = [], torch.Generator().manual_seed(args.seed)
+    batches, left_out = in_batches(read_videos(loader, 'clips', broken), min(args.batch_size, len(videos)),
+                                   lambda clips: judge_clips(model, clips, seen, steps, precision, random))
+    skipped = [f'{name}: {error}' for name, error in failed]
+    skipped += [error for _, error in broken_of_all(broken, len(videos))]
+    if left_out:
+        say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
+    index, found = curves_of(batches)
+    if len(index) < 2:
+        raise UserError('a single video could be read: intervals over videos need two or more')
+
+    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
+               'pred_step': args.pred_step, 'seen': seen, 'steps': steps, 'clips': len(index),
+               'batch_size': len(batches[0][0]), 'by_candidates': found, 'videos': [videos.path(row) for row in index],
+               'too_short': short, 'left_out': left_out, 'skipped': skipped}
+    write_picture(folder / 'horizon.png', draw_horizon(summary, printable(Path(args.weights).name)))
+    with open(folder / 'horizon.json', 'w', **ENCODING) as file:
+        json.dump(summary, file, indent=1)
+    print('\n'.join(lines_of(summary)))
+    print(f'written to {folder}: horizon.png, horizon.json')
+    if args.video and skipped:  # of a list, single videos may be missing
+        sys.exit(1)
+
+
+def long_enough(videos, seen, args):
+    """(the videos that have blocks for all steps, the steps, how many videos are too short). UserError: fewer than
+    two are long enough."""
+    if len(videos) < 2:
+        raise UserError('a single video: intervals over videos need two or more')
+    blocks = np.array([count_blocks(int(count), 0, args.seq_len, args.ds) for count in videos.n_frames])
+    steps = choose_steps(blocks, seen, args.pred_step, args.steps)
+    if not steps:
+        most = int(np.sort(blocks)[-2]) - seen
+        remedy = (f'give --steps {most} or fewer' if most > 0 else
+                  f'{seen} seen blocks and one to predict, of {args.seq_len} frames with --ds {args.ds}, '
+                  f'are {(seen + 1) * args.seq_len * args.ds} frames; give longer videos')
+        raise UserError(f'fewer than two of {len(videos)} videos are long enough for '
+                        f'{f"--steps {args.steps}" if args.steps else "a prediction"}: {remedy}')
+    fit = blocks >= seen + steps
+    if short := int((~fit).sum()):
+        say(f'{short} of {len(videos)} videos have fewer than the {seen} seen and {steps} predicted blocks and are '
+            'left out')
+    return videos.select(fit), steps, short
+
+
+def lines_of(summary):
+    """What is printed of the summary: a table for each kind of candidates, top-1 in % and its 95% interval."""
+    lines = [f'{summary["clips"]} clips: {summary["seen"]} blocks seen, {summary["steps"]} predicted, of which '
+             f'pretraining predicted {summary["pred_step"]}; top-1 in % [95% interval over clips]']
+    for name, table in summary['by_candidates'].items():
+        curves = table['curves']
+        lines += ['', f'candidates: {table["candidates"]} places of {CANDIDATES[name]}; chance {table["chance"]:.2%}',
+                  'step' + ''.join(f'{curve:>20}' for curve in curves)]
+        for k in range(summary['steps']):
+            cells = (f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
+                     for curve in curves.values() for low, high in [curve['interval'][k]])
+            lines.append(f'{k + 1:4}' + ''.join(f'{cell:>20}' for cell in cells))
+    return [*lines, '']
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())
