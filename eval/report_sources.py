@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.outputs import ENCODING
 from utils.cli import UserError
-from utils.run.status import read_records, state
+from utils.run.records import read_records, state
 
 PREDICTION_COLUMNS = ['path', 'label', 'prediction', 'probability']
 RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos']

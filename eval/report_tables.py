@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.outputs import confusion_matrix, printable
 from eval.results import key_of, short_names
-from utils.run.status import duration
+from utils.run.records import duration
 
 MAX_PAIRS = 12        # confused pairs with their frames
 MAX_CELLS = 24        # classes of a confusion matrix with numbers; larger ones are a picture
