@@ -1,10 +1,12 @@
 """Files that a test writes: test_log.md, predictions.csv with a row for each video, confusion.png, per_class.png."""
 import csv
+import warnings
 
 import matplotlib
 import numpy as np
 
 matplotlib.use('Agg')
+warnings.filterwarnings('ignore', r'Glyph \d+ .* missing from')  # letters that the font lacks are drawn as boxes
 import matplotlib.pyplot as plt
 
 MAX_DRAWN = 1000    # classes of a picture
