@@ -169,7 +169,7 @@ def state_of(name, file, checkpoint):
     entry = OTHER_MODELS[name]
     with torch.device('meta'):
         own = OtherRepresentation(entry).backbone.state_dict()
-    state = {key: value for key, value in checkpoint.items() if not key.startswith(f'{entry.head}.')}
+    state = {key: value for key, value in checkpoint.items() if not str(key).startswith(f'{entry.head}.')}
     lacking = parameters_among(key for key in own if key not in state)
     odd = next((key for key in [*lacking, *state] if key not in state or key not in own
                 or getattr(state[key], 'shape', None) != own[key].shape), None)
@@ -203,10 +203,17 @@ def check_representation(model, net, clip):
         check_backbone(model.backbone, net, img_dim, seq_len)
         return
     try:
-        run_on_meta(model, (2, num_seq, 3, seq_len, img_dim, img_dim))
+        feature, vector = run_on_meta(model, (2, num_seq, 3, seq_len, img_dim, img_dim))
+    except NotImplementedError:  # an operation without a meta version: the first batch will tell
+        return
     except Exception as error:  # any kind, from code of others
         raise UserError(f'{net} fails on clips of {num_seq * seq_len} frames of {img_dim} px ({type(error).__name__}: '
                         f'{first_line(error)}): raise --img_dim, or --num_seq or --seq_len') from error
+    size = OTHER_MODELS[net].size
+    if feature.dim() != 4 or feature.shape[-1] != size or vector.shape != (2, 1, size):
+        raise UserError(f'{net}: the network of this entry in eval/other_models.py gives {list(feature.shape)} and '
+                        f'{list(vector.shape)}; it must give [2, 1, M, {size}] and [2, 1, {size}] here, where {size} is '
+                        'the size in its entry')
 
 
 def token_shape(net, clip):

@@ -237,6 +237,13 @@ def test_a_file_of_ones_own_net(csv_root, own_net, tmp_path):
         assert (stored['clip_context'] > stored['clip_block']).all(), 'the largest is above the mean'
 
 
+def test_an_entry_of_the_wrong_size(csv_root, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(OTHER_MODELS, 'mine:tiny', OtherModel(TinyNet, tiny_feature, 'out', 9, 6, 16, IMAGENET))
+    argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz', '--weights', 'mine:tiny']
+    assert run(features_cli, argv) == 2
+    assert 'it must give [2, 1, M, 9] and [2, 1, 9]' in capsys.readouterr().err.splitlines()[-1]
+
+
 # ---- names
 
 def test_what_weights_means():
