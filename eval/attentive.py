@@ -5,12 +5,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.attentive_probe import GRID, HELD_OUT, attentive
-from eval.judging import (add_judging_arguments, draw_bars, files_of, kinds_of, merged, of_all_weights, start_judging,
-                          warn_of_unseen_classes, write_table, RANDOM_SEEDS)
+from eval.judging import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, repetitions_of,
+                          start_judging, warn_of_unseen_classes, write_table)
 from eval.outputs import printable
 from eval.results import row_of, short_names
 from eval.task import make_task
-from eval.tokens import say_size, size_of, tokens_of
+from eval.tokens import kinds_with_places, say_sizes, size_of, tokens_of
 from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -36,12 +36,14 @@ def parse_args(argv=None):
 def main(args):
     checkpoints, listed, class_names, precision, folder = start_judging(args)
     kinds = kinds_of(args)
-    judged = len(files_of(args)) + (0 if args.no_random else RANDOM_SEEDS)
-    say_size(folder / 'tokens', size_of(args, listed), judged * len(kinds))
+    judged = [weights for weights, _, _ in repetitions_of(args)]
+    kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in judged}
+    sizes = {weights: size_of(args, listed, weights) for weights in judged}
+    say_sizes(folder / 'tokens', [sizes[weights] for weights in judged for _ in kinds_by_weights[weights]])
 
     def extract(weights, seed, name):
         return tokens_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision, folder / 'tokens' / name,
-                         kinds)
+                         kinds_by_weights[weights])
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
@@ -55,9 +57,10 @@ def judge(args, folder, tokens, kinds, class_names, device):
     outcomes = {}
     for kind in kinds:
         for weights, repetitions in tokens.items():
-            outcomes[weights, kind], = merged(
-                [[attentive(task, each, kind, args.depth, args.epochs, args.head_batch, args.seed, device,
-                            f'heads on {kind} of {names[weights]}')] for each in repetitions])
+            if kind in repetitions[0].maps:
+                outcomes[weights, kind], = merged(
+                    [[attentive(task, each, kind, args.depth, args.epochs, args.head_batch, args.seed, device,
+                                f'heads on {kind} of {names[weights]}')] for each in repetitions])
     rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, rows, tokens, task, [

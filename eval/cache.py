@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.extraction import Features
+from eval.other_models import net_of, split_weights
 from utils.cli import UserError
 
 FORMAT = 1  # of the file; raised when features of the same weights and videos change
@@ -16,12 +17,13 @@ FORMAT = 1  # of the file; raised when features of the same weights and videos c
 def fingerprint(weights, seed, net, clip, listed, amp):
     """All that features depend on, as a dict of strings and numbers.
 
-    weights: path of a checkpoint, or 'random' for weights drawn from `seed`. amp: name of the precision."""
+    weights: as --weights calls them; random ones are drawn from `seed`. amp: name of the precision."""
     videos = hashlib.sha256()
     for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label, listed.part):
         videos.update(f'{path},{n_frames},{label},{part}\n'.encode(errors='surrogateescape'))
-    return {'format': FORMAT, 'weights': 'random' if weights == 'random' else file_hash(weights), 'seed': seed,
-            'net': net, **clip, 'amp': amp, 'videos': videos.hexdigest()}
+    _, file = split_weights(weights)
+    return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,
+            'net': net_of(weights, net), **clip, 'amp': amp, 'videos': videos.hexdigest()}
 
 
 def file_hash(path):

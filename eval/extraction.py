@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from eval.bn_statistics import MAX_CLIPS, complete_bn_statistics
-from eval.model import Representation
+from eval.other_models import build_representation, check_representation, net_of
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.checkpoint import load_weights
 from utils.cli import UserError
@@ -13,7 +13,7 @@ from utils.data.batches import make_loader
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import VideoList
 from utils.parallel.distributed import lists_of_all, rank, sum_over_processes, world
-from utils.run.contract import check_backbone, check_precision
+from utils.run.contract import check_precision
 from utils.run.setup import put_on
 
 
@@ -39,6 +39,7 @@ class Features:
 
     context: float32 [V, D], the aggregator's last state, averaged over places and clips
     block:   float32 [V, D], the rectified maps of the backbone, averaged over places, blocks and clips
+             (what both are for networks of other people: eval/other_models.py)
     path, label, part: [V], see LabelledVideos
     skipped: a line for each video that could not be read
     clips:   arrays of the K clips of all videos, if asked for: context and block [K, D], video [K] (a row of the arrays
@@ -54,13 +55,16 @@ class Features:
 
 
 def load_representation(net, checkpoint, origin, seed, listed, clip, precision, num_workers, timeout):
-    """The frozen Representation of a checkpoint, or of random weights drawn from `seed` if `checkpoint` is {}.
+    """The frozen network of a checkpoint, or of random weights drawn from `seed` if `checkpoint` is {}.
+
+    It is a Representation, or one of eval/other_models.py if `origin`, what --weights calls it, names one.
 
     BN statistics that it lacks, as random weights do, are estimated from the training videos of `listed`, the same on
     every process. clip: {num_seq, seq_len, ds, img_dim}. UserError: the checkpoint doesn't fit, the net can't run."""
+    net = net_of(origin, net)
     torch.manual_seed(seed)
-    model = Representation(net)
-    check_backbone(model.backbone, net, clip['img_dim'], clip['seq_len'])
+    model = build_representation(net)
+    check_representation(model, net, clip)
     model.requires_grad_(False)
     check_precision(model.backbone, net, clip['img_dim'], clip['seq_len'], precision.device, precision.dtype)
     missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()

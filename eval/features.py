@@ -5,6 +5,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.given import WHAT_VIDEOS, readable_videos
+from eval.other_models import WHAT_OTHERS
 from eval.outputs import skipped_text
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, features_of, prepare
@@ -17,7 +18,8 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=f'{WHAT_VIDEOS}; default: the lists of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed')
+                        help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed; '
+                             + WHAT_OTHERS)
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='.npz to write; if it has just these features already, nothing is done')
     parser.add_argument('--split', default='1', choices=[*map(str, SPLITS), 'all'],

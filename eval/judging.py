@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.other_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
 from eval.outputs import draw_class_accuracies, printable, skipped_text
 from eval.results import short_names, table_lines, write_results
 from eval.settings import SPLITS
@@ -17,8 +18,8 @@ SHOWN_CLASSES = 5
 
 def add_judging_arguments(parser):
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
-                        help='checkpoints of pretraining or of classifiers, of one net; random weights are always '
-                             'judged, too')
+                        help='checkpoints of pretraining or of classifiers, of one net; random weights of every net '
+                             f'are always judged, too; {WHAT_OTHERS}')
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and what the network makes of the videos, '
                              'which is reused')
@@ -40,6 +41,8 @@ def start_judging(args):
     args.weights = [*dict.fromkeys(args.weights)]
     if not files_of(args) and (args.mean or args.no_random):
         raise UserError(f'--{"mean" if args.mean else "no_random"}: give --weights a file')
+    if args.mean and len({net_of(name, None) for name in args.weights}) > 1:
+        raise UserError('--mean: the --weights are of several nets; judge each mean by a separate command')
     checkpoints, listed, class_names, precision = prepare(args)
     if not class_names:
         raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which judging needs')
@@ -50,7 +53,21 @@ def start_judging(args):
 
 def files_of(args):
     """The --weights that are files."""
-    return [name for name in args.weights if name != 'random']
+    return [name for name in args.weights if split_weights(name)[1]]
+
+
+def baselines_of(args):
+    """The random weights to judge, as --weights calls them: of every net; with --no_random only those that it names."""
+    names = args.weights if args.no_random else map(baseline_of, args.weights)
+    return list(dict.fromkeys(name for name in names if not split_weights(name)[1]))
+
+
+def repetitions_of(args):
+    """What is judged, [(weights, seed, name of a file for what is made of them, without ending), …]."""
+    files = files_of(args)
+    trained = [(weights, args.seed, name) for weights, name in zip(files, short_names(files))]
+    random = [(weights, args.seed + i, f'{weights}-{i}') for weights in baselines_of(args) for i in range(RANDOM_SEEDS)]
+    return trained + random
 
 
 def kinds_of(args):
@@ -61,14 +78,12 @@ def kinds_of(args):
 def of_all_weights(args, extract):
     """{weights: [what `extract` makes of them, …]}: several for random weights and --mean, which are averaged.
 
-    extract: (weights, seed, name of a file for them without ending) -> features or tokens. UserError: some videos could be
-    read for some of the weights only."""
-    files = files_of(args)
-    found = {weights: [extract(weights, args.seed, name)] for weights, name in zip(files, short_names(files))}
-    if args.mean:
-        found = {files[0]: sum(found.values(), [])}
-    if not args.no_random:
-        found['random'] = [extract('random', args.seed + i, f'random-{i}') for i in range(RANDOM_SEEDS)]
+    extract: (weights, seed, name) of `repetitions_of` -> features or tokens. UserError: some videos could be read for
+    some of the weights only."""
+    files, found = files_of(args), {}
+    for weights, seed, name in repetitions_of(args):
+        row = files[0] if args.mean and weights in files else weights
+        found.setdefault(row, []).append(extract(weights, seed, name))
     paths = [each.path for repetitions in found.values() for each in repetitions if each is not None]
     if not all(np.array_equal(path, paths[0]) for path in paths):
         raise UserError('some videos could be read for some of the weights only: the disk fails at times, or the frames '
@@ -95,10 +110,15 @@ def write_table(args, folder, rows, found, task, notes):
     """Writes and prints the rows. found: of `of_all_weights`. notes: what the command has to say of its protocols."""
     judged = next(iter(found.values()))
     skipped = judged[0].skipped
+    nets = dict.fromkeys(net_of(name, args.net) for name in args.weights)
+    baselines = baselines_of(args)
+    named = '' if baselines == ['random'] else f' ({", ".join(baselines)})'
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
-             f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net {args.net}',
+             f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net '
+             + ', '.join(nets),
              *([f'checkpoints: mean of {len(judged)} seeds'] if args.mean else []),
-             *([] if args.no_random else [f'random weights: mean of {RANDOM_SEEDS} seeds']),
+             *([VECTORS_OF_OTHERS] if any(net_of(name, None) for name in args.weights) else []),
+             *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
              *notes, '[low, high]: 95% bootstrap interval over test videos']
     if skipped:
         facts.append(skipped_text(skipped))

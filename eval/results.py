@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from eval.intervals import bootstrap
+from eval.other_models import split_weights
 from eval.outputs import ENCODING
 
 
@@ -43,10 +44,13 @@ def cell_of(row):
 
 
 def short_names(weights):
-    """Distinct names for paths of checkpoints: those of the files, numbered where several are alike."""
+    """Distinct names for --weights: those of the files, numbered where several are alike; behind the name of a network
+    of other people, if there is one."""
     names = []
-    for path in weights:
-        name = Path(path).name.removesuffix('.pth.tar')
+    for each in weights:
+        net, file = split_weights(each)
+        name = Path(file or each).name.removesuffix('.pth.tar')
+        name = f'{net}={name}' if net and file else name
         candidates = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
         names.append(next(candidate for candidate in candidates if candidate not in names))
     return names

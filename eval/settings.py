@@ -75,7 +75,7 @@ def resolve_settings(args, stored, defaults, origin=None):
             source = 'checkpoint' if name in stored else 'default'
             setattr(args, name, stored.get(name, defaults[name]))
         said.append(f'{name} {getattr(args, name)} ({source})')
-    if args.net not in NETWORKS:
+    if 'net' in defaults and args.net not in NETWORKS:
         raise UserError(f'{origin} is a checkpoint of net {args.net!r}, which backbone/__init__.py does not list')
     print(f'settings: {", ".join(said)}')
 

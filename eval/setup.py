@@ -7,9 +7,9 @@ import numpy as np
 from backbone import NETWORKS
 from eval.cache import fingerprint, read_features, write_features
 from eval.extraction import LabelledVideos, extract_features, load_representation
+from eval.other_models import announce, net_of, read_weights
 from eval.settings import SPLITS, common_settings, default_settings, resolve_settings, trained_settings
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
-from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
@@ -39,10 +39,18 @@ def prepare(args, videos=None):
     videos: a VideoList to take instead of the lists, unlabelled.
     UserError: a file that can't be used, checkpoints of different settings, a missing list."""
     weights = [args.weights] if isinstance(args.weights, str) else args.weights
-    checkpoints = {name: {} if name == 'random' else read_checkpoint(name) for name in weights}
-    trained = {name: trained_settings(checkpoint) for name, checkpoint in checkpoints.items() if checkpoint}
-    resolve_settings(args, common_settings(trained) if trained else {}, default_settings(args.dataset),
-                     origin=next(iter(trained), None))
+    checkpoints = {name: read_weights(name) for name in weights}
+    others = dict.fromkeys(net_of(name, None) for name in weights)  # None: our own
+    trained = {name: trained_settings(checkpoint) for name, checkpoint in checkpoints.items()
+               if checkpoint and net_of(name, None) is None}
+    defaults = default_settings(args.dataset)
+    if None not in others:
+        if args.net:
+            raise UserError(f'--net {args.net}: --weights names the networks; leave --net out')
+        del defaults['net']
+    resolve_settings(args, common_settings(trained) if trained else {}, defaults, origin=next(iter(trained), None))
+    for name in filter(None, others):
+        announce(name, clip_settings(args))
     precision = start_evaluation(args)
     if videos:
         return checkpoints, unlabelled(videos), [], precision
@@ -91,7 +99,7 @@ def labelled_videos(folder, split, frame_root, class_names):
 def features_of(args, weights, seed, checkpoint, listed, precision, path, per_clip=False):
     """The Features of the LabelledVideos `listed`: those stored at `path`, or newly extracted and stored there.
 
-    weights: path of the `checkpoint`, or 'random' for weights drawn from `seed`."""
+    weights: what --weights calls the `checkpoint`; random ones are drawn from `seed`."""
     clip = clip_settings(args)
     found = None
     if distributed.is_main():

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from backbone import select_backbone
 from eval.cache import fingerprint
 from eval.extraction import load_representation
+from eval.other_models import net_of, token_shape
 from eval.settings import trained_settings
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
@@ -22,7 +22,6 @@ from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, clip_starts, count_blocks
 from utils.data.crops import random_view, views_of
 from utils.parallel import distributed
-from utils.run.contract import run_on_meta
 from utils.run.log import say
 from utils.run.setup import clip_settings, workers_of
 
@@ -53,8 +52,8 @@ class Tokens:
 def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds):
     """The Tokens of the LabelledVideos `listed`, of these kinds: those stored in `folder`, or newly made and stored there.
 
-    The main process returns them, the others None. weights: path of the `checkpoint`, or 'random' for weights drawn from
-    `seed`. args.augment: K random views of each training clip; 0: the centre crop.
+    The main process returns them, the others None. weights: what --weights calls the `checkpoint`; random ones are
+    drawn from `seed`. args.augment: K random views of each training clip; 0: the centre crop.
     UserError: features without places."""
     if trained_settings(checkpoint, ['feature_map']).get('feature_map') == 'pooled':
         raise UserError(f'{weights} was pretrained with --feature_map pooled: its features have no places to attend over; '
@@ -73,7 +72,7 @@ def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds)
     dataset = VideoDataset(listed.videos, **clip, views=partial(views_for, listed.part == 'train', args.augment, args.flip,
                                                                 args.seed))
     rows = rows_of(listed, clip, args.augment)
-    broken = write_maps(model, dataset, rows, size_of(args, listed), folder, kinds, precision, **sizes,
+    broken = write_maps(model, dataset, rows, size_of(args, listed, weights), folder, kinds, precision, **sizes,
                         clips_at_once=-(-args.batch_size // distributed.world()),
                         title=f'tokens of {Path(weights).name}')
     if distributed.is_main():
@@ -104,20 +103,28 @@ def rows_of(listed, clip, augment):
     return np.stack([np.append(0, ends[:-1]), ends], axis=1)
 
 
-def size_of(args, listed):
-    """(K, M, D) of the tokens of the flags' net."""
+def kinds_with_places(weights, kinds):
+    """Those of the `kinds` whose tokens these weights have. UserError: none."""
+    net = net_of(weights, None)
+    if net is None:
+        return kinds
+    if 'block' not in kinds:
+        raise UserError(f'--feature context: {net} has no aggregator, so no states to attend over; give --feature block')
+    return ['block']
+
+
+def size_of(args, listed, weights):
+    """(K, M, D) of the tokens of the network of --weights."""
     clip = clip_settings(args)
-    backbone = select_backbone(args.net)
-    _, size, _, h, w = run_on_meta(backbone, (1, 3, clip['seq_len'], clip['img_dim'], clip['img_dim'])).shape
-    return int(rows_of(listed, clip, args.augment)[-1, 1]), clip['num_seq'] * h * w, size
+    return int(rows_of(listed, clip, args.augment)[-1, 1]), *token_shape(net_of(weights, args.net), clip)
 
 
-def say_size(folder, size, files):
-    """Says how much `files` files of tokens [K, M, D] will take. UserError: the disk has less room."""
-    count, places, channels = size
-    need = files * 2 * count * places * channels
-    say(f'tokens: {count:,} clips × {places} places × {channels} numbers as float16; {files} files in {folder}, '
-        f'{need / 1e9:.2f} GB in all')
+def say_sizes(folder, sizes):
+    """Says how much files of tokens will take, by their sizes [(K, M, D), …]. UserError: the disk has less room."""
+    need = sum(2 * count * places * channels for count, places, channels in sizes)
+    shapes = ' and '.join(f'{count:,} clips × {places} places × {channels} numbers' for count, places, channels
+                          in dict.fromkeys(sizes))
+    say(f'tokens: {shapes} as float16; {len(sizes)} files in {folder}, {need / 1e9:.2f} GB in all')
     there = sum(path.stat().st_size for path in folder.rglob('*.npy'))  # reused or replaced
     free = shutil.disk_usage(folder.parent).free
     if need > free + there:
