@@ -18,7 +18,8 @@ def fingerprint(weights, seed, net, clip, listed, amp):
 
     weights: path of a checkpoint, or 'random' for weights drawn from `seed`. amp: name of the precision."""
     videos = hashlib.sha256()
-    for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label, listed.part):
+    for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label.tolist(),
+                                           listed.part):
         videos.update(f'{path},{n_frames},{label},{part}\n'.encode(errors='surrogateescape'))
     return {'format': FORMAT, 'weights': 'random' if weights == 'random' else file_hash(weights), 'seed': seed,
             'net': net, **clip, 'amp': amp, 'videos': videos.hexdigest()}

@@ -111,7 +111,8 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = len(fields) in (2, 3) and all(map(is_label, fields[2:])) and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
+    good = (len(fields) in (2, 3) and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
+            and all(map(is_label, fields[2:])))
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
                 details={}, n_frames=int(fields[1]) if good else 0, label=fields[2:])
 

@@ -24,8 +24,8 @@ def csv_splits(annotations, root, frames, test_share, group_regex, seed):
     for path in annotations:
         columns, found = read_annotations(path)
         if header not in (None, columns):
-            raise UserError(f'{path}: has the columns {",".join(columns)}, but {annotations[0]} has {",".join(header)}; '
-                            'give all files the same')
+            raise UserError(f'{path}: has the columns {",".join(columns)}, but {annotations[0]} has '
+                            f'{",".join(header)}; give all files the same')
         header = columns
         for where, row in found:
             folder = folder_of(row['path'], root, frames, where)
@@ -56,8 +56,8 @@ def read_annotations(path):
             rows = []
             for cells in filter(None, reader):
                 if len(cells) != len(columns):
-                    raise UserError(f'{path}:{reader.line_num}: {len(cells)} columns, not {len(columns)}; put names with '
-                                    'a comma in quotes')
+                    raise UserError(f'{path}:{reader.line_num}: {len(cells)} columns, not {len(columns)}; put names '
+                                    'with a comma in quotes')
                 rows.append((f'{path}:{reader.line_num}', dict(zip(columns, cells))))
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); name csv files with --annotations') from error
@@ -113,9 +113,9 @@ def lists_of(rows):
     tested = folders['val'] or folders['test']
     if not (folders['train'] and tested):
         lacking = 'test (or val)' if folders['train'] else 'train'
-        raise UserError(f'{next(iter(rows.values()))[0]} and so on: no row has the split {lacking}; add some, or remove the '
-                        'column split for a random one')
+        raise UserError(f'{next(iter(rows.values()))[0]} and so on: no row has the split {lacking}; add some, or '
+                        'remove the column split for a random one')
     if folders['val'] and folders['test']:
-        raise UserError(f'{rows[folders["val"][0]][0]}: there are videos for val and for test, but one test list; leave '
-                        'out the rows of one (training holds out its own videos for validation)')
+        raise UserError(f'{rows[folders["val"][0]][0]}: there are videos for val and for test, but one test list; '
+                        'leave out the rows of one (training holds out its own videos for validation)')
     return {'train_split01': folders['train'], 'test_split01': tested}

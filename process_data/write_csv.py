@@ -71,8 +71,8 @@ def parse_args(argv=None):
     parser.add_argument('--test_share', type=float,
                         help='folder, and csv without the column split: share of the videos of each class used for '
                              'testing, 0 to 1 (default: 0.25; for demo_unlabelled and puppets_unlabelled 0.05)')
-    parser.add_argument('--group_regex', help='folder, csv: videos whose names match with the same first group (or whole '
-                                              'match) stay in the same list (default: none, split by video)')
+    parser.add_argument('--group_regex', help='folder, csv: videos whose names match with the same first group (or '
+                                              'whole match) stay in the same list (default: none, split by video)')
     parser.add_argument('--seed', default=0, type=whole_number,
                         help='folder, csv: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
@@ -151,8 +151,8 @@ def main(args):
     write_class_list(os.path.join(out, 'classInd.txt'), class_names, ',' if args.dataset == 'k400' else ' ')
     several = [folder for folders in found.values() for folder in folders if SEPARATOR in labels.get(folder, '')]
     if several:
-        print(f'{len(several)} videos have several labels (first {several[0]}: {labels[several[0]]}); if that is wrong, '
-              f'no class name may have a {SEPARATOR!r} in it')
+        print(f'{len(several)} videos have several labels (first {several[0]}: {labels[several[0]]}); if that is '
+              f'wrong, no class name may have a {SEPARATOR!r} in it')
 
 
 def write_class_list(path, class_names, separator):

@@ -59,8 +59,8 @@ def labels_of(videos, class_names, multi_label=False):
         if unknown or len(names) > 1 and not multi_label:
             path = videos.path(int(np.argmax(codes == code)))
             if unknown:
-                raise UserError(f'{path}: its class {brief(unknown[0])} is not in classInd.txt; write csv and class list '
-                                'together with process_data/write_csv.py')
+                raise UserError(f'{path}: its class {brief(unknown[0])} is not in classInd.txt; write csv and class '
+                                'list together with process_data/write_csv.py')
             raise UserError(f'{path} has several labels, {brief("; ".join(names))}: here a video can have one only')
     places = [[label[_spaced(name)] for name in names] for names in found]
     if not multi_label:

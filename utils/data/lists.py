@@ -1,6 +1,6 @@
-"""The csv lists of videos: rows `path,n_frames` or `path,n_frames,label` without a header; `path` is a folder of frames
-`…/{class}/{video}` or a video file `…/{class}/{video}.mp4`. `label` is a class name, or several separated by ';'; without
-it the class is the name of the folder."""
+"""The csv lists of videos: rows `path,n_frames` or `path,n_frames,label` without a header; `path` is a folder of
+frames `…/{class}/{video}` or a video file `…/{class}/{video}.mp4`. `label` is a class name, or several separated by
+';'; without it the class is the name of the folder."""
 import csv
 import os
 import re
@@ -102,8 +102,8 @@ def class_name(path):
 # ---- reading lists
 
 def _read_rows(path):
-    """The columns of a csv: (list of str, list of int, list of str or None). UserError: no such file, an empty one, a row
-    of other form."""
+    """The columns of a csv: (list of str, list of int, list of str or None). UserError: no such file, an empty one, a
+    row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
     paths, n_frames, labels, row = [], [], [], []
@@ -119,11 +119,11 @@ def _read_rows(path):
                     raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a video; write '
                                     'the csv again with process_data/write_csv.py')
                 if paths and bool(label) != bool(labels):
-                    raise UserError(f'{path}:{reader.line_num}: {len(row)} columns, but {5 - len(row)} in the rows before: '
-                                    'give all rows a label, or none')
+                    raise UserError(f'{path}:{reader.line_num}: {len(row)} columns, but {5 - len(row)} in the rows '
+                                    'before: give all rows a label, or none')
                 if label and not is_label(label[0]):
-                    raise UserError(f'{path}:{reader.line_num}: {brief(label[0])} is no label: give the name of a class, '
-                                    f'or several with {SEPARATOR!r} between them')
+                    raise UserError(f'{path}:{reader.line_num}: {brief(label[0])} is no label: give the name of a '
+                                    f'class, or several with {SEPARATOR!r} between them')
                 paths.append(folder)
                 n_frames.append(count)
                 labels += label
@@ -220,9 +220,9 @@ def hold_out(videos, fraction, seed):
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    looks alike in several classes, its looks would tell which class it is not.) Of several labels of a video the first counts.
-    Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut: nothing can
-    be."""
+    looks alike in several classes, its looks would tell which class it is not.) Of several labels of a video the first
+    counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
+    nothing can be."""
     paths = videos.paths()
     class_of, _ = numbered(names[0] for names in videos.classes())
     group_index, groups = numbered(map(group_of, paths))
