@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
+import study
 from dpc import main as pretraining
 from eval import attentive, features, frozen, predict, report
 from eval import test as classifier_cli
@@ -23,7 +24,7 @@ from eval.retrieval import retrieval
 from eval.task import Task
 from process_data import write_csv
 from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, equal, run
-from utils.cli import run_cli
+from utils.cli import UserError, run_cli
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 NAMES = ['blue, or green', 'fast', 'slow', '青']
@@ -238,6 +239,10 @@ def test_mistakes_are_one_line(csv_root, lists, classifier, trained, tmp_path, c
         assert run(script, words) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith('error: ') and said in error
+    words = ['--csv_root', lists, '--data', 'several:one', '--output', tmp_path / 'study']
+    args = study.parse_args(list(map(str, words)))
+    with pytest.raises(UserError, match='some videos of several have several labels, but a study'):
+        study.Study(args, 'several:one', tmp_path / 'study', 1).open()
     assert 'multi_label' not in checkpoint(classifier)['settings'] and checkpoint(trained)['settings']['multi_label']
 
 
