@@ -45,6 +45,7 @@ def dpc_classifier(net=None, weights=None, img_dim=None, num_seq=None, seq_len=N
     """An action classifier: clips [B, N, 3, T, H, W] -> logits [B, classes]; `class_names` says which.
 
     class_names: list of str, for published files, which store none. num_class: for random weights (101).
-    `transform` is that of dpc_features; the mean softmax over the clips of a video is its score in a test."""
+    `transform` is that of dpc_features; the mean softmax over the clips of a video is its score in a test (the mean
+    sigmoid where `multi_label` says that it was trained on videos with several labels)."""
     return _load_model('classifier', weights, class_names, num_class, batch_statistics, net=net, img_dim=img_dim,
                        num_seq=num_seq, seq_len=seq_len, ds=ds)

@@ -17,7 +17,7 @@ from study_sizes import (CHECKPOINTS, checkpoints, count_of_checkpoints, equal_c
 from study_steps import LABELS, MAKERS, VARIANTS, finetune, judge, judge_random, make_data, measure, pretrain
 from utils.cli import Parser, UserError, fraction, positive, positive_int, run_cli, whole_number
 from utils.data.classes import read_class_list
-from utils.data.lists import csv_file, list_folder
+from utils.data.lists import VideoList, csv_file, list_folder
 
 CURVES = {'puppets': ['default', 'cpv4']}  # variants judged at every checkpoint, where not only the default
 FINETUNING_SHARE = 0.25  # of the time
@@ -124,6 +124,10 @@ class Study:
         if self.data not in MAKERS:
             for name in (self.labelled, self.unlabelled):
                 self.list_folder(name)  # before any work
+            file = csv_file(self.list_folder(self.labelled), 1, 'train')
+            if Path(file).exists() and VideoList.read_csv(file, self.args.frame_root).has_several_labels():
+                raise UserError(f'--data {self.data}: some videos of {self.labelled} have several labels, but a study '
+                                'trains on parts of each class: give a data set with one label a video')
         (self.folder / 'steps').mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=1) + '\n')
 

@@ -8,7 +8,7 @@ from backbone.controls import copies, shuffled
 from dpc.health import Health
 from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
-from utils.data.lists import class_name, group_of, numbered
+from utils.data.lists import group_of, numbered
 from utils.neighbours import leave_group_out
 from utils.parallel.distributed import from_main, is_main, lists_of_all
 
@@ -22,17 +22,18 @@ class Validation:
 
     objective: dpc.objective.Objective. videos: the VideoList validated on; `label` of a clip is its row there.
     knn_every: epochs from one k-NN to the next; 0 for none. clips_per_video: successive clips of a batch that are of
-    one video. UserError: a k-NN was asked for, but the videos are of one class.
+    one video. UserError: a k-NN was asked for, but the videos are of one class or have several labels.
     """
 
     def __init__(self, objective, videos, knn_every=0, clips_per_video=1):
         self.objective, self.knn_every, self.clips_per_video = objective, knn_every, clips_per_video
-        paths = videos.paths()
-        self.class_of, classes = numbered(map(class_name, paths))
-        self.group_of, _ = numbered(map(group_of, paths))
+        self.class_of, classes = numbered(names[0] for names in videos.classes())
+        self.group_of, _ = numbered(map(group_of, videos.paths()))
         if knn_every and len(classes) < 2:
             raise UserError(f'--knn_every {knn_every}: the validation videos are all of one class, {classes[0]!r}; the '
-                            'class is the folder around a frame folder. Leave the flag out')
+                            'class is the label in the list, else the folder around a frame folder. Leave the flag out')
+        if knn_every and videos.has_several_labels():
+            raise UserError(f'--knn_every {knn_every}: some validation videos have several labels. Leave the flag out')
         self.health = Health()
 
     def restart(self):

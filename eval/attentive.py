@@ -11,7 +11,7 @@ from eval.outputs import printable
 from eval.results import row_of, short_names
 from eval.task import make_task
 from eval.tokens import kinds_with_places, say_sizes, size_of, tokens_of
-from utils.cli import Parser, fraction, positive_int, whole_number
+from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 
@@ -35,6 +35,9 @@ def parse_args(argv=None):
 
 def main(args):
     checkpoints, listed, class_names, precision, folder = start_judging(args)
+    if listed.label.ndim == 2:
+        raise UserError(f'--dataset {args.dataset}: some of its videos have several labels, which attentive heads do '
+                        'not learn; use eval/frozen.py, or eval/test.py --pretrain')
     kinds = kinds_of(args)
     judged = [weights for weights, _, _ in repetitions_of(args)]
     kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in judged}

@@ -19,7 +19,8 @@ def fingerprint(weights, seed, net, clip, listed, amp):
 
     weights: as --weights calls them; random ones are drawn from `seed`. amp: name of the precision."""
     videos = hashlib.sha256()
-    for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label, listed.part):
+    for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label.tolist(),
+                                           listed.part):
         videos.update(f'{path},{n_frames},{label},{part}\n'.encode(errors='surrogateescape'))
     _, file = split_weights(weights)
     return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,

@@ -15,7 +15,8 @@ def is_classifier(checkpoint):
 
 
 def load_model(kind, weights=None, class_names=None, num_class=None, batch_statistics=False, **given):
-    """A network in eval mode, with attributes `settings`, `transform` and, for classifiers, `class_names`.
+    """A network in eval mode, with attributes `settings`, `transform` and, for classifiers, `class_names` and
+    `multi_label`, whether videos may be of several classes: a sigmoid each instead of a softmax.
 
     kind:    'backbone', 'features' or 'classifier'
     weights: path of a checkpoint; None for random weights
@@ -33,6 +34,7 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
         class_names = names_of_classes(checkpoint, weights, class_names, num_class)
         model = ActionClassifier(settings['net'], len(class_names))
         model.class_names = class_names
+        model.multi_label = checkpoint.get('settings', {}).get('multi_label', False)
     else:
         model = ContextEncoder(settings['net'])
     if checkpoint:

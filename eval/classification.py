@@ -9,7 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.average_precision import mean_average_precision
 from eval.intervals import draws, interval_of
+from eval.multi_label import is_right, probabilities
 from eval.videos import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
 from utils.data.clips import clip_starts, count_blocks, spaced_starts
@@ -23,7 +25,7 @@ CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the 
 @dataclass
 class Protocol:
     """starts: frames of a video -> first blocks of its clips, int64 [K]; none if the video is not scored.
-    loss: (logits [K, num_class], label) -> loss of a video, float."""
+    loss: (logits [K, num_class], label, or bool [num_class] of several labels) -> loss of a video, float."""
     name: str
     about: str
     starts: Callable
@@ -34,8 +36,8 @@ class Protocol:
 class VideoScores:
     """Scores of R videos, in list order."""
     index: np.ndarray        # int64 [R], position in the list
-    probability: np.ndarray  # float32 [R, num_class], mean softmax over clips
-    label: np.ndarray        # int64 [R]
+    probability: np.ndarray  # float32 [R, num_class], mean over clips; see eval.multi_label.probabilities
+    label: np.ndarray        # int64 [R], or bool [R, num_class] of several labels
     loss: np.ndarray         # float32 [R]
 
     @property
@@ -44,7 +46,8 @@ class VideoScores:
 
 
 def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
-    """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax.
+    """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax; for
+    several labels binary cross-entropy of the mean sigmoid.
 
     clips: 'all', or the number of clips of a video. crops, flip: the views of utils.data.crops, for the name only."""
     def starts(n_frames):
@@ -52,6 +55,8 @@ def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
         return clip_starts(blocks, num_seq) if clips == 'all' else spaced_starts(blocks, num_seq, clips)
 
     def loss(logits, label):
+        if np.ndim(label):
+            return F.binary_cross_entropy(logits.sigmoid().mean(dim=0), torch.as_tensor(label).float()).item()
         return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
 
     where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
@@ -86,11 +91,11 @@ def published_protocol(dataset, num_seq, seq_len, ds):
                     starts, loss)
 
 
-def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all', multi_label=False):
     """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
-    others than the published ones there is no published protocol."""
+    others than the published ones, and for several labels, there is no published protocol."""
     protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
-    if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all'):
+    if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all') and not multi_label:
         protocols.append(published_protocol(dataset, num_seq, seq_len, ds))
     return protocols
 
@@ -100,16 +105,16 @@ def clips_of_all(protocols):
     return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
 
 
-def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
+def score_videos(model, loader, protocols, precision, num_class, clips_at_once, multi_label=False):
     """Runs the classifier once over this process's share of a VideoDataset: a loader of utils.data.batches.make_loader.
 
-    clips_at_once: clips that are on the device together.
+    clips_at_once: clips that are on the device together. multi_label: labels of the dataset are bool [R, num_class].
     Returns ([VideoScores of each protocol], [(index, error) of each unreadable video]), the same in all processes.
     UserError: no video can be read; scores that are not finite.
     """
     model.eval()
     dataset = loader.dataset
-    label = torch.zeros(len(dataset), dtype=torch.long)
+    label = torch.zeros(len(dataset), *([num_class] if multi_label else []), dtype=torch.long)
     # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
     probability = torch.zeros(len(protocols), len(dataset), num_class)
     loss = torch.zeros(len(protocols), len(dataset))
@@ -125,12 +130,13 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once):
         for i, protocol in enumerate(protocols):
             chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]
             if len(chosen):
-                probability[i, index] = chosen.softmax(dim=1).mean(dim=0)
-                loss[i, index] = protocol.loss(chosen, int(video['label']))
+                probability[i, index] = probabilities(chosen, multi_label).mean(dim=0)
+                loss[i, index] = protocol.loss(chosen, video['label'] if multi_label else int(video['label']))
                 scored[i, index] = 1
     broken = broken_of_all(broken, len(dataset))
     label, probability, loss, scored = (sum_over_processes(tensor).numpy()
                                         for tensor in (label, probability, loss, scored))
+    label = label.astype(bool) if multi_label else label
     rows = [np.flatnonzero(mask) for mask in scored]
     return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
 
@@ -140,7 +146,18 @@ def summarise(scores, seed=0):
 
     mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
     intervals over videos, from the `draws` of eval.intervals, whose randomness is `seed`.
+    For several labels: top1, where any label is right, and map, the mean average precision.
     """
+    count = len(scores.label)
+    accuracies = (accuracies_of_several if scores.label.ndim == 2 else accuracies_of_one)(scores)
+    drawn = {name: draws(accuracy, count, seed) for name, accuracy in accuracies.items()}
+    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
+            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
+            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}
+
+
+def accuracies_of_one(scores):
+    """{name: function of rows int64 of the videos, drawn with replacement} where each video has one label."""
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
     among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
@@ -152,10 +169,13 @@ def summarise(scores, seed=0):
         right = np.bincount(label[rows], weights=correct[rows])
         return (right[videos > 0] / videos[videos > 0]).mean()
 
-    accuracies = {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
-                  'mean_class': mean_class}
-    count = len(label)
-    drawn = {name: draws(accuracy, count, seed) for name, accuracy in accuracies.items()}
-    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
-            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
-            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}
+    return {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
+            'mean_class': mean_class}
+
+
+def accuracies_of_several(scores):
+    """The same where videos have several labels."""
+    order = np.lexsort((*scores.label.T, *scores.probability.T))
+    probability, label = scores.probability[order], scores.label[order]
+    correct = is_right(probability.argmax(axis=1), label)
+    return {'map': mean_average_precision(probability, label), 'top1': lambda rows: correct[rows].mean()}

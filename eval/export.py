@@ -80,6 +80,8 @@ def example(args, batch, blocks):
 def facts_of(model, kind, args):
     """What a user of the file must know, as plain values."""
     output = f'logits [B, {len(model.class_names)}]' if kind == 'classifier' else 'context [B, D]'
+    if getattr(model, 'multi_label', False):
+        output += ', for a sigmoid each'
     return {'net': args.net, 'weights': Path(args.weights).name,
             'input': f'clips [B, N, 3, {args.seq_len}, {args.img_dim}, {args.img_dim}]', 'output': output,
             'preprocessing': model.transform.facts(), 'class_names': getattr(model, 'class_names', None)}

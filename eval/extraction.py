@@ -21,7 +21,7 @@ from utils.run.setup import put_on
 class LabelledVideos:
     """The R videos of a training and a test list.
 
-    label: int64 [R], -1 for videos without labels
+    label: int64 [R], -1 for videos without labels; bool [R, C] if some video has several
     part:  str [R], 'train' or 'test'; for several splits [R, splits], '' where a split doesn't list the video
     """
     videos: VideoList
@@ -40,7 +40,7 @@ class Features:
     context: float32 [V, D], the aggregator's last state, averaged over places and clips
     block:   float32 [V, D], the rectified maps of the backbone, averaged over places, blocks and clips
              (what both are for networks of other people: eval/other_models.py)
-    path, label, part: [V], see LabelledVideos
+    path, label, part: [V], see LabelledVideos; several labels are bool [V, C]
     skipped: a line for each video that could not be read
     clips:   arrays of the K clips of all videos, if asked for: context and block [K, D], video [K] (a row of the arrays
              above), start [K] (its first block)

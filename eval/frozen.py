@@ -49,6 +49,7 @@ def judge(args, folder, features, listed, class_names):
     kinds = kinds_of(args)
     first = next(iter(features.values()))[0]
     task = make_task(first, kinds[0])
+    several = task.train_label.ndim == 2
     warn_of_unseen_classes(task, class_names)
     beyond = [f'R@{k}' for k in KS if k > len(task.train)]
     if beyond:
@@ -63,15 +64,20 @@ def judge(args, folder, features, listed, class_names):
         shown = appearance(first, n_frames)
         rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
-    write_table(args, folder, rows, features, task, ['subsets of labels: mean ± deviation of 3 seeds'])
-    if 'probe' in args.protocols:
+    write_table(args, folder, rows, features, task, [
+        'videos have several labels: any of them is right in R@k and top1; no subsets of labels' if several else
+        'subsets of labels: mean ± deviation of 3 seeds'])
+    if 'probe' in args.protocols and not several:
         write_subsets(folder / 'label_subsets.json', task)
-    if not args.no_pictures:
+    pictures = not (args.no_pictures or several)
+    if several and not args.no_pictures:
+        print('no pictures: they show one label a video')
+    if pictures:
         names = dict(zip(features, short_names(features)))
         for (weights, kind), each in outcomes.items():
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
                  class_names)
-    print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
+    print(f'written to {folder}: results.json, results.md' + (', pictures/' if pictures else ''))
 
 
 def outcomes_of(tasks, protocols):

@@ -1,14 +1,15 @@
 """What the commands that judge frozen weights share: flags, which weights, rows and the table."""
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from eval.multi_label import classes_in
 from eval.other_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
 from eval.outputs import draw_class_accuracies, printable, skipped_text
 from eval.results import short_names, table_lines, write_results
 from eval.settings import SPLITS
 from eval.setup import add_feature_arguments, prepare
-from eval.task import Outcome
 from utils.cli import UserError, make_folder
 from utils.run.log import warn
 
@@ -93,17 +94,19 @@ def of_all_weights(args, extract):
 
 def merged(repetitions):
     """One list of Outcomes from several of the same protocols, [[Outcome, …], …], which become its repetitions."""
-    return [Outcome(each[0].protocol, each[0].setting, each[0].metric, np.concatenate([one.hits for one in each]),
-                    sum((one.chosen for one in each), [])) for each in zip(*repetitions)]
+    return [replace(each[0], hits=np.concatenate([one.hits for one in each]),
+                    chosen=sum((one.chosen for one in each), [])) for each in zip(*repetitions)]
 
 
 def warn_of_unseen_classes(task, class_names):
-    unseen = np.setdiff1d(task.test_label, task.train_label)
+    unseen = np.setdiff1d(classes_in(task.test_label), classes_in(task.train_label))
     if len(unseen):
-        videos = np.isin(task.test_label, unseen).sum()
+        several = task.test_label.ndim == 2
+        videos = (task.test_label[:, unseen].any(axis=1) if several else np.isin(task.test_label, unseen)).sum()
         named = ', '.join(printable(class_names[label]) for label in unseen[:SHOWN_CLASSES])
         warn(f'{len(unseen)} classes of the test list have no training video: {named}'
-             + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {videos} test videos count as wrong')
+             + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {videos} test videos count as wrong'
+             + (' where they have no other label' if several else ''))
 
 
 def write_table(args, folder, rows, found, task, notes):

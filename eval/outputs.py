@@ -5,10 +5,14 @@ import warnings
 import matplotlib
 import numpy as np
 
+from eval.average_precision import average_precision
+from utils.data.labels import SEPARATOR
+
 matplotlib.use('Agg')
 warnings.filterwarnings('ignore', r'Glyph \d+ .* missing from')  # letters that the font lacks are drawn as boxes
 import matplotlib.pyplot as plt
 
+ACCURACIES = {'map': 'mAP', 'top1': 'top-1', 'top5': 'top-5', 'mean_class': 'mean per class'}  # of eval.classification
 MAX_DRAWN = 1000    # classes of a picture
 MAX_LABELLED = 400  # classes with their names at its sides
 MAX_INCHES = 40
@@ -27,6 +31,11 @@ def skipped_text(errors):
     return f'skipped {len(errors)} unreadable videos, which are not in these numbers'
 
 
+def accuracies_in(stats):
+    """{name: title} of the ACCURACIES that statistics have."""
+    return {name: title for name, title in ACCURACIES.items() if name in stats}
+
+
 def accuracy_text(stats, name):
     """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30% [39.20%, 43.30%]': of a mean over splits
     also its deviation."""
@@ -42,9 +51,10 @@ def write_log(path, title, facts, tables, skipped=()):
     """
     lines = [f'## {title}', '']
     lines += [f'- {name}: {value}' for name, value in facts.items()]
-    lines += ['', '| protocol | videos | loss | top-1 | top-5 | mean per class |', '|---|---|---|---|---|---|']
+    names = accuracies_in(next(iter(tables.values()), {}))
+    lines += ['', f'| protocol | videos | loss | {" | ".join(names.values())} |', '|---' * (3 + len(names)) + '|']
     for protocol, stats in tables.items():
-        accuracies = ' | '.join(accuracy_text(stats, name) for name in ('top1', 'top5', 'mean_class'))
+        accuracies = ' | '.join(accuracy_text(stats, name) for name in names)
         lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} |')
     lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap).']
     if any('deviation' in stats for stats in tables.values()):
@@ -65,10 +75,34 @@ def write_predictions(path, video_paths, scores, class_names):
             writer.writerow([video, class_names[label], class_names[prediction], f'{row[prediction]:.4f}'])
 
 
-def write_list(path, videos):
-    """A VideoList as a csv list of this project: rows path, frames."""
+def write_probabilities(path, video_paths, scores, class_names):
+    """csv of R videos with several labels: path, labels, the probability of each class. video_paths: R str."""
     with open(path, 'w', newline='', **ENCODING) as file:
-        csv.writer(file).writerows(zip(videos.paths(), videos.n_frames.tolist()))
+        writer = csv.writer(file)
+        writer.writerow(['path', 'label', *class_names])
+        for video, label, row in zip(video_paths, scores.label, scores.probability):
+            writer.writerow([video, SEPARATOR.join(class_names[c] for c in np.flatnonzero(label)),
+                             *(f'{probability:.6g}' for probability in row)])
+
+
+def write_average_precision(path, scores, class_names):
+    """csv of the C classes: class, videos that have it, its average precision (empty without any)."""
+    counts = scores.label.sum(axis=0)
+    average = average_precision(scores.probability, scores.label)(np.ones(len(scores.label), int))
+    with open(path, 'w', newline='', **ENCODING) as file:
+        writer = csv.writer(file)
+        writer.writerow(['class', 'videos', 'average_precision'])
+        writer.writerows([name, count, f'{value:.4f}' if count else ''] for name, count, value in
+                         zip(class_names, counts, average))
+
+
+def write_list(path, videos):
+    """A VideoList as a csv list of this project: rows path, frames, and the label if it has labels."""
+    columns = [videos.paths(), videos.n_frames.tolist()]
+    if videos.label is not None:
+        columns.append([videos.class_name(i) for i in range(len(videos))])
+    with open(path, 'w', newline='', **ENCODING) as file:
+        csv.writer(file).writerows(zip(*columns))
 
 
 def confusion_matrix(label, prediction, num_class):

@@ -13,6 +13,7 @@ import torch
 
 from eval.checkpoint_models import is_classifier, load_model
 from eval.given import WHAT_VIDEOS, given_videos
+from eval.multi_label import probabilities
 from eval.outputs import printable
 from eval.settings import default_settings, resolve_settings, trained_settings
 from eval.setup import add_feature_arguments
@@ -64,7 +65,7 @@ def main(args):
             answers.fail(name, error)
         dataset = PieceDataset(videos, **clip_settings(args), most=CLIPS_READ)
         loader = make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
-        for index, starts, probability in probabilities(model, loader, precision, args.batch_size):
+        for index, starts, probability in video_probabilities(model, loader, precision, args.batch_size):
             if isinstance(probability, str):
                 answers.fail(names[index], probability)
                 continue
@@ -96,9 +97,9 @@ def load_classifier(args):
     return put_on(model.requires_grad_(False), precision.device), precision
 
 
-def probabilities(model, loader, precision, clips_at_once):
-    """Yields (index, first blocks int64 [K], softmax of each of the K clips [K, num_class]) of every video of a
-    PieceDataset, as soon as its last piece has been scored; an error in place of the softmax."""
+def video_probabilities(model, loader, precision, clips_at_once):
+    """Yields (index, first blocks int64 [K], probabilities of each of the K clips [K, num_class]) of every video of a
+    PieceDataset, as soon as its last piece has been scored; an error in place of the probabilities."""
     clips, broken, found = Counter(), [], {}
     for index, starts in loader.dataset.pieces:
         clips[index] += len(starts)
@@ -109,7 +110,7 @@ def probabilities(model, loader, precision, clips_at_once):
             raise UserError('the scores are not finite: the weights are unusable, or too large for this precision (try '
                             '--amp off)')
         pieces = found.setdefault(index, [])
-        pieces.append((video['start'].numpy(), logits.softmax(dim=1).numpy()))
+        pieces.append((video['start'].numpy(), probabilities(logits, model.multi_label).numpy()))
         if sum(len(starts) for starts, _ in pieces) == clips[index]:
             starts, probability = zip(*found.pop(index))
             yield index, np.concatenate(starts), np.concatenate(probability)

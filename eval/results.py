@@ -3,6 +3,9 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
+
+from eval.average_precision import mean_average_precision
 from eval.intervals import bootstrap
 from eval.other_models import split_weights
 from eval.outputs import ENCODING
@@ -11,15 +14,22 @@ from eval.outputs import ENCODING
 def row_of(weights, feature, outcome):
     """One row of results.json for an Outcome. Values are from 0 to 1.
 
-    value is the mean over repetitions and test videos, [low, high] its 95% interval over test videos, and deviation the
-    standard deviation over repetitions (None for a single one)."""
-    of_video = outcome.hits.mean(axis=0)
-    low, high = bootstrap(lambda rows: of_video[rows].mean(), len(of_video))
-    repetitions = outcome.hits.mean(axis=1)
+    value is the mean over repetitions and test videos (of a mean average precision, over repetitions), [low, high] its
+    95% interval over test videos, and deviation the standard deviation over repetitions (None for a single one)."""
+    videos = outcome.hits.shape[1]
+    if outcome.label is None:
+        of_video = outcome.hits.mean(axis=0)
+        low, high = bootstrap(lambda rows: of_video[rows].mean(), videos)
+        value, repetitions = of_video.mean(), outcome.hits.mean(axis=1)
+    else:
+        measures = [mean_average_precision(score, outcome.label) for score in outcome.hits]
+        repetitions = np.array([measure(np.arange(videos)) for measure in measures])
+        low, high = bootstrap(lambda rows: np.mean([measure(rows) for measure in measures]), videos)
+        value = repetitions.mean()
     deviation = float(repetitions.std(ddof=1)) if len(repetitions) > 1 else None
     return {'weights': weights, 'feature': feature, 'protocol': outcome.protocol, 'setting': outcome.setting,
-            'metric': outcome.metric, 'value': float(of_video.mean()), 'low': low, 'high': high,
-            'videos': len(of_video), 'deviation': deviation, 'chosen': ', '.join(outcome.chosen) or None}
+            'metric': outcome.metric, 'value': float(value), 'low': low, 'high': high,
+            'videos': videos, 'deviation': deviation, 'chosen': ', '.join(outcome.chosen) or None}
 
 
 def table_lines(rows):

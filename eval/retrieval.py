@@ -1,6 +1,8 @@
-"""Retrieval: how often a test video has a training video of its class among its nearest neighbours (R@k)."""
+"""Retrieval: how often a test video has a training video of its class among its nearest neighbours (R@k); of several
+labels, one that they share."""
 import torch
 
+from eval.multi_label import share_a_label
 from eval.task import Outcome
 from utils.neighbours import nearest
 
@@ -19,5 +21,5 @@ def neighbours_of_test(task, k):
 def retrieval(task):
     """An Outcome for each R@k with k up to the number of training videos."""
     ks = [k for k in KS if k <= len(task.train)]
-    same = task.train_label[neighbours_of_test(task, max(ks))] == task.test_label[:, None]  # [Q, k]
+    same = share_a_label(task.test_label, task.train_label[neighbours_of_test(task, max(ks))])  # [Q, k]
     return [Outcome('retrieval', 'all labels', f'R@{k}', same[:, :k].any(axis=1)[None].astype(float)) for k in ks]

@@ -12,6 +12,7 @@ from eval.settings import SPLITS, common_settings, default_settings, resolve_set
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import labels_of, read_class_list
+from utils.data.labels import SEPARATOR
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
@@ -73,7 +74,8 @@ def labelled_videos(folder, split, frame_root, class_names):
     A data set without a test list has training videos only. UserError: a missing training list, a class that is not in
     `class_names` (unless that is empty)."""
     splits = SPLITS if split == 'all' else [split]
-    rows, n_frames, part_of = {}, [], []  # row of each path
+    rows, n_frames, label, part_of = {}, [], [], []  # row of each path
+    has_labels = False
     for column, number in enumerate(splits):
         for part in ('train', 'test'):
             if part == 'test' and not Path(csv_file(folder, number, part)).exists():
@@ -81,17 +83,20 @@ def labelled_videos(folder, split, frame_root, class_names):
                     warn(f'{folder} has no test list')
                 continue
             videos = read_split(folder, number, part, frame_root)
-            for path, count in zip(videos.paths(), videos.n_frames):
+            has_labels |= videos.label is not None
+            for path, count, names in zip(videos.paths(), videos.n_frames, videos.classes()):
                 if path not in rows:
                     rows[path] = len(rows)
                     n_frames.append(count)
+                    label.append(SEPARATOR.join(names))
                     part_of.append([''] * len(splits))
                 if part_of[rows[path]][column]:
                     raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again with '
                                     'process_data/write_csv.py')
                 part_of[rows[path]][column] = part
-    videos = VideoList.from_rows(list(rows), n_frames)
-    label = labels_of(videos, class_names) if class_names else np.full(len(videos), -1)
+    videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None)
+    label = (labels_of(videos, class_names, videos.has_several_labels()) if class_names
+             else np.full(len(videos), -1))
     part = np.array(part_of)
     return LabelledVideos(videos, label, part if split == 'all' else part[:, 0])
 

@@ -5,12 +5,14 @@ import numpy as np
 
 from eval.classification import summarise
 from eval.intervals import interval_of
-from eval.outputs import (MAX_DRAWN, accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable,
-                          skipped_text, write_log, write_predictions)
+from eval.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, confusion_matrix, draw_class_accuracies,
+                          draw_confusion, printable, skipped_text, write_average_precision, write_log,
+                          write_predictions, write_probabilities)
 
 
 def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):
-    """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png.
+    """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
+    several labels test_log.md, probabilities.csv and average_precision.csv.
 
     facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos. seed: of
     the intervals; another one for each split, or the draws for their mean would not be independent.
@@ -20,8 +22,6 @@ def report_test(folder, facts, paths, protocols, scores, broken, class_names, se
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
-    first = scores[0]
-    write_predictions(folder / 'predictions.csv', [paths[i] for i in first.index], first, class_names)
     for name, stats in tables.items():
         print_numbers(name, stats)
     for protocol in protocols:
@@ -29,23 +29,34 @@ def report_test(folder, facts, paths, protocols, scores, broken, class_names, se
             print(f'{protocol.name}: no video is long enough')
     if skipped:
         print(f'{skipped_text(skipped)} (test_log.md names them)')
-    files = ['test_log.md', 'predictions.csv']
-    if len(class_names) <= MAX_DRAWN:
-        matrix = confusion_matrix(first.label, first.prediction, len(class_names))
-        draw_confusion(folder / 'confusion.png', matrix, class_names)
-        counts = matrix.sum(axis=1)
-        draw_class_accuracies(folder / 'per_class.png', matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
-                              f'Accuracy by class, {protocols[0].name}')
-        files += ['confusion.png', 'per_class.png']
-    else:
-        print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
+    files = ['test_log.md', *write_details(folder, [paths[i] for i in scores[0].index], scores[0], class_names,
+                                           protocols[0].name)]
     print(f'written to {printable(str(folder))}: {", ".join(files)}')
     return tables
 
 
+def write_details(folder, paths, scores, class_names, name):
+    """Writes what there is about single videos and classes, from the VideoScores of the protocol `name`; returns the
+    names of the files."""
+    if scores.label.ndim == 2:
+        write_probabilities(folder / 'probabilities.csv', paths, scores, class_names)
+        write_average_precision(folder / 'average_precision.csv', scores, class_names)
+        return ['probabilities.csv', 'average_precision.csv']
+    write_predictions(folder / 'predictions.csv', paths, scores, class_names)
+    if len(class_names) <= MAX_DRAWN:
+        matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
+        draw_confusion(folder / 'confusion.png', matrix, class_names)
+        counts = matrix.sum(axis=1)
+        draw_class_accuracies(folder / 'per_class.png', matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
+                              f'Accuracy by class, {name}')
+        return ['predictions.csv', 'confusion.png', 'per_class.png']
+    print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
+    return ['predictions.csv']
+
+
 def print_numbers(name, stats):
-    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, top-1 {accuracy_text(stats, "top1")}, '
-          f'top-5 {accuracy_text(stats, "top5")}, mean per class {accuracy_text(stats, "mean_class")}')
+    accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
+    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
 
 
 def report_mean(folder, facts, tables):
@@ -66,7 +77,7 @@ def report_mean(folder, facts, tables):
 def mean_of(splits):
     """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
     standard deviation of each accuracy over splits."""
-    names = ('top1', 'top5', 'mean_class')
+    names = accuracies_in(splits[0])
     drawn = {name: np.mean([stats['draws'][name] for stats in splits], axis=0) for name in names}
     return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),
             **{name: np.mean([stats[name] for stats in splits]) for name in names},

@@ -5,13 +5,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-import torch.nn.functional as F
 
 from backbone import NETWORKS
 from eval.bn_statistics import complete_bn_statistics, layers_without_statistics
 from eval.classification import clips_of_all, protocols_for, score_videos, special_views
 from eval.label_subsets import label_subset
 from eval.model import ActionClassifier
+from eval.multi_label import classification_loss, is_multi_label
 from eval.outputs import write_list
 from eval.settings import check_class_names, check_splits, check_test_flags, check_training_flags, settle, tests_of
 from eval.summary import report_mean, report_test
@@ -134,18 +134,16 @@ def train(args, checkpoint, lists, class_names):
 
     # data
     train_videos, val_videos, labelled = labelled_videos(args, lists, class_names)
-    train_set = training_set(args, train_videos, labels_of(train_videos, class_names))
+    multi_label = train_videos.has_several_labels() or val_videos.has_several_labels()
+    train_set = training_set(args, train_videos, labels_of(train_videos, class_names, multi_label))
     val_set = ClipDataset(val_videos, **clip_settings(args), crop='centre', flip=0,
-                          labels=labels_of(val_videos, class_names))
+                          labels=labels_of(val_videos, class_names, multi_label))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
 
     # loss
     def compute_loss(network, block, label):
-        logits = network(block)
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == label.unsqueeze(1)
-        accuracy = {'top1': best[:, 0].float().mean(), 'top5': best.any(dim=1).float().mean()}
-        return F.cross_entropy(logits, label), accuracy
+        return classification_loss(network(block), label)
 
     # optimiser and schedule
     slow = pretrained if args.train_what == 'ft' else []
@@ -167,11 +165,13 @@ def train(args, checkpoint, lists, class_names):
 
     def make_run(folder):
         settings = {'model': args.model, 'net': args.net, **clip_settings(args), 'class_names': class_names}
+        if multi_label:
+            settings['multi_label'] = True
         return TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, **loop_options(args))
 
     if args.dry_run:
         dry_run(make_run, train_batches, val_batches, args.epochs - (args.start_epoch or 0),
-                lambda output: output.shape[1], args.log_dir)
+                lambda output: 2 if multi_label else output.shape[1], args.log_dir)
         return
     run = make_run(folder)
     run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
@@ -186,6 +186,9 @@ def labelled_videos(args, lists, class_names):
     if args.label_fraction == 1:
         return *clip_videos(args, args.split), None
     listed = read_split(lists, args.split, 'train', args.frame_root)
+    if listed.has_several_labels():
+        raise UserError(f'--label_fraction {args.label_fraction:g} takes a part of each class, but some videos '
+                        'have several labels: leave the flag out')
     rows = label_subset(listed.paths(), labels_of(listed, class_names), args.label_fraction, seed=args.seed)
     print(f'--label_fraction {args.label_fraction:g}: {len(rows)} of {len(listed)} training videos')
     labelled = listed.select(rows)
@@ -259,10 +262,12 @@ def prepare_test(args, checkpoint, folder, class_names, precision):
     model = prepare_model(args, model, precision)
 
     videos = read_split(folder, args.split, 'test', args.frame_root)
+    multi_label = is_multi_label(videos, checkpoint, args.test)
     protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
-                              args.flip_views, args.clips)
-    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim, labels_of(videos, class_names),
-                            clips_of_all(protocols), views_of(args.crops, args.flip_views))
+                              args.flip_views, args.clips, multi_label)
+    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim,
+                            labels_of(videos, class_names, multi_label), clips_of_all(protocols),
+                            views_of(args.crops, args.flip_views))
     return model, missing, protocols, test_set, class_names
 
 
@@ -276,7 +281,8 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
     share = range(distributed.rank(), len(test_set), distributed.world())
     loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
     scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
-                                  clips_at_once=-(-args.batch_size // distributed.world()))
+                                  clips_at_once=-(-args.batch_size // distributed.world()),
+                                  multi_label=test_set.labels.ndim == 2)
     if folder:
         return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
                            protocols, scores, broken, class_names, seed=args.split - 1)

@@ -22,6 +22,7 @@ from process_data import layout  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
 from utils.data.frames import FrameError, decode, frame_name  # noqa: E402
+from utils.data.labels import is_label  # noqa: E402
 from utils.data.video import VideoError, VideoFile  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
@@ -66,7 +67,7 @@ def main(args):
                 raise UserError(f'{path}: none of its rows can be kept, so nothing is repaired; check --frame_root')
         for path, rows in lists.items():
             repaired = re.sub(r'\.csv$', '', path) + '.repaired.csv'
-            kept = [(row['path'], row['n_frames']) for row in rows if row['keep']]
+            kept = [(row['path'], row['n_frames'], *row['label']) for row in rows if row['keep']]
             with layout.write_whole(repaired, newline='') as file:
                 csv.writer(file, lineterminator='\n').writerows(kept)
             print(f'{repaired}: {len(kept)} of {len(rows)} rows')
@@ -86,7 +87,8 @@ def find_lists(csv_root, dataset):
 
 
 def read_rows(path, frame_root):
-    """Rows as dicts: path ('' if the row doesn't parse), n_frames, line, text, findings, details of findings."""
+    """Rows as dicts: path ('' if the row doesn't parse), n_frames, label ([] without), line, text, findings, details of
+    findings."""
     try:
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
             rows = [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
@@ -109,9 +111,10 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = len(fields) == 2 and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
+    good = (len(fields) in (2, 3) and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
+            and all(map(is_label, fields[2:])))
     return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
-                details={}, n_frames=int(fields[1]) if good else 0)
+                details={}, n_frames=int(fields[1]) if good else 0, label=fields[2:])
 
 
 def inspect_frames(path, which):

@@ -116,11 +116,11 @@ def read_annotations(path):
         raise UserError(f'{path}: not a csv file ({error}); name the official csv files with --annotations') from error
 
 
-def random_split(frames, test_share, group_regex, seed):
+def random_split(frames, test_share, group_regex, seed, class_of=class_of):
     """Puts about `test_share` of the videos of each class into the test list, in whole groups.
 
-    The order of `frames` doesn't matter. If no video has a class folder, all form one unnamed class; if only some have
-    one, the others are left out.
+    The order of `frames` doesn't matter. class_of: folder -> name of its class. If no video has a class folder, all
+    form one unnamed class; if only some have one, the others are left out.
     """
     rng = np.random.default_rng(seed)
     labelled = [folder for folder in sorted(frames) if class_of(folder)]

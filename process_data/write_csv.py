@@ -3,12 +3,16 @@ set.
 
     python process_data/write_csv.py --dataset ucf101 --frame_root frames/ucf101 --split_root ucfTrainTestlist
     python process_data/write_csv.py --dataset ucf101 --videos UCF-101 --split_root ucfTrainTestlist
+    python process_data/write_csv.py --dataset csv --videos mine --annotations labels.csv
 
-Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders and
-unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
+Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders,
+csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
 classInd.txt. The class of a video is the name of the folder around its frame folder. Videos without class folders
 (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
 classInd.txt.
+
+With --dataset csv the classes are those of csv files with the columns path,label or path,label,split, and the lists
+have rows `path,n_frames,label`. `label` is the name of a class, or several names separated by ';'.
 
 With --videos the lists name the video files themselves, and nothing needs to be extracted. Their frames are counted
 from the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov,
@@ -28,9 +32,11 @@ from joblib import Parallel, delayed
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report, splits  # noqa: E402
+from process_data.csv_splits import csv_splits  # noqa: E402
 from process_data.processes import progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
 from utils.data.files import count_all, find_videos  # noqa: E402
+from utils.data.labels import SEPARATOR  # noqa: E402
 
 CLASSES = {'ucf101': 101, 'hmdb51': 51, 'k400': 400}
 SHORT_SIDES = (150, 256)         # of Kinetics frames, px
@@ -39,7 +45,8 @@ LISTED_MISSING = 10
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--dataset', required=True, choices=layout.DATASETS, help='format of the split files')
+    parser.add_argument('--dataset', required=True, choices=(*layout.DATASETS, 'csv'),
+                        help='format of the split files')
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--frame_root', help='folder with the frames (default: for demo and puppets, '
                                              'process_data/data/{dataset}_frames)')
@@ -48,12 +55,13 @@ def parse_args(argv=None):
     parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo and '
                                              'puppets, process_data/data/{dataset}_splits)')
     parser.add_argument('--annotations', nargs='+', metavar='CSV',
-                        help='k400: the official csv files with label,youtube_id,time_start,time_end,split')
+                        help='k400: the official csv files with label,youtube_id,time_start,time_end,split; csv: files '
+                             'with path,label or path,label,split (train, val or test; videos of val are for testing)')
     parser.add_argument('--csv_root', default=layout.DATA_ROOT,
                         help='the lists are written to a folder in it (default: %(default)s)')
     parser.add_argument('--name', help='name of that folder, and of the data set in training (default: the data set; '
-                                       'for k400 frames with the short side: k400_150; for folder: the name of '
-                                       'that folder)')
+                                       'for k400 frames with the short side: k400_150; for folder and csv: the name '
+                                       'of that folder)')
     parser.add_argument('--short_side', type=int, choices=SHORT_SIDES,
                         help='k400: short side of the frames, px (default: the one that the extraction recorded in the '
                              'frame root, else 150)')
@@ -61,12 +69,12 @@ def parse_args(argv=None):
                         help='write paths relative to --frame_root or --videos; training then needs that folder as '
                              '--frame_root (default: off, absolute)')
     parser.add_argument('--test_share', type=float,
-                        help='folder: share of the videos of each class used for testing, 0 to 1 (default: 0.25; for '
-                             'demo_unlabelled and puppets_unlabelled 0.05)')
-    parser.add_argument('--group_regex', help='folder: videos whose names match with the same first group (or whole '
-                                              'match) stay in the same list (default: none, split by video)')
+                        help='folder, and csv without the column split: share of the videos of each class used for '
+                             'testing, 0 to 1 (default: 0.25; for demo_unlabelled and puppets_unlabelled 0.05)')
+    parser.add_argument('--group_regex', help='folder, csv: videos whose names match with the same first group (or '
+                                              'whole match) stay in the same list (default: none, split by video)')
     parser.add_argument('--seed', default=0, type=whole_number,
-                        help='folder: seed of the random split (default: %(default)s)')
+                        help='folder, csv: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
                         help='threads that count the frames of video files, or those missing from the report (default: '
                              'the cores available to this process)')
@@ -81,8 +89,8 @@ def parse_args(argv=None):
         parser.error('--frame_root or --videos is needed')
     if args.dataset in ('ucf101', 'hmdb51') and not args.split_root:
         parser.error(f'--split_root is needed for {args.dataset}')
-    if args.dataset == 'k400' and not args.annotations:
-        parser.error('--annotations is needed for k400')
+    if args.dataset in ('k400', 'csv') and not args.annotations:
+        parser.error(f'--annotations is needed for {args.dataset}')
     if not 0 < args.test_share < 1:
         parser.error('--test_share must be above 0 and below 1')
     if args.name is not None and (args.name in ('', os.curdir, os.pardir) or '/' in args.name):
@@ -101,11 +109,15 @@ def main(args):
         layout.require_folder(args.split_root, '--split_root')
     # frames: of each video by its folder; files: the paths of those that are video files
     frames, files = index_videos(source, args.jobs) if args.videos else (index_frames(source, args.jobs), {})
-    split_at_random = args.dataset in ('folder', *layout.UNLABELLED)
+    split_at_random = args.dataset in ('folder', 'csv', *layout.UNLABELLED)
+    labels = {}  # by folder; without any, the class is the name of the folder
     if args.dataset == 'hmdb51':
         lists, class_names = splits.hmdb51_splits(args.split_root)
     elif args.dataset == 'k400':
         lists, class_names = splits.k400_splits(args.annotations, frames)
+    elif args.dataset == 'csv':
+        lists, class_names, labels = csv_splits(args.annotations, source, frames, args.test_share, args.group_regex,
+                                                args.seed)
     elif split_at_random:
         lists, class_names = splits.random_split(frames, args.test_share, args.group_regex, args.seed)
     else:
@@ -130,12 +142,17 @@ def main(args):
         path = os.path.join(out, name + '.csv')
         with layout.write_whole(path, newline='') as file:
             csv.writer(file, lineterminator='\n').writerows(
-                (os.path.join(root, files.get(folder, folder)), frames[folder]) for folder in found[name])
+                [os.path.join(root, files.get(folder, folder)), frames[folder], *([labels[folder]] if labels else [])]
+                for folder in found[name])
         missing = [folder for folder in folders if folder not in frames]
         print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
         for folder in missing[:LISTED_MISSING]:
             print(f'  missing: {folder}')
     write_class_list(os.path.join(out, 'classInd.txt'), class_names, ',' if args.dataset == 'k400' else ' ')
+    several = [folder for folders in found.values() for folder in folders if SEPARATOR in labels.get(folder, '')]
+    if several:
+        print(f'{len(several)} videos have several labels (first {several[0]}: {labels[several[0]]}); if that is '
+              f'wrong, no class name may have a {SEPARATOR!r} in it')
 
 
 def write_class_list(path, class_names, separator):
@@ -158,7 +175,7 @@ def list_name(args):
         if extracted not in (None, short_side):
             warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
         default = f'k400_{short_side}'
-    elif args.dataset == 'folder':
+    elif args.dataset in ('folder', 'csv'):
         default = os.path.basename(os.path.abspath(args.videos or args.frame_root))
     else:
         default = args.dataset

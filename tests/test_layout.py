@@ -14,7 +14,8 @@ PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'benchmarks', 't
 MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'backbone', 'utils'},
               'eval': {'eval', 'backbone', 'utils'}, 'process_data': {'process_data', 'utils'}}
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
-SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.files', 'utils.data.frames', 'utils.data.video'}
+SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.files', 'utils.data.frames', 'utils.data.labels',
+                            'utils.data.video'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/attentive.py',
                  'eval/visualise.py', 'eval/horizon.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py',
                  'utils/run/status.py',

@@ -67,6 +67,7 @@ def is_settings(value):
             and is_count(value.get('pred_step', 1), least=1)  # pretraining's; older files lack these three
             and value.get('prediction', 'sequential') in ('sequential', 'parallel')
             and value.get('feature_map', 'dense') in ('dense', 'pooled')
+            and isinstance(value.get('multi_label', False), bool)  # only classifiers of several labels have it
             and (value['model'] != 'lc' or isinstance(names, list) and len(names) > 0 and all(map(is_name, names))))
 
 
@@ -86,8 +87,8 @@ FIELDS = {  # name: (check, what it must be)
     'skipped': COUNT,
     'log_size': COUNT,
     'precision': (is_name, 'the name of a precision'),
-    'settings': (is_settings, 'model, net, img_dim, num_seq, seq_len, ds, the class_names of a classifier, and the '
-                              'pred_step, prediction and feature_map of pretraining'),
+    'settings': (is_settings, 'model, net, img_dim, num_seq, seq_len, ds, the class_names of a classifier and whether '
+                              'it is multi_label, and the pred_step, prediction and feature_map of pretraining'),
 }
 OPTIONAL = {'settings', 'precision'}                   # runs from before they were stored can be resumed
 FOR_WEIGHTS = {'net', 'state_dict', 'settings'}        # all that matters to a file that only gives its weights

@@ -21,6 +21,12 @@ def vote(cosine, label, num_class):
     return weight.argmax(dim=1)
 
 
+def vote_for_several(cosine, label):
+    """The same where neighbours vote for all their labels, bool [Q, k, C]."""
+    weight = (cosine / TEMPERATURE).exp()
+    return torch.einsum('qk,qkc->qc', weight, label.to(weight.dtype)).argmax(dim=1)
+
+
 def leave_group_out(vectors, label, group, k):
     """Top-1 of a k-NN among the vectors themselves: R tensors [D] with label and group int64 [R].
 

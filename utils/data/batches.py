@@ -104,7 +104,7 @@ class ClipBatches:
         """Yields the batches of an epoch, from its batch number `first_step` on, as namespaces of
 
         block         [B, N, C, T, H, W] of the precision's dtype, coloured and normalised (utils.data.colour.to_block)
-        label, index  int64 [B]: class of each clip (-1: none) on the device; its video, on the CPU
+        label, index  int64 [B]: class of each clip (-1: none) on the device, or bool [B, C]; its video, on the CPU
         broken        list of str, a line for each unreadable video that was replaced
         wait_seconds  time spent waiting for the data workers
         """

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from utils.cli import UserError
-from utils.data.lists import brief, class_name, lines_of, numbered
+from utils.data.lists import brief, lines_of, numbered
 
 MAX_CLASSES = 10 ** 4
 
@@ -47,13 +47,25 @@ def _spaced(name):
     return name.replace('_', ' ')
 
 
-def labels_of(videos, class_names):
+def labels_of(videos, class_names, multi_label=False):
     """Label of each video, int64 [R]: the place of its class in `class_names`, where a space equals an underscore.
-    UserError: a class that isn't listed."""
+
+    multi_label: bool [R, C] instead, true for all labels of a video.
+    UserError: a class that isn't listed; several labels of a video without `multi_label`."""
     label = {_spaced(name): i for i, name in enumerate(class_names)}
-    codes, found = numbered(map(class_name, videos.paths()))
-    for code, name in enumerate(found):
-        if _spaced(name) not in label:
-            raise UserError(f'{videos.path(int(np.argmax(codes == code)))}: its class {brief(name)} is not in '
-                            'classInd.txt; write csv and class list together with process_data/write_csv.py')
-    return np.array([label[_spaced(name)] for name in found], np.int64)[codes]
+    codes, found = numbered(videos.classes())
+    for code, names in enumerate(found):
+        unknown = [name for name in names if _spaced(name) not in label]
+        if unknown or len(names) > 1 and not multi_label:
+            path = videos.path(int(np.argmax(codes == code)))
+            if unknown:
+                raise UserError(f'{path}: its class {brief(unknown[0])} is not in classInd.txt; write csv and class '
+                                'list together with process_data/write_csv.py')
+            raise UserError(f'{path} has several labels, {brief("; ".join(names))}: here a video can have one only')
+    places = [[label[_spaced(name)] for name in names] for names in found]
+    if not multi_label:
+        return np.array([place for place, in places], np.int64)[codes]
+    table = np.zeros((len(found), len(class_names)), bool)
+    for row, place in zip(table, places):
+        row[place] = True
+    return table[codes]

@@ -24,14 +24,14 @@ class ClipDataset(torch.utils.data.Dataset):
     img_dim: px, side of the output frames
     flip:    probability of mirroring a clip left to right
     colour:  arguments of draw_colour, e.g. utils.data.colour.PRETRAINING, or None for no colour augmentation
-    labels:  int64 [R], or None
+    labels:  int64 [R], bool [R, C] of several labels, or None
     seed:    every random choice depends on (seed, epoch, index) only, so a clip is the same in every process
     clips_per_video: K; clip `index` is number index % K of video index // K, see `clip_starts_at` for where it starts
 
     `dataset[epoch, index]` is a dict:
         frames  uint8 [N·T, H, W, 3]
         colour  parameters of draw_colour as tensors, or None
-        label   int64 [], -1 where there are no labels
+        label   int64 [], -1 where there are no labels; or bool [C]
         index   int64 [], the video of the clip
         broken  list of str, a line for each broken video that this clip replaces; usually empty
     `dataset.__getitems__(keys)`, which a DataLoader calls for a batch of keys, stacks these over B keys; `broken` is one
@@ -121,14 +121,14 @@ class VideoDataset(torch.utils.data.Dataset):
 
     starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
                `clip_starts`
-    labels:    int64 [R], or None
+    labels:    int64 [R], bool [R, C] of several labels, or None
     views:     V views of utils.data.crops, or a function of the index that gives them; None: the centre crop
 
     `dataset[index]` is a dict:
         frames    uint8 [V·K, N·T, H, W, 3], the clips in the first view, then in the second …
         start     int64 [V·K], the first block of each clip
         n_frames  int, frames of the video as listed
-        label     int64 [], -1 where there are no labels
+        label     int64 [], -1 where there are no labels; or bool [C]
         index     int64 []
     For a video with a missing or broken frame it is {index, broken: str} instead: the error does not end a test.
     `progress.value` counts the frames read by all workers."""
@@ -164,9 +164,9 @@ class VideoDataset(torch.utils.data.Dataset):
         read_views(path, numbers, views, frames.numpy(), self.progress)
 
         clips = frames.unflatten(1, (end - first, self.seq_len))[:, (starts - first)[:, None] + np.arange(self.num_seq)]
-        label = -1 if self.labels is None else int(self.labels[index])
+        label = -1 if self.labels is None else self.labels[index]
         return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(views)),
-                'n_frames': n_frames, 'label': torch.tensor(label), 'index': torch.tensor(index)}
+                'n_frames': n_frames, 'label': torch.as_tensor(label), 'index': torch.tensor(index)}
 
     def _covering_starts(self, n_frames):
         return clip_starts(count_blocks(n_frames, self.num_seq, self.seq_len, self.ds), self.num_seq)

@@ -1,5 +1,6 @@
-"""The csv lists of videos: rows `path,n_frames` without a header; `path` is a folder of frames `…/{class}/{video}` or a
-video file `…/{class}/{video}.mp4`."""
+"""The csv lists of videos: rows `path,n_frames` or `path,n_frames,label` without a header; `path` is a folder of
+frames `…/{class}/{video}` or a video file `…/{class}/{video}.mp4`. `label` is a class name, or several separated by
+';'; without it the class is the name of the folder."""
 import csv
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import UserError
+from utils.data.labels import CONTROL, SEPARATOR, is_label, names_in
 from utils.data.sources import has_frame
 
 # File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
@@ -18,7 +20,6 @@ KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
 MAX_PATH = 4096        # bytes, what Linux opens; every path of a list takes as much memory as the longest
 MAX_FRAMES = 10 ** 7   # of a video: 92 hours at 30 frames a second
 MAX_LINE = 4 * MAX_PATH  # characters
-CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f]')  # all but the tab; line breaks would split messages
 
 
 class NothingHeldOut(UserError):
@@ -26,35 +27,38 @@ class NothingHeldOut(UserError):
 
 
 class VideoList:
-    """R videos, each a frame folder or video file and a number of frames.
+    """R videos, each a frame folder or video file, a number of frames and maybe labels.
 
     encoded:   bytes [R] (NumPy's dtype S), the paths in UTF-8. Not a list of str: worker processes made by fork share
                an array, while reading a Python object writes its reference count and so copies its page
     n_frames:  int32 [R]
     root:      folder that relative paths start from, or None where all are absolute
+    label:     bytes [R], the third column of the csv; None where it has two
     """
 
-    def __init__(self, encoded, n_frames, root=None):
-        self.encoded, self.n_frames, self.root = encoded, n_frames, root
+    def __init__(self, encoded, n_frames, root=None, label=None):
+        self.encoded, self.n_frames, self.root, self.label = encoded, n_frames, root, label
 
     @classmethod
-    def from_rows(cls, paths, n_frames, root=None):
-        """Packs a list of str and as many frame counts."""
+    def from_rows(cls, paths, n_frames, root=None, label=None):
+        """Packs a list of str, as many frame counts and maybe as many labels (str)."""
         encoded = [path.rstrip('/').encode(**ENCODING) for path in paths]
-        return cls(np.array(encoded, dtype='S'), np.asarray(n_frames, np.int32), root)
+        if label is not None:
+            label = np.array([each.encode(**ENCODING) for each in label], dtype='S')
+        return cls(np.array(encoded, dtype='S'), np.asarray(n_frames, np.int32), root, label)
 
     @classmethod
     def read_csv(cls, path, frame_root=None):
-        """Reads a csv of `path,n_frames` rows; relative paths start from `frame_root`.
+        """Reads a csv of `path,n_frames[,label]` rows; relative paths start from `frame_root`.
 
         UserError: no such file, an empty file, a row that doesn't parse, a relative path without `frame_root`."""
-        paths, n_frames = _read_rows(path)
+        paths, n_frames, label = _read_rows(path)
         if frame_root is None:
             relative = next((row for row in paths if not row.startswith('/')), None)
             if relative is not None:
                 raise UserError(f'{path}: path {brief(relative)} is relative; say where it starts from with '
                                 '--frame_root')
-        return cls.from_rows(paths, n_frames, frame_root)
+        return cls.from_rows(paths, n_frames, frame_root, label)
 
     def __len__(self):
         return len(self.n_frames)
@@ -71,12 +75,23 @@ class VideoList:
         return path if self.root is None else os.path.join(self.root, path)
 
     def class_name(self, i):
-        """Class of video i: the name of the folder around its frame folder or file."""
-        return class_name(self.path(i))
+        """Class of video i, several with ';' between them: its label, else the name of the folder around it."""
+        return class_name(self.path(i)) if self.label is None else self.label[i].decode(**ENCODING)
+
+    def classes(self):
+        """Classes of every video, the first label first: a list of R tuples of str."""
+        if self.label is None:
+            return [(class_name(path),) for path in self.paths()]
+        return [names_in(label.decode(**ENCODING)) for label in self.label.tolist()]
+
+    def has_several_labels(self):
+        """Whether some video has more than one label."""
+        return self.label is not None and any(SEPARATOR.encode() in label for label in self.label.tolist())
 
     def select(self, rows):
         """The videos of an index array or a boolean mask [R], in that order."""
-        return VideoList(self.encoded[rows], self.n_frames[rows], self.root)
+        return VideoList(self.encoded[rows], self.n_frames[rows], self.root,
+                         None if self.label is None else self.label[rows])
 
 
 def class_name(path):
@@ -87,23 +102,31 @@ def class_name(path):
 # ---- reading lists
 
 def _read_rows(path):
-    """Both columns of a csv: (list of str, list of int). UserError: no such file, an empty one, a row of other form."""
+    """The columns of a csv: (list of str, list of int, list of str or None). UserError: no such file, an empty one, a
+    row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
-    paths, n_frames, row = [], [], []
+    paths, n_frames, labels, row = [], [], [], []
     with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
         reader = csv.reader(lines_of(file, path))
         try:
             for row in filter(None, reader):
-                folder, count = row
+                folder, count, *label = row
                 count = int(count)
-                if not folder or not 0 < count <= MAX_FRAMES:
+                if not folder or not 0 < count <= MAX_FRAMES or len(label) > 1:
                     raise ValueError
                 if not is_usable(folder):
                     raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a video; write '
                                     'the csv again with process_data/write_csv.py')
+                if paths and bool(label) != bool(labels):
+                    raise UserError(f'{path}:{reader.line_num}: {len(row)} columns, but {5 - len(row)} in the rows '
+                                    'before: give all rows a label, or none')
+                if label and not is_label(label[0]):
+                    raise UserError(f'{path}:{reader.line_num}: {brief(label[0])} is no label: give the name of a '
+                                    f'class, or several with {SEPARATOR!r} between them')
                 paths.append(folder)
                 n_frames.append(count)
+                labels += label
         except ValueError:
             raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames from 1 to '
                             f'{MAX_FRAMES}, got {brief(",".join(row))}') from None
@@ -112,7 +135,7 @@ def _read_rows(path):
                             ) from None
     if not paths:
         raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
-    return paths, n_frames
+    return paths, n_frames, labels or None
 
 
 def is_usable(path):
@@ -201,10 +224,11 @@ def hold_out(videos, fraction, seed):
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    looks alike in several classes, its looks would tell which class it is not.) Videos without class folders are one
-    class, that of the folder they share. NothingHeldOut: nothing can be."""
+    looks alike in several classes, its looks would tell which class it is not.) Of several labels of a video the first
+    counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
+    nothing can be."""
     paths = videos.paths()
-    class_of, _ = numbered(map(class_name, paths))
+    class_of, _ = numbered(names[0] for names in videos.classes())
     group_index, groups = numbered(map(group_of, paths))
     class_of_group = np.zeros(len(groups), np.int64)
     class_of_group[group_index] = class_of

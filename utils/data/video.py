@@ -12,7 +12,6 @@ import time
 
 import av
 import cv2
-import numpy as np
 
 from utils.data.frames import MAX_PIXELS
 

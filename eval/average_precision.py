@@ -1,0 +1,29 @@
+"""Average precision of classes where videos have several labels."""
+import numpy as np
+
+
+def average_precision(score, positive):
+    """A function: how often each of V videos counts, int [V] -> average precision of each class, float64 [C].
+
+    score: [V, C]. positive: bool [V, C]. That of a class is the mean, over its videos, of the precision among all
+    videos with at least their score (not interpolated); NaN without any."""
+    order = np.argsort(-score, axis=0, kind='stable')
+    score, positive = (np.take_along_axis(array, order, axis=0) for array in (score, positive))
+    rank = np.arange(len(score))[:, None]
+    is_last = np.append(score[1:] != score[:-1], np.ones((1, score.shape[1]), bool), axis=0)  # of equal scores
+    last = np.minimum.accumulate(np.where(is_last, rank, len(score))[::-1], axis=0)[::-1]
+
+    def average(times):
+        count = times[order]                                # [V, C], in the order of scores
+        found = count * positive
+        precision = np.cumsum(found, axis=0) / np.maximum(np.cumsum(count, axis=0), 1)
+        with np.errstate(invalid='ignore'):
+            return (found * np.take_along_axis(precision, last, axis=0)).sum(axis=0) / found.sum(axis=0)
+
+    return average
+
+
+def mean_average_precision(score, positive):
+    """A function: rows int64 of the V videos, drawn with replacement -> mean over the classes that they have."""
+    average = average_precision(score, positive)
+    return lambda rows: float(np.nanmean(average(np.bincount(rows, minlength=len(score)))))
