@@ -85,7 +85,7 @@ def test_a_file_that_differs_is_not_written(pretrained, tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize('flags, message', [
     (['--out', 'net.txt'], '.onnx or .pt2'),
-    (['--out', 'there/net.pt2'], 'cannot make this folder'),
+    (['--out', '/dev/null/net.pt2'], 'cannot make this folder'),
     (['--out', 'net.pt2', '--net', 'resnet34'], 'another net'),
     (['--out', 'net.pt2', '--img_dim', '64'], 'trained with --img_dim 32'),
 ])

@@ -12,6 +12,7 @@ class UserError(Exception):
 
 class Parser(argparse.ArgumentParser):
     """Reports a wrong flag in one line, without the usage text."""
+    words = ()
 
     def parse_known_args(self, args=None, namespace=None):
         self.words = sys.argv[1:] if args is None else args
