@@ -35,6 +35,8 @@ def parse_args(argv=None):
                              'place, size, view and drift vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS, help='what to compare with the default')
+    parser.add_argument('--frozen_only', action='store_true',
+                        help='no fine-tuning, which otherwise takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
     parser.add_argument('--output', default=str(ROOT / 'study_output'),
                         help='gets a folder for each data set, in which an unfinished study is resumed (default '
@@ -52,6 +54,9 @@ def parse_args(argv=None):
     for data in args.data:
         if data not in MAKERS and len(data.split(':')) != 2:
             parser.error(f'--data {data}: give {", ".join(MAKERS)} or the names of two data sets, LABELLED:UNLABELLED')
+    for variant in args.variants:
+        if args.frozen_only and VARIANTS[variant][1]:
+            parser.error(f'--variants {variant} differs in fine-tuning, which --frozen_only leaves out')
     return args
 
 
@@ -89,6 +94,7 @@ class Study:
         dataset = MAKERS[self.data][0] if made else None
         self.labelled, self.unlabelled = (dataset, f'{dataset}_unlabelled') if made else self.data.split(':')
         self.curves = CURVES.get(dataset, ['default'])  # judged at every checkpoint; the others at the end
+        self.labels = {} if self.args.frozen_only else LABELS  # of fine-tuning
         self.others = [name for name in dict.fromkeys(self.args.variants) if name not in self.curves]
         csv_root = self.folder / 'data' / 'lists' if made else self.args.csv_root
         passed_on = {'csv_root': csv_root, **{name: getattr(self.args, name) for name in ('frame_root', 'num_workers')}}
@@ -162,7 +168,8 @@ def steps(study):
     yield 'data', make_data
     yield 'random weights', judge_random
     yield 'speed', measure
-    yield 'size of finetuning', size_finetuning
+    if study.labels:
+        yield 'size of finetuning', size_finetuning
     yield from all_finetunings(study, 'default', 'random')
     yield 'size of pretraining', size_pretraining
     size = study.result('size of pretraining') or UNKNOWN
@@ -192,7 +199,7 @@ def pretrain_and_judge(study, variant, epochs):
 
 
 def all_finetunings(study, variant, origin):
-    for setting in LABELS:
+    for setting in study.labels:
         for seed in range(study.args.seeds):
             yield f'finetune {variant} {origin} {setting} {seed}', finetune, variant, origin, setting, seed
 
@@ -202,10 +209,10 @@ def all_finetunings(study, variant, origin):
 def size_finetuning(study):
     """{setting: epochs} of fine-tuning."""
     speed = study.result('speed')
-    runs = len(study.finetunings()) * len(LABELS) * study.args.seeds
+    runs = len(study.finetunings()) * len(study.labels) * study.args.seeds
     with open(csv_file(study.list_folder(study.labelled), 1, 'train')) as file:
         videos = sum(1 for _ in file)
-    return finetuning_epochs(FINETUNING_SHARE * study.left() / runs - 2 * speed['start'], videos, LABELS,
+    return finetuning_epochs(FINETUNING_SHARE * study.left() / runs - 2 * speed['start'], videos, study.labels,
                              speed['clips_per_s'], speed['save'])
 
 
@@ -244,7 +251,7 @@ def report(study):
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
              '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed could '
              'change is the deviation']
-    rows = rows_of(study, study.curves + study.others, LABELS)
+    rows = rows_of(study)
     write_report(study.folder, rows, facts, study.curves, study.others, 1 / len(read_class_list(study.list_folder(study.labelled))))
     return rows
 

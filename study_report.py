@@ -28,13 +28,13 @@ COLOURS = {'context': 'tab:blue', 'block': 'tab:orange', 'network': 'tab:purple'
 STYLES = ('o-', 's--', '^-.')  # of the variants
 
 
-def rows_of(study, variants, labels):
+def rows_of(study):
     """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining."""
     rows = study.result('random weights') or []
     for path in study.files('judge'):
         rows += study.result(path.stem)
     for variant, origin in study.finetunings():
-        for setting in labels:
+        for setting in study.labels:
             right = [study.result(f'finetune {variant} {origin} {setting} {seed}') for seed in range(study.args.seeds)]
             if None in right:
                 continue

@@ -102,7 +102,8 @@ def check_results(folder):
 
 
 def test_other_flags_or_lists_are_one_line(csv_root, tmp_path, capsys):
-    wrong = [['--data', 'ucf101'], ['--data', 'a:b:c'], ['--minutes', '0'], ['--seeds', '0'], ['--variants', 'none']]
+    wrong = [['--data', 'ucf101'], ['--data', 'a:b:c'], ['--minutes', '0'], ['--seeds', '0'], ['--variants', 'none'],
+             ['--frozen_only', '--variants', 'dropout09']]
     for flags in wrong:
         with pytest.raises(SystemExit) as end:
             study.parse_args(flags)
@@ -198,10 +199,11 @@ def test_checkpoints():
     assert study_sizes.equal_cost(1, {'clips_per_video': 8}, 4) == 1
 
 
-@pytest.mark.parametrize('minutes, clips_per_s, seeds, variants, later', [
-    (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (240, 15, 3, ['cpv4', 'long', 'dropout09'], 1),
-    (30, 600, 3, [], 1.25), (10, 600, 1, ['parallel'], 1)])
-def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, variants, later):
+@pytest.mark.parametrize('minutes, clips_per_s, seeds, flags, later', [
+    (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (120, 30, 3, ['--frozen_only'], 1),
+    (240, 15, 3, ['--variants', 'cpv4', 'long', 'dropout09'], 1), (30, 600, 3, [], 1.25),
+    (10, 600, 1, ['--variants', 'parallel'], 1)])
+def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, flags, later):
     """Scripts that only let a clock run: the study ends within 10%, also where speed changes after the measurement."""
     clock, start, save, videos, epoch_clips = Clock(), 8, 0.5, 192, 2300
     done = {}
@@ -234,11 +236,14 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
         2 * start + one.result('size of finetuning')[setting] * (study.LABELS[setting] * videos / clips_per_s + save)))
     monkeypatch.setattr(study, 'report', lambda one: None)
     monkeypatch.setattr(study.Path, 'read_text', read_text_or_nothing(study.Path.read_text))
-    flags = ['--minutes', minutes, '--seeds', seeds, '--data', 'mine:unlabelled', '--csv_root', tmp_path / 'csv',
-             '--output', tmp_path]
-    study.main(study.parse_args([str(word) for word in flags] + (['--variants', *variants] if variants else [])))
+    args = study.parse_args([str(word) for word in [
+        '--minutes', minutes, '--seeds', seeds, '--data', 'mine:unlabelled', '--csv_root', tmp_path / 'csv', '--output',
+        tmp_path, *flags]])
+    study.main(args)
     assert 0.9 * minutes < clock.now / 60 < 1.1 * minutes
-    assert len(done) == seeds * (1 + sum(1 for name in variants if study.VARIANTS[name][0]))
+    assert len(done) == seeds * (1 + sum(1 for name in args.variants if study.VARIANTS[name][0]))
+    steps = {path.name for path in (tmp_path / 'mine-unlabelled' / 'steps').iterdir()}
+    assert any('finetun' in name for name in steps) != args.frozen_only
 
 
 class Clock:
