@@ -8,7 +8,6 @@ import pytest
 from process_data.make_demo import main, parse_args
 from process_data.sprites import MOTIONS, render
 from process_data.synthetic import labelled_videos
-from tests.process_data.tiny_videos import run
 
 CHANCE = 1 / len(MOTIONS)
 
