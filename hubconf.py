@@ -12,14 +12,15 @@ import sys as _sys
 from pathlib import Path as _Path
 
 for _name in ('backbone', 'eval', 'utils'):
-    _places = list(getattr(_sys.modules.get(_name), '__path__', []))
+    _loaded = _sys.modules.get(_name)
+    _places = _loaded and list(getattr(_loaded, '__path__', [_loaded.__file__]))  # of a package; of a module its file
     if _places and _Path(__file__).resolve().parent not in [_Path(place).resolve().parent for place in _places]:
         raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
                           f'which is loaded from {_places[0]}: load the network first, or in a process of its own')
 
 from eval.checkpoint_models import load_model as _load_model
 
-dependencies = ['torch', 'cv2', 'numpy', 'tensorboardX', 'tqdm']
+dependencies = ['torch', 'cv2', 'numpy', 'av', 'tensorboardX', 'tqdm']
 
 
 def dpc_backbone(net=None, weights=None, img_dim=None, batch_statistics=False):

@@ -60,7 +60,8 @@ class Moments:
         return (variance.sum() / scale).sqrt().item(), (-(share * share.log()).sum()).exp().item()
 
     def count(self):
-        return int(sum_over_processes(self.sums)[0, 0])
+        """Vectors so far, of all processes."""
+        return int(sum_over_processes(self.sums[0, 0]))
 
 
 def top1_by_step(rank, pred_step, places):

@@ -13,7 +13,6 @@ from utils.data.batches import make_loader
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import VideoList
 from utils.parallel.distributed import lists_of_all, rank, sum_over_processes, world
-from utils.run.contract import check_precision
 from utils.run.setup import put_on
 
 
@@ -66,7 +65,6 @@ def load_representation(net, checkpoint, origin, seed, listed, clip, precision, 
     model = build_representation(net)
     check_representation(model, net, clip)
     model.requires_grad_(False)
-    check_precision(model.backbone, net, clip['img_dim'], clip['seq_len'], precision.device, precision.dtype)
     missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()
     put_on(model, precision.device)
     training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)

@@ -8,6 +8,7 @@ from utils.data.files import is_video
 from utils.data.frames import ZIP_ERRORS, frame_name
 from utils.data.lists import VideoList
 from utils.data.video import VideoError, VideoFile
+from utils.parallel import distributed
 from utils.run.log import warn
 
 WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
@@ -35,7 +36,7 @@ def given_videos(given):
 def readable_videos(given):
     """(VideoList, [(name, error) of each one that can't be read, which are shown]). UserError: none can be read."""
     videos, _, failed = given_videos(given)
-    for name, error in failed:
+    for name, error in failed if distributed.is_main() else ():
         warn(f'skipped {name}: {error}')
     if not len(videos):
         raise UserError(f'none of the {len(failed)} videos can be read')

@@ -1,4 +1,5 @@
 """How far ahead a pretrained network predicts: top-1 by step, beyond the blocks it was trained to predict."""
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,14 +14,14 @@ from eval.outputs import ENCODING, printable
 from eval.overview import draw_horizon
 from eval.prediction import in_batches
 from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                   prepare_predictions)
+                                   prepare_predictions, skipped_lines)
 from eval.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
-from eval.videos import broken_of_all, read_videos
+from eval.videos import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clips import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
-from utils.run.setup import clip_settings
+from utils.run.setup import check_memory, clip_settings
 
 
 def parse_args(argv=None):
@@ -29,7 +30,8 @@ def parse_args(argv=None):
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for horizon.png and horizon.json')
     parser.add_argument('--steps', type=positive_int,
                         help='blocks to predict after the seen ones (default: twice --pred_step, or as many as half of '
-                             'the videos have); shorter videos are left out')
+                             'the videos have, at least 1; after --prediction parallel --pred_step at most); shorter '
+                             'videos are left out')
     args = parser.parse_args(argv)
     check_prediction_arguments(parser, args)
     return args
@@ -38,10 +40,11 @@ def parse_args(argv=None):
 def main(args):
     model, _, videos, failed, precision = prepare_predictions(args)
     seen = args.num_seq - args.pred_step
-    videos, steps, short = long_enough(videos, seen, args)
-    if model.parallel and steps > args.pred_step:
+    if model.parallel and args.steps and args.steps > args.pred_step:
         raise UserError(f'{args.weights} predicts its {args.pred_step} blocks at once and cannot be rolled out to '
-                        f'{steps}: give --steps {args.pred_step} or fewer')
+                        f'{args.steps}: give --steps {args.pred_step} or fewer')
+    videos, steps, short = long_enough(videos, seen, args, most=args.pred_step if model.parallel else 2 * args.pred_step)
+    check_memory(argparse.Namespace(**{**vars(args), 'num_seq': seen + steps}), precision, training=False, views=1)
     folder = Path(args.out)
     make_folder(folder, '--out')
 
@@ -53,10 +56,7 @@ def main(args):
     broken, random = [], torch.Generator().manual_seed(args.seed)
     batches, left_out = in_batches(read_videos(loader, 'clips', broken), min(args.batch_size, len(videos)),
                                    lambda clips: judge_clips(model, clips, seen, steps, precision, random))
-    skipped = [f'{name}: {error}' for name, error in failed]
-    skipped += [error for _, error in broken_of_all(broken, len(videos))]
-    if left_out:
-        say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
+    skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     index, found = curves_of(batches)
     if len(index) < 2:
         raise UserError('a single video could be read: intervals over videos need two or more')
@@ -74,13 +74,13 @@ def main(args):
         sys.exit(1)
 
 
-def long_enough(videos, seen, args):
-    """(the videos that have blocks for all steps, the steps, how many videos are too short). UserError: fewer than
-    two are long enough."""
+def long_enough(videos, seen, args, most):
+    """(the videos that have blocks for all steps, the steps, how many videos are too short). most: steps by default.
+    UserError: fewer than two are long enough."""
     if len(videos) < 2:
         raise UserError('a single video: intervals over videos need two or more')
     blocks = np.array([count_blocks(int(count), 0, args.seq_len, args.ds) for count in videos.n_frames])
-    steps = choose_steps(blocks, seen, args.pred_step, args.steps)
+    steps = choose_steps(blocks, seen, most, args.steps)
     if not steps:
         most = int(np.sort(blocks)[-2]) - seen
         remedy = (f'give --steps {most} or fewer' if most > 0 else
@@ -102,11 +102,11 @@ def lines_of(summary):
     for name, table in summary['by_candidates'].items():
         curves = table['curves']
         lines += ['', f'candidates: {table["candidates"]} places of {CANDIDATES[name]}; chance {table["chance"]:.2%}',
-                  'step' + ''.join(f'{curve:>20}' for curve in curves)]
+                  'step' + ''.join(f'{curve:>22}' for curve in curves)]
         for k in range(summary['steps']):
             cells = (f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
                      for curve in curves.values() for low, high in [curve['interval'][k]])
-            lines.append(f'{k + 1:4}' + ''.join(f'{cell:>20}' for cell in cells))
+            lines.append(f'{k + 1:4}' + ''.join(f'{cell:>22}' for cell in cells))
     return [*lines, '']
 
 

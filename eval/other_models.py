@@ -7,6 +7,7 @@ Such a network has neither blocks nor an aggregator. It takes all N·T frames as
 are called
   context  the vector that its own classifier reads
   block    the mean over all places of its last feature map: the same vector, unless the classifier reads a class token
+           or weighs the places
 Attentive heads attend over the places of that map; there are no tokens of kind context.
 """
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Callable
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from backbone import select_backbone
 from eval.model import Representation
@@ -37,9 +39,10 @@ def resnet_feature(net, clip):
 
 
 def s3d_feature(net, clip):
-    """Its classifier reads the mean over windows of 2×7×7 places, which is all of the map at 16 frames of 224 px."""
-    places = net.features(clip).flatten(2).transpose(1, 2)                      # of [B, D, F/8, H/32, W/32]
-    return places, places.mean(dim=1)
+    """Its classifier reads the mean over all windows of 2×7×7 places; smaller maps are one window."""
+    x = net.features(clip)                                                      # [B, D, F/8, H/32, W/32]
+    window = [min(pair) for pair in zip((2, 7, 7), x.shape[2:])]
+    return x.flatten(2).transpose(1, 2), F.avg_pool3d(x, window, stride=1).mean(dim=(2, 3, 4))
 
 
 def mvit_feature(net, clip):

@@ -26,7 +26,7 @@ from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
 from utils.parallel.launch import launch
-from utils.run.contract import check_backbone, check_precision
+from utils.run.contract import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
 
 TOP = 5          # classes that are named
@@ -93,7 +93,6 @@ def load_classifier(args):
     precision = start_evaluation(args)
     model = load_model('classifier', args.weights, listed, net=args.net, **clip_settings(args))
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
-    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
     return put_on(model.requires_grad_(False), precision.device), precision
 
 

@@ -7,6 +7,7 @@ from eval.given import WHAT_VIDEOS, readable_videos
 from eval.prediction import load_network
 from eval.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
 from eval.setup import add_feature_arguments
+from eval.videos import broken_of_all
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int
 from utils.data.batches import make_loader
@@ -14,6 +15,7 @@ from utils.data.clips import VideoDataset, count_blocks
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
 from utils.run.contract import check_backbone, run_on_meta
+from utils.run.log import say
 from utils.run.setup import put_on, start_evaluation, workers_of
 
 
@@ -66,6 +68,15 @@ def listed_videos(args):
     part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
     videos = read_split(folder, args.split, part, args.frame_root)
     return videos.select(np.random.default_rng(args.seed).permutation(len(videos))[:args.clips])
+
+
+def skipped_lines(failed, broken, count, left_out, batch_size):
+    """A line for each video that could not be read; says how many clips fill no batch.
+
+    failed: of prepare_predictions. broken: of read_videos, for `count` videos. UserError: none could be read."""
+    if left_out:
+        say(f'{left_out} clips that do not fill a batch of {batch_size} are left out: see --batch_size')
+    return [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, count)]
 
 
 def map_size(model, seq_len, img_dim):

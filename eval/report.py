@@ -56,7 +56,7 @@ def render(sources, title, pictures):
     return environment.get_template('report.html').render(
         title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
         runs=run_rows(sources.training), charts=charts, zeros=zeros,
-        tests=tests, classes=per_class(sources.tests) if tests else None,
+        tests=tests, classes=per_class([test for test in sources.tests if len(test.predictions)]),
         judged=sources.judged, judged_rows=judged_rows(sources.judged), predictions=sources.predictions,
         flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture)
 

@@ -82,7 +82,8 @@ def chart_groups(training):
         left = [name for name in left if name not in chosen]
         highest = None
         if title == CONTROLS and chosen:  # beside the accuracy that they are compared with, on its scale
-            chosen = {'top1': [each for each in series['top1'] if each.kind == 'val'], **chosen}
+            runs = {each.run for found in chosen.values() for each in found}
+            chosen = {'top1': [each for each in series['top1'] if each.kind == 'val' and each.run in runs], **chosen}
             highest = max(y for found in chosen.values() for each in found for _, y in each.values)
         if chosen:
             groups.append((title, [chart_of(name, found, highest) for name, found in chosen.items()]))

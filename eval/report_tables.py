@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eval.other_models import split_weights
 from eval.outputs import confusion_matrix, printable
 from eval.results import key_of, short_names
 from utils.run.records import duration
@@ -152,7 +153,8 @@ def judged_rows(judged):
         weights = list(dict.fromkeys(each.rows.weights))
         shown = dict(zip(weights, short_names(weights)))
         table = each.rows.astype(object).where(each.rows.notna(), None)
-        rows += [{'deviation': None, **row, 'source': each.name, 'shown': shown[row['weights']]}
+        rows += [{'deviation': None, **row, 'source': each.name, 'shown': shown[row['weights']],
+                  'random': split_weights(row['weights'])[1] is None}
                  for row in table.to_dict('records')]
     order = list(dict.fromkeys(map(key_of, rows)))
     return sorted(rows, key=lambda row: order.index(key_of(row)))  # random weights beside the others

@@ -16,7 +16,7 @@ def roll_out(model, feature, seen, random):
     """Features of all blocks [B, M + K, S, D], of which M = `seen` are seen -> {curve: predictions [B, K, S, D]} of the
     model, the two copies and, with two or more seen blocks, the model that saw them in another order.
 
-    model: an eval.prediction.PredictiveNetwork. random: torch.Generator of that order, the same for all clips."""
+    model: an eval.prediction.PredictiveNetwork. random: torch.Generator of that order, one for all clips of a batch."""
     past, steps = feature[:, :seen], feature.shape[1] - seen
     curves = {'model': model.predict(past, steps), **copies(past, steps)}
     if seen > 1:
@@ -66,13 +66,13 @@ def curve_of(share):
     return {'top1': share.mean(axis=0).tolist(), 'interval': intervals, 'top1_of_clip': share.tolist()}
 
 
-def choose_steps(blocks, seen, pred_step, steps=None):
-    """K, the steps to predict: `steps` if given, else twice `pred_step`, or as many as half of the videos have.
+def choose_steps(blocks, seen, most, steps=None):
+    """K, the steps to predict: `steps` if given, else `most`, or as many as half of the videos have, at least 1.
 
     blocks int [V]: whole blocks of each video. Two videos at least must have M + K blocks; 0: they don't."""
     def possible(rank):  # steps for which so many videos are long enough
         return int(np.sort(blocks)[::-1][rank - 1]) - seen if len(blocks) >= rank else 0
 
     if steps is None:
-        steps = min(2 * pred_step, possible(max(2, -(-len(blocks) // 2))))
+        steps = min(most, max(1, possible(max(2, -(-len(blocks) // 2)))))
     return steps if 0 < steps <= possible(2) else 0

@@ -104,7 +104,7 @@ def rows_of(listed, clip, augment):
 
 
 def kinds_with_places(weights, kinds):
-    """Those of the `kinds` whose tokens these weights have. UserError: none."""
+    """Those of the `kinds` whose tokens these weights have. UserError: they have none of them."""
     net = net_of(weights, None)
     if net is None:
         return kinds

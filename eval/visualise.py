@@ -14,8 +14,8 @@ from eval.outputs import ENCODING, printable
 from eval.overview import draw_colours, draw_extremes, draw_overview
 from eval.prediction import match_of, predict_clips
 from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                   prepare_predictions)
-from eval.videos import broken_of_all, read_videos
+                                   prepare_predictions, skipped_lines)
+from eval.videos import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.lists import fits
 from utils.parallel.launch import launch
@@ -58,9 +58,7 @@ def main(args):
     broken, keep = [], len(videos) if args.video else args.pictures
     batches, left_out = predict_clips(model, read_videos(loader, 'clips', broken), args.num_seq, size, precision,
                                       min(args.batch_size, len(videos)), keep)
-    skipped = [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, len(videos))]
-    if left_out:
-        say(f'{left_out} clips that do not fill a batch of {args.batch_size} are left out: see --batch_size')
+    skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),
                'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],

@@ -109,10 +109,11 @@ def test_shares_equal_a_loop_over_candidates():
 
 def test_steps_follow_the_videos():
     blocks = np.array([9, 9, 6, 5, 3])
-    assert choose_steps(blocks, 2, 2) == 4              # twice P: half of the videos, rounded up, have 6 blocks
-    assert choose_steps(blocks, 2, 3) == 4              # would be 6
-    assert choose_steps(blocks, 2, 3, 7) == 7           # of two videos
-    assert choose_steps(blocks, 2, 3, 8) == choose_steps(blocks[:1], 2, 3) == choose_steps(blocks, 9, 1) == 0
+    assert choose_steps(blocks, 2, 4) == 4              # half of the videos, rounded up, have 6 blocks
+    assert choose_steps(blocks, 2, 6) == 4
+    assert choose_steps(blocks, 6, 6) == 1              # they have fewer than 7, but two have
+    assert choose_steps(blocks, 2, 6, 7) == 7           # of two videos
+    assert choose_steps(blocks, 2, 6, 8) == choose_steps(blocks[:1], 2, 6) == choose_steps(blocks, 9, 2) == 0
 
 
 # ---- the command
@@ -176,9 +177,10 @@ def test_one_line_for_each_mistake(lists, weights, classifier, tmp_path, capsys)
     other = classifier / 'model' / 'epoch1.pth.tar'
     assert 'a classifier\'s has no predictor' in error(other, *listed, '--pred_step', 1)
     parallel = save(tmp_path / 'parallel.pth.tar', prediction='parallel')
-    assert 'cannot be rolled out to 2: give --steps 1 or fewer' in error(parallel, *listed)
+    assert 'cannot be rolled out to 2: give --steps 1 or fewer' in error(parallel, *listed, '--steps', 2)
     assert 'long enough for --steps 4: give --steps 3 or fewer' in error(weights, *listed, '--steps', 4)
     videos = lists / 'frames' / 'class'
     assert 'a single video' in error(weights, videos / 'video0')
     assert 'are 40 frames; give longer videos' in error(weights, *listed, '--allow_other_settings', '--num_seq', 8)
     assert not (tmp_path / 'out').exists()
+    assert judge(lists, tmp_path / 'out', parallel)['steps'] == 1

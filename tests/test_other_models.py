@@ -13,8 +13,8 @@ from eval import attentive as attentive_cli
 from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.cache import fingerprint
-from eval.other_models import (IMAGENET, OTHER_MODELS, OtherModel, build_representation, net_of, read_weights, split_weights,
-                               token_shape)
+from eval.other_models import (IMAGENET, OTHER_MODELS, OtherModel, build_representation, net_of, read_weights, s3d_feature,
+                               split_weights, token_shape)
 from eval.results import short_names
 from eval.tokens import open_tokens
 from tests.test_classifier_cli import slow_clips
@@ -47,7 +47,7 @@ def classifier_input(net, name, clip):
     head = getattr(net, HEADS.get(name, 'fc'))
     head.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     if name == 's3d':
-        net.avgpool = nn.AdaptiveAvgPool3d(1)  # its own needs 14 frames of 224 px, where both are the same
+        net.avgpool = nn.AdaptiveAvgPool3d(1)  # its own needs 14 frames of 224 px, see the next test
     if name == 'mvit_v2_s':
         frames, height, width = clip.shape[2:]
         net.pos_encoding.temporal_size, net.pos_encoding.spatial_size = frames // 2, (height // 4, width // 4)
@@ -84,6 +84,18 @@ def test_a_file_gives_the_features_of_torchvisions_net(name, tmp_path):
     if name != 'mvit_v2_s':
         assert places.mean(dim=(1, 2)).numpy() / scale == pytest.approx(expected.numpy() / scale, abs=1e-4)
     assert (expected[0] - expected[1]).abs().max() > 1e-3 * scale
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('places', [(2, 7, 7), (4, 8, 7)])
+def test_s3d_weighs_places_by_its_windows(places):
+    """Of maps larger than one window, as 32 frames of 256×224 px give."""
+    net = get_model('s3d').eval()
+    maps = torch.randn(2, 3, *places)
+    net.features = nn.Identity()
+    _, vector = s3d_feature(net, maps)
+    assert torch.allclose(vector, net.avgpool(maps).mean(dim=(2, 3, 4)), atol=1e-6)
+    assert torch.allclose(vector, maps.mean(dim=(2, 3, 4)), atol=1e-6) == (places == (2, 7, 7))
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -148,6 +148,18 @@ def test_warnings_and_statistics_that_are_always_zero(tmp_path):
     assert drawn == ['loss', 'top1', 'top1', 'copy_last']  # top-1 again, beside its control
 
 
+def test_controls_are_beside_their_own_runs_accuracy(tmp_path):
+    """A classifier's accuracy has no controls: it isn't drawn with them and doesn't set their scale."""
+    record = {'kind': 'val', 'time': 1, 'epoch': 1, 'epochs': 1, 'loss': 1.}
+    for name, more in (('pretraining', {'top1': 0.1, 'copy_last': 0.05}), ('classifier', {'top1': 0.9})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'log.jsonl').write_text(json.dumps({**record, **more}))
+    assert report(tmp_path, '--out', tmp_path / 'page.html') == 0
+    charts = [json.loads(each['data-series']) for each in Page(tmp_path / 'page.html').all('svg')
+              if each.get('data-name') == 'top1']
+    assert [len(series) for series in charts] == [2, 1]
+
+
 def test_runs_and_flags(page_file, pretrained, classifier):
     page = Page(page_file)
     head, *rows = page.table('Table of training runs')
