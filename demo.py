@@ -4,7 +4,6 @@
 Pretraining takes what is left of --minutes at the measured speed of this machine. The data sets go to process_data/data,
 all else to --output, where the runs of an earlier demo are removed first.
 """
-import argparse
 import csv
 import json
 import shutil
@@ -20,6 +19,7 @@ import numpy as np
 from eval.intervals import bootstrap
 from eval.results import key_of
 from pipeline import ROOT, best_model, read_log, run, run_folder
+from utils.cli import Parser, positive
 
 # Small enough for two CPU cores. No mirroring: classes differ by direction. The clips span 40 of a video's 64 frames.
 CLIP = {'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 2}
@@ -39,10 +39,10 @@ MAX_FINETUNING = 8      # epochs
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--output', default=str(ROOT / 'demo_output'),
                         help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output here)')
-    parser.add_argument('--minutes', default=9.5, type=float,
+    parser.add_argument('--minutes', default=9.5, type=positive,
                         help='how long the demo may take; pretraining gets what the rest leaves (default 9.5)')
     return parser.parse_args(argv)
 

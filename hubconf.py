@@ -16,7 +16,7 @@ for _name in ('backbone', 'eval', 'utils'):
     _places = _loaded and list(getattr(_loaded, '__path__', [_loaded.__file__]))  # of a package; of a module its file
     if _places and _Path(__file__).resolve().parent not in [_Path(place).resolve().parent for place in _places]:
         raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
-                          f'which is loaded from {_places[0]}: load the network first, or in a process of its own')
+                          f'which is loaded from {_places[0]}: load the network in a process of its own')
 
 from eval.checkpoint_models import load_model as _load_model
 

@@ -1,10 +1,11 @@
 """What demo.py and study.py share: running the scripts of this repository, and finding what they made."""
-import json
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from utils.run.records import read_records
 
 ROOT = Path(__file__).resolve().parent
 
@@ -13,7 +14,7 @@ def run(script, *arguments, **flags):
     """Runs a script of this repository as a user would; ends the program if it fails."""
     words = [script, *map(str, arguments), *command_line(flags)]
     print(f'\n$ python {shlex.join(words)}', flush=True)
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, ROOT / words[0], *words[1:]])
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         status = process.wait()
@@ -48,6 +49,6 @@ def best_model(output, name):
 
 def read_log(folder):
     """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
-    records = [json.loads(line) for line in open(folder / 'log.jsonl')]
+    records = read_records(folder / 'log.jsonl')
     return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in names}
             for kind, names in (('train', ('loss', 'top1', 'clips_per_s')), ('val', ('loss', 'top1')))}

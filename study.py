@@ -31,8 +31,9 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made; puppets0 to puppets4, in which only the first of look, '
-                             'place, size, view and drift vary; or LABELLED:UNLABELLED, the names of two data sets of '
+                        help='demo or puppets, which are made; demo2, demo4 or demo8, whose videos have so many different '
+                             'looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
+                             'vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS, help='what to compare with the default')
     parser.add_argument('--frozen_only', action='store_true',
@@ -121,7 +122,7 @@ class Study:
         settings = {name: value for name, value in vars(self.args).items() if name not in ('variants', 'output')}
         settings.update(data=self.data, minutes=self.minutes)
         path = self.folder / 'study.json'
-        if path.exists():
+        if path.exists() and any(step.stem != 'data' for step in self.files('')):
             before = json.loads(path.read_text())
             differ = [f'--{name} {before.get(name)}' for name in settings if settings[name] != before.get(name)]
             if differ:

@@ -8,11 +8,14 @@ import numpy as np
 
 from pipeline import run, run_folder
 from process_data.puppets import NUISANCES
+from utils.run.records import read_records
 
 # Data sets that are made here: (what process_data calls it, flags of its script). The demo gets more labelled videos than
-# in `make demo`: 64 for testing would give intervals of ±12 points. In puppets3 the first three of NUISANCES vary, in
-# puppets all.
-MAKERS = {'demo': ('demo', {'videos_per_class': 80, 'unlabelled': 2560}), 'puppets': ('puppets', {}),
+# in `make demo`: 64 for testing would give intervals of ±12 points. The videos of demo4 have one of four looks. In puppets3
+# the first three of NUISANCES vary, in puppets all.
+DEMO = {'videos_per_class': 80, 'unlabelled': 2560}
+MAKERS = {'demo': ('demo', DEMO), **{f'demo{looks}': ('demo', {**DEMO, 'looks': looks}) for looks in (2, 4, 8)},
+          'puppets': ('puppets', {}),
           **{f'puppets{count}': ('puppets', {'fixed': NUISANCES[count:]}) for count in range(len(NUISANCES))}}
 TRAINING = {'net': 'resnet18', 'lr': 5e-4, 'print_freq': 20, 'keep': 1, 'resume': 'auto'}
 PRETRAINING = {**TRAINING, 'pred_step': 2, 'val_fraction': 0.05}
@@ -65,15 +68,15 @@ def measure(study):
     """Speed and seconds of an epoch, of saving and of starting, from a first epoch, with which pretraining begins."""
     started = time.monotonic()
     trained = pretrain(study, 'default', 0, 1)
-    train, val, end = records(study, 'default', 0)[-3:]
+    logged = {record['kind']: record for record in records(study, 'default', 0)}  # the last of each kind
+    train, val, end = (logged[kind] for kind in ('train', 'val', 'end'))
     epoch = 60 * trained['minutes'] + end['time'] - train['time']  # with validation and saving
     return {'clips_per_s': train['clips_per_s'], 'epoch': epoch, 'save': end['time'] - val['time'],
             'start': max(0., time.monotonic() - started - epoch)}
 
 
 def records(study, variant, seed):
-    with open(run_folder(study.folder, f'{variant}-{seed}') / 'log.jsonl') as file:
-        return [json.loads(line) for line in file]
+    return read_records(run_folder(study.folder, f'{variant}-{seed}') / 'log.jsonl')
 
 
 def newest(study, name):

@@ -71,9 +71,7 @@ def folder_of(path, root, frames, where):
     inside = os.path.normpath(os.path.relpath(path.strip(), root) if os.path.isabs(path.strip()) else path.strip())
     if inside in ('', os.curdir) or inside.split(os.sep)[0] == os.pardir:
         raise UserError(f'{where}: {path!r} is no video below {root}; give paths relative to this folder')
-    if inside in frames or not (layout.folder_of(inside) in frames or is_video(inside)):
-        return inside
-    return layout.folder_of(inside)
+    return layout.folder_of(inside) if inside not in frames and is_video(inside) else inside
 
 
 def label_of(text, where):

@@ -31,8 +31,7 @@ from joblib import Parallel, delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import layout, report, splits  # noqa: E402
-from process_data.csv_splits import csv_splits  # noqa: E402
+from process_data import csv_splits, layout, report, splits  # noqa: E402
 from process_data.processes import progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
 from utils.data.files import count_all, find_videos  # noqa: E402
@@ -91,6 +90,8 @@ def parse_args(argv=None):
         parser.error(f'--split_root is needed for {args.dataset}')
     if args.dataset in ('k400', 'csv') and not args.annotations:
         parser.error(f'--annotations is needed for {args.dataset}')
+    if args.annotations and args.dataset not in ('k400', 'csv'):
+        parser.error(f'--dataset {args.dataset} has no --annotations; labels in csv files are --dataset csv')
     if not 0 < args.test_share < 1:
         parser.error('--test_share must be above 0 and below 1')
     if args.name is not None and (args.name in ('', os.curdir, os.pardir) or '/' in args.name):
@@ -107,6 +108,11 @@ def main(args):
     layout.require_folder(source, '--videos' if args.videos else '--frame_root')
     if args.split_root:
         layout.require_folder(args.split_root, '--split_root')
+    for path in args.annotations or ():  # errors come before the frames are counted, which may take long
+        if args.dataset == 'csv':
+            csv_splits.read_annotations(path)
+        else:
+            next(splits.read_annotations(path), None)
     # frames: of each video by its folder; files: the paths of those that are video files
     frames, files = index_videos(source, args.jobs) if args.videos else (index_frames(source, args.jobs), {})
     split_at_random = args.dataset in ('folder', 'csv', *layout.UNLABELLED)
@@ -116,8 +122,8 @@ def main(args):
     elif args.dataset == 'k400':
         lists, class_names = splits.k400_splits(args.annotations, frames)
     elif args.dataset == 'csv':
-        lists, class_names, labels = csv_splits(args.annotations, source, frames, args.test_share, args.group_regex,
-                                                args.seed)
+        lists, class_names, labels = csv_splits.csv_splits(args.annotations, source, frames, args.test_share,
+                                                           args.group_regex, args.seed)
     elif split_at_random:
         lists, class_names = splits.random_split(frames, args.test_share, args.group_regex, args.seed)
     else:
@@ -133,8 +139,9 @@ def main(args):
                 splits.needs_two_videos(class_names, args.group_regex)
                 if split_at_random else 'check the split files'))
         if not found[name]:
-            raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there; ' + (
-                'check --videos' if args.videos else 'extract them first, or check --frame_root'))
+            raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there, such as {folders[0]}; ' + (
+                'check --videos' if args.videos else 'extract them first, or check --frame_root') + (
+                ' and the paths in --annotations' if args.dataset == 'csv' else ''))
 
     out = os.path.join(args.csv_root, list_name(args))
     root = '' if args.relative else os.path.abspath(source)

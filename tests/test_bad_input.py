@@ -219,7 +219,8 @@ def test_an_unknown_flag_value(script, flags, capsys):
 
 
 @both
-@pytest.mark.parametrize('flag, meant', [('--bath_size', '--batch_size'), ('--nett', '--net'), ('--zzz', None)])
+@pytest.mark.parametrize('flag, meant', [('--bath_size', '--batch_size'), ('--nett', '--net'), ('--zzz', None),
+                                         ('--batch', '--batch_size')])
 def test_a_misspelled_flag(script, flag, meant, capsys):
     module, _ = SCRIPTS[script]
     with pytest.raises(SystemExit):
@@ -232,6 +233,18 @@ def test_a_misspelled_flag_that_is_missing(capsys):
     with pytest.raises(SystemExit):
         predict.parse_args(['a.mp4', '--wieghts', 'x'])
     assert capsys.readouterr().err.startswith('error: there is no flag --wieghts; did you mean --weights?')
+    with pytest.raises(SystemExit):
+        predict.parse_args(['a.mp4', '--weight', 'x'])
+    assert capsys.readouterr().err.startswith('error: there is no flag --weight; did you mean --weights?')
+
+
+@both
+def test_a_recipe_without_a_name(script, capsys):
+    module, _ = SCRIPTS[script]
+    with pytest.raises(SystemExit):
+        module.parse_args(['--recipe'])
+    error = capsys.readouterr().err
+    assert error.startswith('error: argument --recipe: expected one argument') and error.count('\n') == 1
 
 
 def test_predicting_every_block(capsys):

@@ -219,6 +219,14 @@ def one_line(call, *args, **kwargs):
     return str(error.value)
 
 
+def test_a_folder_or_a_misspelled_name_in_place_of_a_checkpoint(tmp_path):
+    (tmp_path / 'model' / 'epoch12.pth.tar').mkdir(parents=True)
+    assert 'is a folder: give the path of a checkpoint; in it: epoch12.pth.tar' in one_line(read_checkpoint, tmp_path / 'model')
+    message = one_line(read_checkpoint, str(tmp_path / 'model' / 'epoch21.pth.tar'))
+    assert 'is not there: give the path of a checkpoint; beside it: epoch12.pth.tar' in message
+    assert one_line(read_checkpoint, str(tmp_path / 'model' / 'xyz')).endswith('give the path of a checkpoint')
+
+
 def whole_checkpoint():
     """All fields, of a small model after a step; nothing in it is shared with another call's."""
     torch.manual_seed(0)

@@ -22,6 +22,15 @@ def test_command_line():
         '--lr', '0.1', '--packed', '--weights', 'a b', 'c', '--gpu', '0']
 
 
+def test_relative_paths_are_those_of_the_caller(tmp_path, monkeypatch):
+    script = tmp_path / 'script.py'
+    script.write_text('import sys; open(sys.argv[2], "w")')
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    pipeline.run(str(script), out='file')
+    assert (tmp_path / 'here' / 'file').exists()
+
+
 def test_a_signal_reaches_the_script_which_may_end_in_peace(tmp_path):
     script, out = tmp_path / 'script.py', tmp_path / 'out'
     script.write_text(SCRIPT)

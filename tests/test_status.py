@@ -1,11 +1,13 @@
 """The table of runs: progress, accuracy, statistics of validation, and whether each is alive."""
 import csv
 import json
+import math
 import os
 import subprocess
 
 import pytest
 
+from utils.cli import UserError
 from utils.run import status
 
 
@@ -39,9 +41,19 @@ def test_status(tmp_path, capsys, pretrained):
 
     status.main(status.parse_args([str(pretrained.parent.parent)]))
     assert 'finished' in capsys.readouterr().out
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(UserError, match='no log.jsonl'):
         status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
-    assert end.value.code == 2 and 'no log.jsonl' in capsys.readouterr().err
+
+
+def test_the_time_between_stop_and_resumption_is_no_part_of_the_pace(tmp_path, capsys):
+    def steps(numbers, started):
+        return [{'kind': 'step', 'time': started + 100. * i, 'iteration': i, 'epoch': 1, 'epochs': 3, 'step': i, 'steps': 10,
+                 'loss': 1., 'top1': 0.5, 'clips_per_s': 12.} for i in numbers]
+
+    start = {'kind': 'start', 'host': os.uname().nodename, 'pid': os.getpid()}
+    write_log(tmp_path / 'a', start, *steps((1, 2), 0), {'kind': 'end', 'how': 'stopped'}, start, *steps((3, 4), 1e6))
+    status.main(status.parse_args([str(tmp_path), '--csv', '--columns', 'ETA']))
+    assert capsys.readouterr().out.splitlines()[1] == '2600,'  # 26 steps of 100 s
 
 
 def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
@@ -63,6 +75,13 @@ def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
     whole = list(csv.DictReader(printed('--csv', '--sort', 'loss')))
     assert f'log_x/{long}' in {row['run'] for row in whole} and whole[0]['state'] == 'e' * 300
     assert {(row['epoch'], row['epochs'], row['GB']) for row in whole} == {('3', '300', '71.25')}
+
+
+def test_status_sorts_beside_runs_that_diverged(tmp_path, capsys):
+    for name, loss in {'a': 0.3, 'b': math.nan, 'c': 0.1, 'd': 0.2}.items():
+        write_log(tmp_path / name, {'kind': 'train', 'epoch': 1, 'epochs': 2, 'loss': loss})
+    status.main(status.parse_args([str(tmp_path), '--sort', 'loss']))
+    assert [line[0] for line in capsys.readouterr().out.splitlines()[1:]] == ['c', 'd', 'a', 'b']
 
 
 def test_status_watches(tmp_path, capsys, monkeypatch):
@@ -91,7 +110,5 @@ def test_status_shows_statistics_of_the_latest_validation(tmp_path, capsys):
         ['run', 'val', 'effective_rank'], ['a', '0.500', '50'], ['b', '0.500', '7.12'], ['c', '-', '-']]
     assert printed('--columns', 'effective_rank', '--csv')[2] == ['7.123456,']
     for flag in '--columns', '--sort':
-        with pytest.raises(SystemExit) as end:
+        with pytest.raises(UserError, match="no run has 'efective_rank'; .* effective_rank"):
             printed(flag, 'efective_rank')
-        said = capsys.readouterr().err
-        assert end.value.code == 2 and said.startswith("error: no run has 'efective_rank'") and 'effective_rank' in said

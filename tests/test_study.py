@@ -113,13 +113,17 @@ def test_other_flags_or_lists_are_one_line(csv_root, tmp_path, capsys):
     args = study.parse_args(['--output', str(tmp_path), '--data', 'ucf101:k400_150', '--csv_root', str(csv_root)])
     one = study.Study(args, 'ucf101:k400_150', tmp_path / 'one', 120)
     one.open()
-    one.open()
+    one.do('data', lambda study: None)
     args.ds = 3
-    with pytest.raises(study.UserError, match='--ds 2.*--output'):
+    one.open()  # nothing has been done with other settings
+    one.do('random weights', lambda study: [])
+    one.open()
+    args.ds = 4
+    with pytest.raises(study.UserError, match='--ds 3.*--output'):
         one.open()
 
 
-@pytest.mark.parametrize('data', ['demo', 'puppets', 'puppets2'])
+@pytest.mark.parametrize('data', ['demo', 'demo4', 'puppets', 'puppets2'])
 def test_every_command_parses(data, tmp_path, monkeypatch):
     """All variants on the data sets made here: the scripts know every flag, and what is compared costs the same."""
     commands = []
@@ -144,6 +148,7 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
         if name == 'data':
             work(one)
             made = commands[0][1]
+            assert getattr(made, 'looks', None) == {'demo': 1, 'demo4': 4}.get(data)
             assert getattr(made, 'fixed', None) == {'puppets': [], 'puppets2': ['drift', 'size', 'view']}.get(data)
         elif name not in results:
             with pytest.raises(StopIteration):

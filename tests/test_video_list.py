@@ -92,7 +92,8 @@ def test_bad_rows_are_named(tmp_path, row, place):
     if row.startswith('"'):  # an open quote swallows the lines after it
         assert message.startswith(f'{file}:4: ')
     else:
-        assert message == f'{file}:{place}: expected "path,n_frames" with n_frames from 1 to 10000000, got {row!r}'
+        assert message == (f'{file}:{place}: expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 to '
+                           f'10000000, got {row!r}')
 
 
 def one_line(call, *args):
@@ -276,6 +277,17 @@ def test_hold_out_keeps_groups_together():
     assert len(groups(held)) == 4
     assert np.array_equal(hold_out(videos, 0.1, seed=1)[1], held)
     assert not np.array_equal(hold_out(videos, 0.1, seed=2)[1], held)
+
+
+def test_hold_out_of_one_folder_with_labels():
+    """Groups of UCF101's names in no class folders are told apart by the class in the name."""
+    names = [name for name in ('Archery', 'Swim', 'Yo') for _ in range(20)]
+    paths = [f'/d/v_{name}_g{i % 20 // 2:02d}_c0{i % 2}' for i, name in enumerate(names)]
+    videos = VideoList.from_rows(paths, [50] * 60, label=names)
+    _, held = hold_out(videos, 0.2, seed=0)
+    groups = {videos.path(i).rsplit('_c', 1)[0].removeprefix('/d/v_') for i in held}
+    numbers = {group[-2:] for group in groups}
+    assert len(numbers) == 2 and groups == {f'{name}_g{number}' for name in set(names) for number in numbers}
 
 
 def test_hold_out_by_video_leaves_each_class_some():

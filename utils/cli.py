@@ -21,9 +21,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         # A misspelled flag is also one that is missing, which argparse reports first.
         flags = [word.split('=')[0] for word in self.words if word.startswith('--')]
-        unknown = [flag for flag in flags if not any(name.startswith(flag) for name in self._option_string_actions)]
+        known = list(self._option_string_actions)
+        unknown = [flag for flag in flags if flag not in known
+                   and not (self.allow_abbrev and any(name.startswith(flag) for name in known))]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1)
+            begun = [name for name in known if name.startswith(unknown[0])]
+            close = begun or difflib.get_close_matches(unknown[0], known, n=1)
             message = f'there is no flag {unknown[0]}' + (f'; did you mean {close[0]}?' if close else '')
         self.exit(2, f'error: {message} (--help explains every flag)\n')
 
@@ -55,14 +58,15 @@ def make_folder(path, flag):
 
 
 def beside(path):
-    """'; beside it: a, b' for an error about a missing file: what its folder has instead. '' if that isn't there."""
-    folder, name = os.path.split(path)
+    """For an error about what should be a file: '; in it: a, b' of a folder, '; beside it: a, b' with similar names of a
+    missing file, '' without any."""
+    folder, name = (path, '') if os.path.isdir(path) else os.path.split(path)
     try:
         there = sorted(each for each in os.listdir(folder or '.') if not each.startswith('.'))
     except OSError:
         return ''
-    close = difflib.get_close_matches(name, there, n=3, cutoff=0.4) or there[:3]
-    return f'; beside it: {", ".join(close)}' if close else ''
+    found = difflib.get_close_matches(name, there, n=3, cutoff=0.4) if name else there[:3]
+    return f'; {"beside" if name else "in"} it: {", ".join(found)}' if found else ''
 
 
 def number(kind, fits, description):

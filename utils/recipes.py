@@ -18,7 +18,7 @@ def parse_with_recipe(parser, script, argv=None):
                              f'(for this script: {", ".join(names(script))})')
     argv = sys.argv[1:] if argv is None else argv
     early = argparse.ArgumentParser(add_help=False)
-    early.add_argument('--recipe')
+    early.add_argument('--recipe', nargs='?')  # the parser reports a missing value
     name = early.parse_known_args(argv)[0].recipe
     if name is not None:
         if name not in names(script):

@@ -176,6 +176,27 @@ def test_annotations_that_cannot_be_read(videos, tmp_path):
         csv_splits([str(tmp_path / 'none.csv')], str(videos), [], 0.25, None, 0)
     done = run('write_csv', '--dataset', 'csv', '--videos', videos)
     assert done.returncode == 2 and '--annotations is needed for csv' in done.stderr
+    done = run('write_csv', '--dataset', 'folder', '--videos', videos, '--annotations', first)
+    assert done.returncode == 2 and '--dataset folder has no --annotations' in done.stderr
+
+
+@pytest.mark.parametrize('dataset', ['csv', 'k400'])
+def test_annotations_are_read_before_frames_are_counted(dataset, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(write_csv, 'index_videos', None)
+    labels = write_annotations(tmp_path / 'labels.csv', 'file,class', 'six,x')
+    args = write_csv.parse_args(['--dataset', dataset, '--videos', str(videos), '--annotations', str(labels)])
+    with pytest.raises(UserError, match='labels.csv: its first line must name the columns'):
+        write_csv.main(args)
+
+
+def test_a_missing_video_is_not_another_one(tmp_path):
+    """What follows the last dot of a name is an extension only if it is that of a video."""
+    for name in ('s01.avi', 's01.2.avi', 'other.avi'):
+        write_video(tmp_path / 'mine' / name, n_frames=3)
+    done = write_lists(tmp_path / 'mine', tmp_path, 'path,label,split', 's01.1,b,train', 's01.2,a,train', 's01,b,train',
+                       'other,a,test')
+    assert done.returncode == 0 and 'missing: s01.1\n' in done.stdout, done.stderr
+    assert [os.path.basename(row[0]) for row in rows_of(tmp_path, 'train')] == ['s01.2.avi', 's01.avi']
 
 
 def test_several_annotation_files_are_one(videos, tmp_path):

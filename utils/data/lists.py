@@ -128,8 +128,8 @@ def _read_rows(path):
                 n_frames.append(count)
                 labels += label
         except ValueError:
-            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" with n_frames from 1 to '
-                            f'{MAX_FRAMES}, got {brief(",".join(row))}') from None
+            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" or "path,n_frames,label", with '
+                            f'n_frames from 1 to {MAX_FRAMES}, got {brief(",".join(row))}') from None
         except csv.Error as error:
             raise UserError(f'{path}:{reader.line_num}: not a row of a csv ({error}); is a quote never closed?'
                             ) from None
@@ -233,8 +233,8 @@ def hold_out(videos, fraction, seed):
     class_of_group = np.zeros(len(groups), np.int64)
     class_of_group[group_index] = class_of
 
-    # Within each class the groups in a random order of their names: the first `count` are held out.
-    name_of_group, names = numbered(group[group.rfind('/') + 1:] for group in groups)
+    # Within each class the groups in a random order of their names (gNN in UCF101): the first `count` are held out.
+    name_of_group, names = numbered(re.sub(r'v_.+_g(?=\d+$)', '', os.path.basename(group)) for group in groups)
     order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
     sizes = np.bincount(class_of_group)
     count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
@@ -252,9 +252,9 @@ def hold_out(videos, fraction, seed):
 
 
 def group_of(path):
-    """What a video shares with others of the same recording: its class folder and gNN in UCF101, else its own path."""
+    """What a video shares with others of the same recording: its path up to gNN in UCF101, else all of it."""
     match = UCF101_NAME.fullmatch(path, path.rfind('/') + 1)
-    return f'{path[:match.start()]}{match[1]}' if match else path
+    return path[:match.end(1)] if match else path
 
 
 def check_on_disk(videos, sample=64):

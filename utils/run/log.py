@@ -1,7 +1,6 @@
 """One dict of statistics goes to the screen, to TensorBoard and to log.jsonl."""
 import fcntl
 import json
-import math
 import os
 import socket
 import sys
@@ -133,12 +132,11 @@ def epoch_line(epoch, epochs, train, val, seconds):
 
     train, val: their statistics; train is None if this process didn't train in the epoch. seconds: that an epoch
     takes."""
-    trained = train or {'loss': math.nan, 'top1': math.nan}
-    parts = [f'epoch {epoch}/{epochs}', f'loss {trained["loss"]:.4g}, val {val["loss"]:.4g}',
-             f'top-1 {trained["top1"]:.1%}, val {val["top1"]:.1%}']
-    if train:
-        parts += [speed_text(train), f'ETA {duration(seconds * (epochs - epoch))}']
-    return '  '.join(parts)
+    if not train:
+        return f'epoch {epoch}/{epochs}  loss val {val["loss"]:.4g}  top-1 val {val["top1"]:.1%}'
+    return '  '.join([
+        f'epoch {epoch}/{epochs}', f'loss {train["loss"]:.4g}, val {val["loss"]:.4g}',
+        f'top-1 {train["top1"]:.1%}, val {val["top1"]:.1%}', speed_text(train), f'ETA {duration(seconds * (epochs - epoch))}'])
 
 
 def speed_text(stats):

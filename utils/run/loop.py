@@ -13,6 +13,7 @@ from utils.cli import UserError
 from utils.parallel import distributed
 from utils.parallel.device import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
+from utils.run.contract import first_line
 from utils.run.log import epoch_line, open_log, progress_bar, say, warn
 from utils.run.metrics import Averages, Throughput
 from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule
@@ -79,7 +80,7 @@ class TrainingRun:
                 self.finish_epoch(stats)
         except Exception as error:
             with contextlib.suppress(OSError):  # the disk may be full
-                self.log.end(str(error).splitlines()[0].split(';')[0][:1000])
+                self.log.end((first_line(error) or type(error).__name__).split(';')[0])
             raise
         self.log.end('finished')
         say(f'finished --epochs {epochs}; best validation accuracy {self.best_acc:.2%}, in {self.saver.best()}')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from utils.cli import Parser
+from utils.cli import Parser, UserError, run_cli
 from utils.cli import number as number_type
 from utils.run.records import duration, read_records, state
 
@@ -21,15 +21,15 @@ SHORTEST_NAME, LONGEST_STATE = 16, 24
 COLUMNS = {
     'run': str,
     'epoch': lambda place: f'{place[0]:.4g}/{place[1]}',
-    'loss': lambda value: f'{value:.3f}',
-    'top1': lambda value: f'{value:.3f}',
-    'val': lambda value: f'{value:.3f}',
-    'best': lambda value: f'{value:.3f}',
-    'knn': lambda value: f'{value:.3f}',
-    'clips/s': lambda value: f'{value:.1f}',
-    'GB': lambda value: f'{value:.1f}',
-    'ETA': lambda seconds: duration(seconds),
-    'quiet': lambda seconds: duration(seconds),
+    'loss': '{:.3f}'.format,
+    'top1': '{:.3f}'.format,
+    'val': '{:.3f}'.format,
+    'best': '{:.3f}'.format,
+    'knn': '{:.3f}'.format,
+    'clips/s': '{:.1f}'.format,
+    'GB': '{:.1f}'.format,
+    'ETA': duration,
+    'quiet': duration,
     'state': str,
 }
 SMALLEST_FIRST = {'run', 'loss', 'ETA', 'quiet', 'state'}
@@ -61,22 +61,25 @@ def main(args):
 def show(args):
     logs = sorted(Path(args.log_dir).rglob('log.jsonl'))
     if not logs:
-        print(f'error: no log.jsonl under {args.log_dir}: give the --log_dir of some runs', file=sys.stderr)
-        sys.exit(2)
+        raise UserError(f'no log.jsonl under {args.log_dir}: give the --log_dir of some runs')
     rows = [describe(log, args.log_dir) for log in logs]
     known = {*COLUMNS, *(name for row in rows for name in row)}
     for name in [args.sort, *args.columns]:
         if name not in known:
-            print(f'error: no run has {name!r}; there are {", ".join(sorted(known))}', file=sys.stderr)
-            sys.exit(2)
+            raise UserError(f'no run has {name!r}; there are {", ".join(sorted(known))}')
     rows.sort(key=lambda row: row['run'])
-    having = [row for row in rows if row.get(args.sort) is not None]
+    having = [row for row in rows if is_known(row.get(args.sort))]
     having.sort(key=lambda row: row[args.sort], reverse=args.sort not in SMALLEST_FIRST)
-    rows = having + [row for row in rows if row.get(args.sort) is None]
+    rows = having + [row for row in rows if not is_known(row.get(args.sort))]
     if args.csv:
         write_csv(rows, args.columns)
     else:
         print('\n'.join(table_lines(rows, args.columns)), flush=True)
+
+
+def is_known(value):
+    """Neither missing nor NaN."""
+    return value is not None and value == value
 
 
 def write_csv(rows, names):
@@ -144,7 +147,8 @@ def latest(records, name):
 
 def eta(records):
     """Seconds to the last epoch at the pace of the latest steps; None when it can't be told or the run has ended."""
-    steps = [record for record in records if record['kind'] == 'step']
+    begun = max((i for i, record in enumerate(records) if record['kind'] == 'start'), default=0)  # or was resumed
+    steps = [record for record in records[begun:] if record['kind'] == 'step']
     if len(steps) < 2 or records[-1]['kind'] == 'end':
         return None
     first, last = steps[max(0, len(steps) - 20)], steps[-1]
@@ -155,4 +159,4 @@ def eta(records):
 
 
 if __name__ == '__main__':
-    main(parse_args())
+    run_cli(main, parse_args())
