@@ -35,7 +35,9 @@ def parse_args(argv=None):
                              'looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
                              'vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')
-    parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS, help='what to compare with the default')
+    parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
+                        help='what to compare with the default, at an equal number of clips; as cpvK sees K times as many '
+                             'in an epoch, the default then trains for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
                         help='no fine-tuning, which otherwise takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
@@ -97,6 +99,8 @@ class Study:
         self.curves = CURVES.get(dataset, ['default'])  # judged at every checkpoint; the others at the end
         self.labels = {} if self.args.frozen_only else LABELS  # of fine-tuning
         self.others = [name for name in dict.fromkeys(self.args.variants) if name not in self.curves]
+        # With K clips of every video an epoch is as long as K of the default's: only after a multiple are both whole.
+        self.unit = max(VARIANTS[name][0].get('clips_per_video', 1) for name in self.curves + self.others)
         csv_root = self.folder / 'data' / 'lists' if made else self.args.csv_root
         passed_on = {'csv_root': csv_root, **{name: getattr(self.args, name) for name in ('frame_root', 'num_workers')}}
         self.flags = {name: value for name, value in passed_on.items() if value is not None}
@@ -221,7 +225,8 @@ def size_pretraining(study):
     """{'epochs': of pretraining with the default, 'checkpoints': at how many of them features are judged}"""
     seconds, costs, curves, others = budget(study)
     count = count_of_checkpoints(seconds, costs, curves)
-    return {'epochs': pretraining_epochs(seconds, costs, curves, others, count, before=1), 'checkpoints': count}
+    return {'epochs': pretraining_epochs(seconds, costs, curves, others, count, before=1, unit=study.unit),
+            'checkpoints': count}
 
 
 def size_rest(study, before):
@@ -230,7 +235,7 @@ def size_rest(study, before):
     trained = [study.result(path.stem) for path in study.files('pretrain')]
     minutes, clips = (sum(each[name] for each in trained) for name in ('minutes', 'clips'))
     costs['epoch'] *= study.result('speed')['clips_per_s'] * 60 * minutes / clips
-    return pretraining_epochs(seconds, costs, curves, others, 1, before)
+    return pretraining_epochs(seconds, costs, curves, others, 1, before, study.unit)
 
 
 def budget(study):

@@ -40,13 +40,14 @@ def count_of_checkpoints(seconds, costs, curves):
     return next(affordable, 2)
 
 
-def pretraining_epochs(seconds, costs, curves, others, count, before=0):
-    """Epochs of the default that fit into the time, if that is enough for one more than `before`.
+def pretraining_epochs(seconds, costs, curves, others, count, before=0, unit=1):
+    """Epochs of the default that fit into the time, a multiple of `unit`; the first above `before` if none fits.
 
     curves: variants that have done `before` epochs and will be judged `count` times. others: those judged once."""
     training = seconds - overhead(count * curves + others, costs)
     every_epoch = costs['seeds'] * costs['epoch']
-    return max(before + 1, fit((training / every_epoch + before * curves) / (curves + others)))
+    epochs = fit((training / every_epoch + before * curves) / (curves + others))
+    return max(epochs // unit, before // unit + 1) * unit
 
 
 def fit(number):

@@ -187,6 +187,10 @@ def test_sizes_follow_from_the_measured_speed():
     # before the last checkpoint: 20 epochs are done
     assert study_sizes.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20) == 30
     assert study_sizes.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=20) == 21
+    # epochs that a variant with eight clips a video can match
+    assert study_sizes.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20, unit=8) == 24
+    assert study_sizes.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=24, unit=8) == 32
+    assert study_sizes.pretraining_epochs(10, COSTS, curves=1, others=1, count=6, unit=8) == 8
 
     epochs = study_sizes.finetuning_epochs(100, videos=200, labels={'all': 1, 'few': 0.2}, clips_per_second=20, save=1)
     assert epochs == {'all': 9, 'few': 33}  # of 11 and 3 seconds
@@ -245,7 +249,9 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
         '--minutes', minutes, '--seeds', seeds, '--data', 'mine:unlabelled', '--csv_root', tmp_path / 'csv', '--output',
         tmp_path, *flags]])
     study.main(args)
-    assert 0.9 * minutes < clock.now / 60 < 1.1 * minutes
+    # up to 3 epochs of all pretraining may be left out where that of cpv4 is as long as 4 of the others'
+    spare = 3 * epoch_clips / clips_per_s / 60 * len(done) if 'cpv4' in flags else 0
+    assert 0.9 * minutes - spare < clock.now / 60 < 1.1 * minutes
     assert len(done) == seeds * (1 + sum(1 for name in args.variants if study.VARIANTS[name][0]))
     steps = {path.name for path in (tmp_path / 'mine-unlabelled' / 'steps').iterdir()}
     assert any('finetun' in name for name in steps) != args.frozen_only
