@@ -36,8 +36,8 @@ def parse_args(argv=None):
                              'vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
-                        help='what to compare with the default, at an equal number of clips; as cpvK sees K times as many '
-                             'in an epoch, the default then trains for K epochs or a multiple')
+                        help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an epoch, '
+                             'the default then trains for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
                         help='no fine-tuning, which otherwise takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
