@@ -31,7 +31,7 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made; demo2, demo4 or demo8, whose videos have so many different '
+                        help='demo or puppets, which are made; demo2, demo8 or demo64, whose videos have so many different '
                              'looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
                              'vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')

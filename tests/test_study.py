@@ -123,7 +123,7 @@ def test_other_flags_or_lists_are_one_line(csv_root, tmp_path, capsys):
         one.open()
 
 
-@pytest.mark.parametrize('data', ['demo', 'demo4', 'puppets', 'puppets2'])
+@pytest.mark.parametrize('data', ['demo', 'demo8', 'puppets', 'puppets2'])
 def test_every_command_parses(data, tmp_path, monkeypatch):
     """All variants on the data sets made here: the scripts know every flag, and what is compared costs the same."""
     commands = []
@@ -148,7 +148,7 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
         if name == 'data':
             work(one)
             made = commands[0][1]
-            assert getattr(made, 'looks', None) == {'demo': 1, 'demo4': 4}.get(data)
+            assert getattr(made, 'looks', None) == {'demo': 1, 'demo8': 8}.get(data)
             assert getattr(made, 'fixed', None) == {'puppets': [], 'puppets2': ['drift', 'size', 'view']}.get(data)
         elif name not in results:
             with pytest.raises(StopIteration):
