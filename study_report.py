@@ -120,7 +120,7 @@ def draw(path, rows, curves, chance):
     figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
     pretrained = [row for row in rows if row['weights'] == 'pretrained']
     clips = {row['minutes']: row['clips'] for row in pretrained if row['variant'] == 'default'}
-    for panel, axis in zip(SHOWN, axes.flat):
+    for panel, axis in panels(axes, rows):
         for row in rows:
             if panel_of(row) == panel and row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default':
                 name = 'random weights' if row['weights'] == 'random' else row['protocol']
@@ -155,7 +155,7 @@ def draw_data(path, found):
     best = {data: [*(row for row in rows if row['weights'] == 'random' and row.get('variant', 'default') == 'default'),
                    *(row for variant in {row['variant'] for row in rows if row['weights'] == 'pretrained'}
                      for row in last(rows, variant))] for data, rows in found.items()}
-    for panel, axis in zip(SHOWN, axes.flat):
+    for panel, axis in panels(axes, sum(best.values(), [])):
         series = {}
         for number, rows in enumerate(best.values()):
             for row in rows:
@@ -172,6 +172,14 @@ def draw_data(path, found):
         axis.set_xticks(range(len(found)), found, rotation=30)
         axis.grid(alpha=0.3)
     finish(path, figure, axes)
+
+
+def panels(axes, rows):
+    """(panel, axis) of those of SHOWN for which there are rows; the other axes stay empty."""
+    there = [panel for panel in SHOWN if any(panel_of(row) == panel for row in rows)]
+    for axis in axes.flat[len(there):]:
+        axis.axis('off')
+    return zip(there, axes.flat)
 
 
 def finish(path, figure, axes):
