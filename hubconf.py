@@ -13,7 +13,8 @@ from pathlib import Path as _Path
 
 for _name in ('backbone', 'eval', 'utils'):
     _loaded = _sys.modules.get(_name)
-    _places = _loaded and list(getattr(_loaded, '__path__', [_loaded.__file__]))  # of a package; of a module its file
+    _places = [*getattr(_loaded, '__path__', []), getattr(_loaded, '__file__', None)]  # of a package; of a module its file
+    _places = list(filter(None, _places))
     if _places and _Path(__file__).resolve().parent not in [_Path(place).resolve().parent for place in _places]:
         raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
                           f'which is loaded from {_places[0]}: load the network in a process of its own')

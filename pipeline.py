@@ -12,9 +12,10 @@ ROOT = Path(__file__).resolve().parent
 
 def run(script, *arguments, **flags):
     """Runs a script of this repository as a user would; ends the program if it fails."""
+    script = script if Path.cwd() == ROOT else str(ROOT / script)
     words = [script, *map(str, arguments), *command_line(flags)]
     print(f'\n$ python {shlex.join(words)}', flush=True)
-    process = subprocess.Popen([sys.executable, ROOT / words[0], *words[1:]])
+    process = subprocess.Popen([sys.executable, *words])
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         status = process.wait()

@@ -6,11 +6,12 @@ compares variants at an equal budget. It calls the real scripts and prints each 
 and the measured speed of this machine. The same command resumes a study that was stopped: every step leaves a file.
 """
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import ROOT
+from pipeline import ROOT, command_line
 from study_report import draw_data, rows_of, write_report
 from study_sizes import (CHECKPOINTS, checkpoints, count_of_checkpoints, equal_cost, finetuning_epochs,
                          pretraining_epochs)
@@ -31,13 +32,13 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made; demo2, demo8 or demo64, whose videos have so many different '
-                             'looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
+                        help='demo or puppets, which are made; demo2, demo8 or demo64, whose unlabelled videos have so '
+                             'many different looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
                              'vary; or LABELLED:UNLABELLED, the names of two data sets of '
                              'your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
                         help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an epoch, '
-                             'the default then trains for K epochs or a multiple')
+                             'a study that begins with it trains the default for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
                         help='no fine-tuning, which otherwise takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
@@ -128,10 +129,12 @@ class Study:
         path = self.folder / 'study.json'
         if path.exists() and any(step.stem != 'data' for step in self.files('')):
             before = json.loads(path.read_text())
-            differ = [f'--{name} {before.get(name)}' for name in settings if settings[name] != before.get(name)]
+            differ = {name: before.get(name) for name in settings if settings[name] != before.get(name)}
             if differ:
-                raise UserError(f'{self.folder} has a study with {", ".join(differ)}: give the same flags to resume '
-                                'it, or another --output')
+                had = ', '.join(' '.join(command_line({name: value})) if value else f'no --{name}'
+                                for name, value in differ.items())
+                raise UserError(f'{self.folder} has a study with {had}: give the same flags to resume it, or another '
+                                '--output')
         if self.data not in MAKERS:
             for name in (self.labelled, self.unlabelled):
                 self.list_folder(name)  # before any work
@@ -161,8 +164,9 @@ class Study:
         return sum(json.loads(path.read_text())['seconds'] for path in self.files(beginning))
 
     def files(self, beginning):
-        """Those of the finished steps whose names begin so."""
-        return sorted((self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json'))
+        """Those of the finished steps whose names begin so, epoch 3 before epoch 13."""
+        return sorted((self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json'),
+                      key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)])
 
     def left(self):
         return 60 * self.minutes - self.seconds()

@@ -11,7 +11,7 @@ from process_data.puppets import NUISANCES
 from utils.run.records import read_records
 
 # Data sets that are made here: (what process_data calls it, flags of its script). The demo gets more labelled videos than
-# in `make demo`: 64 for testing would give intervals of ±12 points. The videos of demo8 have one of eight looks. In puppets3
+# in `make demo`: 64 for testing would give intervals of ±12 points. Each video of demo8 has one of eight looks. In puppets3
 # the first three of NUISANCES vary, in puppets all.
 DEMO = {'videos_per_class': 80, 'unlabelled': 2560}
 MAKERS = {'demo': ('demo', DEMO), **{f'demo{looks}': ('demo', {**DEMO, 'looks': looks}) for looks in (2, 8, 64)},

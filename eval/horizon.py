@@ -29,9 +29,9 @@ def parse_args(argv=None):
     add_prediction_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for horizon.png and horizon.json')
     parser.add_argument('--steps', type=positive_int,
-                        help='blocks to predict after the seen ones (default: twice --pred_step, or as many as half of '
-                             'the videos have, at least 1; after --prediction parallel --pred_step at most); shorter '
-                             'videos are left out')
+                        help='blocks to predict after the seen ones (default: twice --pred_step, or --pred_step for a network '
+                             'pretrained with --prediction parallel; fewer if less than half of the videos are long '
+                             'enough); shorter videos are left out')
     args = parser.parse_args(argv)
     check_prediction_arguments(parser, args)
     return args
@@ -82,8 +82,8 @@ def long_enough(videos, seen, args, most):
     blocks = np.array([count_blocks(int(count), 0, args.seq_len, args.ds) for count in videos.n_frames])
     steps = choose_steps(blocks, seen, most, args.steps)
     if not steps:
-        most = int(np.sort(blocks)[-2]) - seen
-        remedy = (f'give --steps {most} or fewer' if most > 0 else
+        possible = int(np.sort(blocks)[-2]) - seen
+        remedy = (f'give --steps {possible} or fewer' if possible > 0 else
                   f'{seen} seen blocks and one to predict, of {args.seq_len} frames with --ds {args.ds}, '
                   f'are {(seen + 1) * args.seq_len * args.ds} frames; give longer videos')
         raise UserError(f'fewer than two of {len(videos)} videos are long enough for '

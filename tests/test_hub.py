@@ -93,9 +93,10 @@ except ImportError as error:
 '''
 
 
-def test_beside_another_package_utils(tmp_path):
+@pytest.mark.parametrize('name', ['utils/__init__.py', 'utils.py'])
+def test_beside_another_utils(tmp_path, name):
     (tmp_path / 'utils').mkdir()
-    (tmp_path / 'utils' / '__init__.py').touch()
+    (tmp_path / name).touch()
     done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, tmp_path], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.startswith("the package 'utils' of this repository cannot be imported") and str(tmp_path) in done.stdout
 

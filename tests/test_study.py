@@ -3,6 +3,7 @@ import importlib
 import json
 
 import cv2
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -252,6 +253,7 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
     # up to 3 epochs of all pretraining may be left out where that of cpv4 is as long as 4 of the others'
     spare = 3 * epoch_clips / clips_per_s / 60 * len(done) if 'cpv4' in flags else 0
     assert 0.9 * minutes - spare < clock.now / 60 < 1.1 * minutes
+    assert 'cpv4' not in flags or all(done['default', seed] == 4 * done['cpv4', seed] for seed in range(seeds))
     assert len(done) == seeds * (1 + sum(1 for name in args.variants if study.VARIANTS[name][0]))
     steps = {path.name for path in (tmp_path / 'mine-unlabelled' / 'steps').iterdir()}
     assert any('finetun' in name for name in steps) != args.frozen_only
@@ -293,6 +295,14 @@ def test_what_the_table_says(tmp_path):
     assert cv2.imread(str(tmp_path / 'study.png')).std() > 5
     study_report.write_report(tmp_path, rows[:3], [], ['default'], [], 0.125)
     assert 'knn, all labels, top1: never' in (tmp_path / 'results.md').read_text()
+
+
+def test_panels_are_those_of_protocols_that_were_run():
+    figure, axes = plt.subplots(2, 4)
+    drawn = [panel for panel, _ in study_report.panels(axes, [row('random', 0.2), row('random', 0.2, protocol='probe')])]
+    assert drawn == [('knn', 'all labels', 'top1'), ('probe', 'all labels', 'top1')]
+    assert [axis.axison for axis in axes.flat] == [True] * 2 + [False] * 6
+    plt.close(figure)
 
 
 def test_data_sets_beside_each_other(tmp_path):
