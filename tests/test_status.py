@@ -53,7 +53,7 @@ def test_the_time_between_stop_and_resumption_is_no_part_of_the_pace(tmp_path, c
     start = {'kind': 'start', 'host': os.uname().nodename, 'pid': os.getpid()}
     write_log(tmp_path / 'a', start, *steps((1, 2), 0), {'kind': 'end', 'how': 'stopped'}, start, *steps((3, 4), 1e6))
     status.main(status.parse_args([str(tmp_path), '--csv', '--columns', 'ETA']))
-    assert capsys.readouterr().out.splitlines()[1] == '2600,'  # 26 steps of 100 s
+    assert capsys.readouterr().out.splitlines()[1] == '2600,3'  # 26 steps of 100 s
 
 
 def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
