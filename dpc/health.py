@@ -34,8 +34,9 @@ PATTERNS = {
                'predictions are no better than repeating what was seen: train longer, or with more negatives (a larger '
                '--batch_size)'),
     'static': (('wrong_time',), static,
-               'clip and place are found, the time is guessed: the features tell looks apart, not motion; give '
-               '--clips_per_video 4, so that negatives have the same looks'),
+               'clip and place are found, the time is guessed: the features may tell looks apart, not motion; if '
+               'eval/frozen.py finds them no better than random weights, give --clips_per_video 4, so that negatives '
+               'have the same looks'),
     'orderless': (('top1_shuffled',), orderless,
                   'predictions are as good when the seen blocks are shuffled: their order is not used; give more blocks '
                   '(--num_seq) or a larger --ds'),
