@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from utils.cli import UserError
+from utils.cli import run_cli
 from utils.run import status
 
 
@@ -41,8 +41,9 @@ def test_status(tmp_path, capsys, pretrained):
 
     status.main(status.parse_args([str(pretrained.parent.parent)]))
     assert 'finished' in capsys.readouterr().out
-    with pytest.raises(UserError, match='no log.jsonl'):
-        status.main(status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
+    with pytest.raises(SystemExit) as end:
+        run_cli(status.main, status.parse_args([str(tmp_path / 'log_a' / 'alive' / 'img')]))
+    assert end.value.code == 2 and 'no log.jsonl' in capsys.readouterr().err
 
 
 def test_the_time_between_stop_and_resumption_is_no_part_of_the_pace(tmp_path, capsys):
@@ -110,5 +111,7 @@ def test_status_shows_statistics_of_the_latest_validation(tmp_path, capsys):
         ['run', 'val', 'effective_rank'], ['a', '0.500', '50'], ['b', '0.500', '7.12'], ['c', '-', '-']]
     assert printed('--columns', 'effective_rank', '--csv')[2] == ['7.123456,']
     for flag in '--columns', '--sort':
-        with pytest.raises(UserError, match="no run has 'efective_rank'; .* effective_rank"):
-            printed(flag, 'efective_rank')
+        with pytest.raises(SystemExit) as end:
+            run_cli(status.main, status.parse_args([str(tmp_path), flag, 'efective_rank']))
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.startswith("error: no run has 'efective_rank'") and 'effective_rank' in said

@@ -211,7 +211,7 @@ def test_checkpoints():
 
 @pytest.mark.parametrize('minutes, clips_per_s, seeds, flags, later', [
     (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (120, 30, 3, ['--frozen_only'], 1),
-    (240, 15, 3, ['--variants', 'cpv4', 'long', 'dropout09'], 1), (30, 600, 3, [], 1.25),
+    (240, 120, 3, ['--variants', 'cpv4', 'long', 'dropout09'], 1), (30, 600, 3, [], 1.25),
     (10, 600, 1, ['--variants', 'parallel'], 1)])
 def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, flags, later):
     """Scripts that only let a clock run: the study ends within 10%, also where speed changes after the measurement."""
@@ -250,9 +250,7 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
         '--minutes', minutes, '--seeds', seeds, '--data', 'mine:unlabelled', '--csv_root', tmp_path / 'csv', '--output',
         tmp_path, *flags]])
     study.main(args)
-    # up to 3 epochs of all pretraining may be left out where that of cpv4 is as long as 4 of the others'
-    spare = 3 * epoch_clips / clips_per_s / 60 * len(done) if 'cpv4' in flags else 0
-    assert 0.9 * minutes - spare < clock.now / 60 < 1.1 * minutes
+    assert 0.9 * minutes < clock.now / 60 < 1.1 * minutes
     assert 'cpv4' not in flags or all(done['default', seed] == 4 * done['cpv4', seed] for seed in range(seeds))
     assert len(done) == seeds * (1 + sum(1 for name in args.variants if study.VARIANTS[name][0]))
     steps = {path.name for path in (tmp_path / 'mine-unlabelled' / 'steps').iterdir()}
