@@ -9,10 +9,10 @@ VENV_PYTHON := .venv/bin/python
 .PHONY: demo study test soak clean
 
 demo: .venv/installed
-	$(VENV_PYTHON) demo.py
+	$(VENV_PYTHON) experiments/demo.py
 
 study: .venv/installed
-	$(VENV_PYTHON) study.py
+	$(VENV_PYTHON) experiments/study.py
 
 test: .venv/installed
 	$(VENV_PYTHON) -m pytest

@@ -5,7 +5,7 @@
     probability = model(clips).softmax(dim=1).mean(dim=0)   # of model.class_names
 
 Every network is in eval mode on the CPU and has `settings` (net, img_dim, num_seq, seq_len, ds) and `transform`, see
-eval/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but `net`, so
+eval/networks/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but `net`, so
 that img_dim is 128, num_seq 8, seq_len 5 and ds 3 for them unless given.
 """
 import sys as _sys
@@ -19,7 +19,7 @@ for _name in ('backbone', 'eval', 'utils'):
         raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
                           f'which is loaded from {_places[0]}: load the network in a process of its own')
 
-from eval.checkpoint_models import load_model as _load_model
+from eval.networks.load import load_model as _load_model
 
 dependencies = ['torch', 'cv2', 'numpy', 'av', 'tensorboardX', 'tqdm']
 

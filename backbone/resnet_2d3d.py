@@ -41,7 +41,7 @@ class VolumeConv(nn.Conv3d):
             y₀ = w₀·x₀ + w₊·x₁        y₁ = w₋·x₀ + w₀·x₁
 
         Four products of images, where Conv3d computes six: two of them with the zeros that pad time. On the CPU
-        Conv3d's bfloat16 weight gradient is also wrong for this shape (oneDNN, see utils/run/contract.py).
+        Conv3d's bfloat16 weight gradient is also wrong for this shape (oneDNN, see utils/run/check_backbone.py).
         """
         before, centre, after = self.weight.unbind(2)
         weight = torch.cat([torch.cat([centre, after], dim=1), torch.cat([before, centre], dim=1)])  # [2·out, 2·in, …]

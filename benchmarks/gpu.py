@@ -53,7 +53,7 @@ def parse_args(argv=None):
 
 def command_of(name, flags, folder, device):
     if name == 'study':
-        return [sys.executable, str(ROOT / 'study.py'), '--device', device, '--output', str(folder / 'study'), *flags]
+        return [sys.executable, str(ROOT / 'experiments' / 'study.py'), '--device', device, '--output', str(folder / 'study'), *flags]
     benchmark = name.removesuffix('_r34')
     return [sys.executable, '-m', f'benchmarks.{benchmark}', '--device', device, '--json', str(folder / f'{name}.json'),
             *flags]

@@ -17,7 +17,7 @@ from benchmarks.end_to_end import write_lists
 from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.input_pipeline import DS, make_videos
 from utils import ROOT
-from utils.run.records import read_records
+from utils.run.read_log import read_records
 
 
 def train(root, name, args, amp, *flags):

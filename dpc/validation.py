@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 
 from backbone.blocks import full_precision
-from backbone.controls import copies, shuffled
+from backbone.copy_baselines import copies, shuffled
 from dpc.health import Health
 from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
 from utils.data.lists import group_of, numbered
-from utils.neighbours import leave_group_out
+from utils.knn_vote import leave_group_out
 from utils.parallel.distributed import from_main, is_main, lists_of_all
 
 NEIGHBOURS = 10

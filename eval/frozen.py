@@ -5,17 +5,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.appearance import appearance
-from eval.judging import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, start_judging,
+from eval.protocols.appearance import appearance
+from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, start_judging,
                           warn_of_unseen_classes, write_table)
-from eval.knn import knn
-from eval.outputs import ENCODING, printable
-from eval.pictures import draw_retrieval, draw_tsne
-from eval.probe import probe, subsets
-from eval.results import row_of, short_names
-from eval.retrieval import KS, retrieval
-from eval.setup import features_of
-from eval.task import make_task
+from eval.protocols.knn import knn
+from eval.classify.outputs import ENCODING, printable
+from eval.protocols.pictures import draw_retrieval, draw_tsne
+from eval.protocols.linear_probe import probe, subsets
+from eval.protocols.results import row_of, short_names
+from eval.protocols.retrieval import KS, retrieval
+from eval.extract.setup import features_of
+from eval.protocols.protocol import make_task
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch

@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.heatmaps import write_picture
-from eval.outputs import ENCODING, printable
-from eval.overview import draw_horizon
-from eval.prediction import in_batches
-from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
+from eval.forecast.clip_pictures import write_picture
+from eval.classify.outputs import ENCODING, printable
+from eval.forecast.list_pictures import draw_horizon
+from eval.forecast.network import in_batches
+from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
                                    prepare_predictions, skipped_lines)
-from eval.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
-from eval.videos import read_videos
+from eval.forecast.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
+from eval.extract.inference import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clips import count_blocks
 from utils.parallel.launch import launch

@@ -11,14 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.checkpoint_models import is_classifier, load_model
-from eval.given import WHAT_VIDEOS, given_videos
-from eval.multi_label import probabilities
-from eval.outputs import printable
-from eval.settings import default_settings, resolve_settings, trained_settings
-from eval.setup import add_feature_arguments
-from eval.timeline import draw_timeline
-from eval.videos import clip_outputs, read_videos
+from eval.networks.load import is_classifier, load_model
+from eval.extract.inputs import WHAT_VIDEOS, given_videos
+from eval.metrics.multi_label import probabilities
+from eval.classify.outputs import printable
+from eval.networks.settings import default_settings, resolve_settings, trained_settings
+from eval.extract.setup import add_feature_arguments
+from eval.classify.timeline import draw_timeline
+from eval.extract.inference import clip_outputs, read_videos
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder
 from utils.data.batches import make_loader
@@ -26,7 +26,7 @@ from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
 from utils.parallel.launch import launch
-from utils.run.contract import check_backbone
+from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
 
 TOP = 5          # classes that are named
@@ -79,7 +79,7 @@ def main(args):
 
 
 def load_classifier(args):
-    """(classifier of eval.checkpoint_models.load_model, Precision) of the flags. Settings that were left out follow the
+    """(classifier of eval.networks.load.load_model, Precision) of the flags. Settings that were left out follow the
     checkpoint. UserError: a checkpoint that can't be used, or whose classes have no names."""
     checkpoint = read_checkpoint(args.weights)
     if not is_classifier(checkpoint):

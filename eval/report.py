@@ -7,15 +7,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.outputs import printable
-from eval.report_charts import chart_groups
-from eval.report_images import PictureStore
-from eval.report_sources import find_sources
-from eval.report_tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
+from eval.classify.outputs import printable
+from eval.page.charts import chart_groups
+from eval.page.images import PictureStore
+from eval.page.sources import find_sources
+from eval.page.tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
                                 video_rows)
 from utils.cli import Parser, UserError, make_folder, run_cli
 
-TEMPLATES = Path(__file__).resolve().parent / 'templates'
+TEMPLATES = Path(__file__).resolve().parent / 'page' / 'templates'
 
 
 def parse_args(argv=None):

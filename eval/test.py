@@ -7,14 +7,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from backbone import NETWORKS
-from eval.bn_statistics import complete_bn_statistics, layers_without_statistics
-from eval.classification import clips_of_all, protocols_for, score_videos, special_views
-from eval.label_subsets import label_subset
+from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
+from eval.classify.scores import clips_of_all, protocols_for, score_videos, special_views
+from eval.protocols.label_subsets import label_subset
 from eval.model import ActionClassifier
-from eval.multi_label import classification_loss, is_multi_label
-from eval.outputs import write_list
-from eval.settings import check_class_names, check_splits, check_test_flags, check_training_flags, settle, tests_of
-from eval.summary import report_mean, report_test
+from eval.metrics.multi_label import classification_loss, is_multi_label
+from eval.classify.outputs import write_list
+from eval.networks.settings import check_class_names, check_splits, check_test_flags, check_training_flags, settle, tests_of
+from eval.classify.test_report import report_mean, report_test
 from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
                              add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint

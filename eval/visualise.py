@@ -8,14 +8,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.breakdown import easiest_first, principal_colours, summarise
-from eval.heatmaps import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
-from eval.outputs import ENCODING, printable
-from eval.overview import draw_colours, draw_extremes, draw_overview
-from eval.prediction import match_of, predict_clips
-from eval.prediction_setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
+from eval.forecast.breakdown import easiest_first, principal_colours, summarise
+from eval.forecast.clip_pictures import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
+from eval.classify.outputs import ENCODING, printable
+from eval.forecast.list_pictures import draw_colours, draw_extremes, draw_overview
+from eval.forecast.network import match_of, predict_clips
+from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
                                    prepare_predictions, skipped_lines)
-from eval.videos import read_videos
+from eval.extract.inference import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.lists import fits
 from utils.parallel.launch import launch

@@ -12,12 +12,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from eval import attentive as attentive_cli
-from eval.attentive_heads import AttentiveHead, rate_factor, train_heads
-from eval.attentive_probe import DEFAULT, GRID, attentive, best
+from eval.protocols.attentive_heads import AttentiveHead, rate_factor, train_heads
+from eval.protocols.attentive_probe import DEFAULT, GRID, attentive, best
 from eval.model import Representation
-from eval.probe import predict
-from eval.task import make_task
-from eval.tokens import Tokens, open_tokens
+from eval.protocols.linear_probe import predict
+from eval.protocols.protocol import make_task
+from eval.extract.tokens import Tokens, open_tokens
 from tests.test_classifier_cli import slow_clips
 from tests.test_features import CLIP, rows_of, with_lists
 from tests.tiny import CLASSES, checkpoint, pretrain, run

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn as nn
 
-from eval.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
+from eval.networks.bn_statistics import choose_batches, estimate_bn_statistics, layers_without_statistics, training_blocks
 from tests.numbered import write_videos
 from tests.test_distributed import in_group
 from utils.data.clips import ClipDataset
@@ -114,16 +114,16 @@ def test_blocks_are_the_training_clips_of_the_own_batches(tmp_path, monkeypatch,
     videos = write_videos(tmp_path, [30] * 7)
     dataset = ClipDataset(videos, 2, 3, 2, 'resized', 16, colour=FINETUNING)
     batches = choose_batches(7, 2, seed=3)
-    monkeypatch.setattr('eval.bn_statistics.world', lambda: world)
+    monkeypatch.setattr('eval.networks.bn_statistics.world', lambda: world)
     for rank in range(world):
-        monkeypatch.setattr('eval.bn_statistics.rank', lambda: rank)
+        monkeypatch.setattr('eval.networks.bn_statistics.rank', lambda: rank)
         read = []
         monkeypatch.setattr(ClipDataset, '__getitems__',
                             lambda self, keys, original=ClipDataset.__getitems__: (
                                 read.extend(index for _, index in keys), original(self, keys))[1])
         blocks = list(training_blocks(dataset, batches, Precision('off', CPU), num_workers=0, timeout=0))
         monkeypatch.undo()
-        monkeypatch.setattr('eval.bn_statistics.world', lambda: world)
+        monkeypatch.setattr('eval.networks.bn_statistics.world', lambda: world)
         own = batches[rank::world]
         assert read == own.ravel().tolist() and len(blocks) == len(own)
         assert all(block.shape == (2, 2, 3, 3, 16, 16) for block in blocks)

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 
 from dpc.model import DPC
-from eval.bn_statistics import layers_without_statistics
+from eval.networks.bn_statistics import layers_without_statistics
 from eval.model import ActionClassifier
 from tests.test_golden import published_state
 from tests.tiny import checkpoint, equal

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval import bn_statistics, summary
+from eval.networks import bn_statistics
+from eval.classify import test_report as summary
 from eval import test as script
 from eval.model import ActionClassifier
-from eval.settings import check_class_names
+from eval.networks.settings import check_class_names
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes

@@ -6,9 +6,9 @@ import re
 import cv2
 import pytest
 
-import demo
-import pipeline
-from eval.results import write_results
+from experiments import demo
+from experiments import run_script
+from eval.protocols.results import write_results
 
 EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]}  # (loss, top1)
 SPEED = 40.  # clips/s
@@ -26,7 +26,7 @@ def commands(monkeypatch):
 
     def run(script, *arguments, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        args = module.parse_args([*map(str, arguments), *pipeline.command_line(flags)])
+        args = module.parse_args([*map(str, arguments), *run_script.command_line(flags)])
         run_commands.append((script, args))
         if 'log_dir' in flags:
             is_test = bool(getattr(args, 'test', None))
@@ -65,7 +65,7 @@ def test_demo(commands, tmp_path, capsys):
 
     data = ['process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py']
     assert [script for script, _ in commands] == [
-        'process_data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
+        'experiments/data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
         'eval/visualise.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py',
         'eval/report.py']
     trained = [vars(args) for script, args in commands if script == 'eval/test.py' and not args.test]
@@ -109,5 +109,5 @@ def test_the_verdict_needs_separate_intervals():
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):
     with pytest.raises(SystemExit) as end:
-        pipeline.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
+        run_script.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
     assert 'check_frames.py' in end.value.code and 'none.csv' in capfd.readouterr().err

@@ -9,7 +9,7 @@ import torch
 
 from eval import export as export_cli
 from eval.model import ActionClassifier, ContextEncoder
-from eval.preprocessing import Preprocessing
+from eval.networks.preprocessing import Preprocessing
 from tests.test_checkpoint import published_file
 from tests.tiny import checkpoint
 from utils.checkpoint import load_weights

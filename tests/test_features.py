@@ -181,7 +181,7 @@ def test_frozen_uses_stored_features(csv_root, judged, capsys, monkeypatch):
     """The same numbers again, without a network."""
     out, weights = judged
     before = (out / 'results.json').read_text()
-    monkeypatch.setattr('eval.setup.load_representation', None)
+    monkeypatch.setattr('eval.extract.setup.load_representation', None)
     assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', weights, '--out', out, '--no_pictures']) == 0
     assert (out / 'results.json').read_text() == before
     assert 'are in' in capsys.readouterr().out

@@ -13,7 +13,7 @@ from tests.foreign import R2Plus1D, RunningMean
 from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, pretrain, read_log, run
 from utils.checkpoint import load_weights
 from utils.cli import UserError
-from utils.run.contract import check_backbone, check_precision
+from utils.run.check_backbone import check_backbone, check_precision
 
 CPU = torch.device('cpu')
 

@@ -4,16 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval import knn as knn_file
-from eval.extraction import Features
+from eval.protocols import knn as knn_file
+from eval.extract.vectors import Features
 from eval.frozen import outcomes_of
-from eval.intervals import bootstrap
-from eval.knn import knn
-from eval.label_subsets import label_subset
-from eval.probe import DECAYS, probe, subsets
-from eval.results import row_of, short_names, table_lines
-from eval.retrieval import retrieval
-from eval.task import Task, choose, make_task
+from eval.metrics.intervals import bootstrap
+from eval.protocols.knn import knn
+from eval.protocols.label_subsets import label_subset
+from eval.protocols.linear_probe import DECAYS, probe, subsets
+from eval.protocols.results import row_of, short_names, table_lines
+from eval.protocols.retrieval import retrieval
+from eval.protocols.protocol import Task, choose, make_task
 from utils.cli import UserError
 
 CLASSES, GROUPS = 4, 6

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from backbone.predictor import predict_blocks
 from dpc.model import DPC
 from eval import horizon
-from eval.intervals import bootstrap
-from eval.prediction import PredictiveNetwork
-from eval.rollout import choose_steps, curve_of, right_share, roll_out
+from eval.metrics.intervals import bootstrap
+from eval.forecast.network import PredictiveNetwork
+from eval.forecast.rollout import choose_steps, curve_of, right_share, roll_out
 from tests.test_visualise import DEVICE
 from tests.tiny import make_frames, run
 

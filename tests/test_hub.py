@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from eval.checkpoint_models import load_model
-from eval.preprocessing import Preprocessing
+from eval.networks.load import load_model
+from eval.networks.preprocessing import Preprocessing
 from tests.test_checkpoint import published_file
 from tests.test_features import extract
 from tests.tiny import ROOT, checkpoint, make_frames

@@ -10,9 +10,20 @@ import pytest
 from eval.export import ONNX_PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'benchmarks', 'tests')
-MAY_IMPORT = {'backbone': {'backbone'}, 'utils': {'utils'}, 'dpc': {'dpc', 'backbone', 'utils'},
-              'eval': {'eval', 'backbone', 'utils'}, 'process_data': {'process_data', 'utils'}}
+PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'experiments', 'benchmarks', 'tests')
+METHOD = {'dpc.model', 'dpc.loss', 'dpc.metrics'}  # what eval may import of dpc
+# what each package may import beside itself
+MAY_IMPORT = {'backbone': set(), 'utils': set(), 'dpc': {'backbone', 'utils'}, 'eval': {'dpc', 'backbone', 'utils'},
+              'process_data': {'utils'}, 'experiments': {'eval', 'process_data', 'utils'}}
+# inside eval: what the modules of a wing may import beside those of their own
+WINGS = {
+    'networks': {'model'}, 'metrics': set(),
+    'extract': {'networks', 'metrics', 'model'},
+    'classify': {'extract', 'networks', 'metrics', 'model'},
+    'forecast': {'extract', 'networks', 'metrics', 'model'},
+    'protocols': {'classify', 'forecast', 'extract', 'networks', 'metrics', 'model'},
+    'page': {'protocols', 'classify', 'forecast', 'extract', 'networks', 'metrics', 'model'},
+}
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
 SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.files', 'utils.data.frames', 'utils.data.labels',
                             'utils.data.video'}
@@ -20,14 +31,14 @@ ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen
                  'eval/visualise.py', 'eval/horizon.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py',
                  'utils/run/status.py',
                  'process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py',
-                 'process_data/pack_frames.py', 'process_data/make_demo.py', 'process_data/make_puppets.py')
+                 'process_data/pack_frames.py', 'experiments/data/make_demo.py', 'experiments/data/make_puppets.py')
 # what is imported under another name than it is installed
 DISTRIBUTION = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'sklearn': 'scikit-learn'}
 
 
 def modules(*packages):
     return sorted(path for package in packages for path in (ROOT / package).rglob('*.py')
-                  if not {'data', '__pycache__'} & set(path.relative_to(ROOT).parts))
+                  if path.parent != ROOT / 'process_data' / 'data')
 
 
 def imported(path):
@@ -43,10 +54,42 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+def ours(path):
+    """The modules of this project that a file imports: 'eval.model' also of `from eval import model`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+            names = [name if (ROOT / f'{name.replace(".", "/")}.py').is_file() else node.module for name in names]
+        yield from (name for name in names if name.split('.')[0] in PACKAGES)
+
+
 @pytest.mark.parametrize('package', MAY_IMPORT)
 def test_a_package_imports_only_what_it_may(package):
-    ours = {module.split('.')[0] for path in modules(package) for module, _ in imported(path)} & set(PACKAGES)
-    assert ours <= MAY_IMPORT[package]
+    for path in modules(package):
+        for name in ours(path):
+            assert name.split('.')[0] in MAY_IMPORT[package] | {package}, f'{name_of(path)}: {name}'
+            assert package != 'eval' or not name.startswith('dpc') or name in METHOD, f'{name_of(path)}: {name}'
+
+
+@pytest.mark.parametrize('wing', WINGS)
+def test_imports_inside_eval_never_run_upward(wing):
+    for path in modules(f'eval/{wing}'):
+        used = {name.split('.')[1] for name in ours(path) if name.startswith('eval.')}
+        assert used <= WINGS[wing] | {wing}, name_of(path)
+
+
+def test_nobody_imports_a_command():
+    commands = {script.removesuffix('.py').replace('/', '.') for script in ENTRY_SCRIPTS}
+    for path in modules(*MAY_IMPORT):
+        assert not commands & set(ours(path)), name_of(path)
+
+
+def test_no_package_bears_a_commands_name():
+    folders = {path.parent.name for path in modules(*MAY_IMPORT)}
+    assert not folders & {Path(script).stem for script in ENTRY_SCRIPTS}
 
 
 @pytest.mark.parametrize('package, below', [
@@ -54,7 +97,7 @@ def test_a_package_imports_only_what_it_may(package):
 def test_the_packages_of_utils_build_on_each_other(package, below):
     """parallel <- data <- run: no import circle."""
     for path in modules(f'utils/{package}'):
-        used = {module.split('.')[1] for module, _ in imported(path) if module.startswith('utils.')}
+        used = {module.split('.')[1] for module in ours(path) if module.startswith('utils.')}
         assert used & {'parallel', 'data', 'run'} <= {package, *below}, name_of(path)
 
 
@@ -62,8 +105,8 @@ def test_process_data_imports_only_the_shared_modules_of_utils():
     """And these import nothing else of utils, either."""
     shared = [ROOT / f'{name.replace(".", "/")}.py' for name in SHARED_WITH_PROCESS_DATA]
     for path in [*modules('process_data'), *shared]:
-        ours = {module for module, _ in imported(path) if module.split('.')[0] == 'utils'}
-        assert ours <= SHARED_WITH_PROCESS_DATA, name_of(path)
+        used = {module for module in ours(path) if module.split('.')[0] == 'utils'}
+        assert used <= SHARED_WITH_PROCESS_DATA, name_of(path)
 
 
 def test_process_data_starts_without_torch():

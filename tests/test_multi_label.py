@@ -9,20 +9,20 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-import study
+from experiments import study
 from dpc import main as pretraining
 from eval import attentive, features, frozen, predict, report
 from eval import test as classifier_cli
-from eval.average_precision import average_precision, mean_average_precision
-from eval.classification import VideoScores, summarise
-from eval.intervals import bootstrap
-from eval.judging import merged
-from eval.knn import knn
-from eval.multi_label import classification_loss
-from eval.probe import probe
-from eval.results import row_of
-from eval.retrieval import retrieval
-from eval.task import Task
+from eval.metrics.average_precision import average_precision, mean_average_precision
+from eval.classify.scores import VideoScores, summarise
+from eval.metrics.intervals import bootstrap
+from eval.protocols.common import merged
+from eval.protocols.knn import knn
+from eval.metrics.multi_label import classification_loss
+from eval.protocols.linear_probe import probe
+from eval.protocols.results import row_of
+from eval.protocols.retrieval import retrieval
+from eval.protocols.protocol import Task
 from process_data import write_csv
 from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, equal, run
 from utils.cli import UserError, run_cli

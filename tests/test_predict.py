@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from eval import features as features_cli
-from eval import predict, timeline
+from eval import predict
+from eval.classify import timeline
 from eval import test as classifier_cli
 from tests import tiny
 from tests.films import write_film

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from eval import outputs
-from eval.classification import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
+from eval.classify import outputs
+from eval.classify.scores import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
                                  score_videos, summarise)
-from eval.intervals import RESAMPLES, bootstrap
-from eval.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
+from eval.metrics.intervals import RESAMPLES, bootstrap
+from eval.classify.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
                           write_predictions)
-from eval.summary import mean_of
+from eval.classify.test_report import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clips import count_blocks

@@ -1,4 +1,4 @@
-"""What the two READMEs name exists: flags, files, commands, links; and the file map lists every module."""
+"""What the READMEs name exists: flags, files, commands, links."""
 import argparse
 import contextlib
 import importlib
@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dpc.model import DPC
-from eval.cache import write_features
-from eval.extraction import Features
+from eval.extract.cache import write_features
+from eval.extract.vectors import Features
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
@@ -25,8 +25,8 @@ SHELL = ('sh', 'bash')
 PATH_ENDINGS = ('.py', '.md', '.txt', '.toml', '.json', '.jsonl', '.csv', '.png', '.tar', '/')
 MADE = ('log_', 'process_data/data/', '.venv')              # what commands make in the repository
 ELSEWHERE = ('HMDB51/', 'extract_report_iofn.csv')          # made by the reader, and a pattern
-SOURCES = '\n'.join(path.read_text() for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py'), *ROOT.glob('utils/*/*.py')]
-                    if path.parent.name != 'tests')
+SOURCES = '\n'.join(path.read_text() for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py'), *ROOT.glob('*/*/*.py')]
+                    if 'tests' not in path.relative_to(ROOT).parts)
 
 
 # ---- taking a README apart
@@ -95,8 +95,9 @@ def parses(module, arguments):
     return True
 
 
-SCRIPTS = [f'{path.parent.name}.{path.stem}' for folder in ('dpc', 'eval', 'process_data', 'benchmarks', 'utils')
-           for path in sorted((ROOT / folder).glob('*.py')) if '\ndef parse_args(' in path.read_text()] + ['demo', 'study']
+SCRIPTS = ['.'.join(path.relative_to(ROOT).with_suffix('').parts)
+           for folder in ('dpc', 'eval', 'process_data', 'benchmarks', 'utils', 'experiments')
+           for path in sorted((ROOT / folder).rglob('*.py')) if '\ndef parse_args(' in path.read_text()]
 
 
 # ---- tests
@@ -167,24 +168,6 @@ def test_every_recipe_has_its_command():
     named = [arguments[arguments.index('--recipe') + 1] for _, _, arguments in python_commands(README.read_text())
              if '--recipe' in arguments]
     assert set(named) == {path.stem for path in (ROOT / 'recipes').glob('*.json')}
-
-
-def test_file_map_is_the_tree():
-    section = README.read_text().split('\n## File map\n')[1].split('\n## ')[0]
-    mapped, folder = set(), ''
-    for line in blocks(section, ('',))[0].splitlines():
-        indent, name = re.match(r'( *)(\S+)', line).groups()
-        if not indent:
-            folder = name if name.endswith('/') else ''
-        mapped.add(folder + name if indent else name)
-    for path in mapped:
-        assert (ROOT / path).exists(), f'{path} is in the file map, but not in the tree'
-    modules = [path for path in [*ROOT.glob('*.py'), *ROOT.glob('*/*.py'), *ROOT.glob('utils/*/*.py')]
-               if path.parent.name != 'tests' and not path.parent.name.startswith('.') and path.name != '__init__.py']
-    for path in modules:
-        assert str(path.relative_to(ROOT)) in mapped, f'{path.relative_to(ROOT)} is not in the file map'
-    for path in {path.parent for path in ROOT.glob('*/*.py')} - {ROOT / '.venv'}:
-        assert f'{path.name}/' in mapped, f'{path.name}/ is not in the file map'
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):

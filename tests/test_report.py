@@ -14,8 +14,8 @@ import pytest
 
 from eval import report as report_cli
 from eval import test as classifier_cli
-from eval.report_images import PictureStore
-from eval.results import write_results
+from eval.page.images import PictureStore
+from eval.protocols.results import write_results
 from tests.tiny import CLIP, make_frames, read_log, run_folder
 from utils.cli import run_cli
 
@@ -272,7 +272,7 @@ def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
     assert store.bytes == len(uri.split(',')[1]) > 1000
     image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(',')[1]), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (180, 1200, 3)
-    monkeypatch.setattr('eval.report_images.BUDGET', store.bytes + 10)
+    monkeypatch.setattr('eval.page.images.BUDGET', store.bytes + 10)
     assert store.picture(tmp_path / 'a.png') is None and store.left_out == [str(tmp_path / 'a.png')]
 
 

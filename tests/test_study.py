@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-import pipeline
-import study
-import study_report
-import study_sizes
-import study_steps
+from experiments import run_script
+from experiments import study
+from experiments import study_report
+from experiments import study_budget
+from experiments import study_steps
 from tests import tiny
 
 MINI = ['--img_dim', 32, '--num_seq', 3, '--ds', 1, '--batch_size', 2, '--num_workers', 0, '--device', 'cpu',
@@ -26,7 +26,7 @@ def scripts(monkeypatch):
 
     def run(script, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        assert tiny.run(module, pipeline.command_line(flags)) == 0
+        assert tiny.run(module, run_script.command_line(flags)) == 0
         ended.append((script, flags))
 
     monkeypatch.setitem(known, 'run', run)
@@ -131,7 +131,7 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
 
     def run(script, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        commands.append((script, module.parse_args(pipeline.command_line(flags))))
+        commands.append((script, module.parse_args(run_script.command_line(flags))))
         if not script.startswith('process_data'):
             raise StopIteration
 
@@ -179,34 +179,34 @@ COSTS = {'epoch': 60., 'start': 10., 'judging': 40., 'seeds': 3}
 def test_sizes_follow_from_the_measured_speed():
     """Twice the time, or half the seconds of an epoch: twice the epochs, but for the overhead. The sum is the time."""
     for seconds in (3000, 9000, 100_000):
-        epochs = study_sizes.pretraining_epochs(seconds, COSTS, curves=1, others=2, count=6)
+        epochs = study_budget.pretraining_epochs(seconds, COSTS, curves=1, others=2, count=6)
         taken = (epochs * 60 * 3) * 3 + (6 + 2) * (3 * 10 + 40)
         assert taken <= seconds < taken + 3 * 3 * 60
-        half = study_sizes.pretraining_epochs(seconds, {**COSTS, 'epoch': 30.}, curves=1, others=2, count=6)
+        half = study_budget.pretraining_epochs(seconds, {**COSTS, 'epoch': 30.}, curves=1, others=2, count=6)
         assert half in (2 * epochs, 2 * epochs + 1)
-    assert study_sizes.pretraining_epochs(10, COSTS, curves=1, others=0, count=6) == 1  # however short the time
+    assert study_budget.pretraining_epochs(10, COSTS, curves=1, others=0, count=6) == 1  # however short the time
     # before the last checkpoint: 20 epochs are done
-    assert study_sizes.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20) == 30
-    assert study_sizes.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=20) == 21
+    assert study_budget.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20) == 30
+    assert study_budget.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=20) == 21
     # epochs that a variant with eight clips a video can match
-    assert study_sizes.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20, unit=8) == 24
-    assert study_sizes.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=24, unit=8) == 32
-    assert study_sizes.pretraining_epochs(10, COSTS, curves=1, others=1, count=6, unit=8) == 8
+    assert study_budget.pretraining_epochs(10 * 180 + 70, COSTS, curves=1, others=0, count=1, before=20, unit=8) == 24
+    assert study_budget.pretraining_epochs(-100, COSTS, curves=1, others=0, count=1, before=24, unit=8) == 32
+    assert study_budget.pretraining_epochs(10, COSTS, curves=1, others=1, count=6, unit=8) == 8
 
-    epochs = study_sizes.finetuning_epochs(100, videos=200, labels={'all': 1, 'few': 0.2}, clips_per_second=20, save=1)
+    epochs = study_budget.finetuning_epochs(100, videos=200, labels={'all': 1, 'few': 0.2}, clips_per_second=20, save=1)
     assert epochs == {'all': 9, 'few': 33}  # of 11 and 3 seconds
-    assert study_sizes.finetuning_epochs(10 ** 6, 200, {'all': 1, 'few': 0.2}, 20, 1) == {'all': 60, 'few': 300}
-    assert study_sizes.finetuning_epochs(-5, 200, {'all': 1}, 20, 1) == {'all': 1}
+    assert study_budget.finetuning_epochs(10 ** 6, 200, {'all': 1, 'few': 0.2}, 20, 1) == {'all': 60, 'few': 300}
+    assert study_budget.finetuning_epochs(-5, 200, {'all': 1}, 20, 1) == {'all': 1}
 
 
 def test_checkpoints():
-    assert study_sizes.checkpoints(100, 6) == [1, 3, 6, 16, 40, 100]
-    assert study_sizes.checkpoints(1, 6) == [1] and study_sizes.checkpoints(3, 6) == [1, 2, 3]
+    assert study_budget.checkpoints(100, 6) == [1, 3, 6, 16, 40, 100]
+    assert study_budget.checkpoints(1, 6) == [1] and study_budget.checkpoints(3, 6) == [1, 2, 3]
     # each costs 3·10 + 40 s: a third of the time pays for six, for three, or for none
-    assert [study_sizes.count_of_checkpoints(seconds, COSTS, 1) for seconds in (2000, 700, 10)] == [6, 3, 2]
-    assert study_sizes.equal_cost(48, {'clips_per_video': 4}, 4) == 12
-    assert study_sizes.equal_cost(48, {'num_seq': 6}, 4) == 32
-    assert study_sizes.equal_cost(1, {'clips_per_video': 8}, 4) == 1
+    assert [study_budget.count_of_checkpoints(seconds, COSTS, 1) for seconds in (2000, 700, 10)] == [6, 3, 2]
+    assert study_budget.equal_cost(48, {'clips_per_video': 4}, 4) == 12
+    assert study_budget.equal_cost(48, {'num_seq': 6}, 4) == 32
+    assert study_budget.equal_cost(1, {'clips_per_video': 8}, 4) == 1
 
 
 @pytest.mark.parametrize('minutes, clips_per_s, seeds, flags, later', [

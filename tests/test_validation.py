@@ -14,7 +14,7 @@ from dpc.validation import Validation, control_predictions
 from tests import tiny
 from utils.cli import UserError
 from utils.data.lists import VideoList
-from utils.neighbours import leave_group_out
+from utils.knn_vote import leave_group_out
 from utils.run.status import describe
 
 
@@ -73,7 +73,7 @@ def test_top1_by_step():
 
 
 def test_leave_group_out_equals_a_loop(monkeypatch):
-    monkeypatch.setattr('utils.neighbours.QUERIES_AT_ONCE', 7)
+    monkeypatch.setattr('utils.knn_vote.QUERIES_AT_ONCE', 7)
     rng = np.random.default_rng(0)
     label, group = rng.integers(3, size=40), rng.integers(12, size=40)
     vectors = rng.standard_normal((40, 6)) + np.eye(6)[label]

@@ -12,9 +12,9 @@ from dpc.loss import dense_info_nce
 from dpc.metrics import wrong_answers
 from dpc.model import DPC
 from eval import visualise
-from eval.heatmaps import ClipView, draw_clip, film_places, moving_places
-from eval.prediction import OUTCOMES, Batch, PredictiveNetwork, answers_of, match_of, motion_of
-from eval.breakdown import by_motion, easiest_first, principal_colours, summarise
+from eval.forecast.clip_pictures import ClipView, draw_clip, film_places, moving_places
+from eval.forecast.network import OUTCOMES, Batch, PredictiveNetwork, answers_of, match_of, motion_of
+from eval.forecast.breakdown import by_motion, easiest_first, principal_colours, summarise
 from tests.test_features import rows_of, with_lists
 from tests.tiny import checkpoint, make_frames, pretrain, run
 from utils.checkpoint import load_weights

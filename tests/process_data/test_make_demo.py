@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from process_data.make_demo import main, parse_args
-from process_data.sprites import MOTIONS, render
-from process_data.synthetic import labelled_videos
+from experiments.data.make_demo import main, parse_args
+from experiments.data.sprites import MOTIONS, render
+from experiments.data.synthetic import labelled_videos
 
 CHANCE = 1 / len(MOTIONS)
 

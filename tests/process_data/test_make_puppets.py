@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from process_data import puppets
-from process_data.make_puppets import parse_args
-from process_data.puppets import ACTIONS, NUISANCES, render
-from process_data.synthetic import Video, labelled_videos
+from experiments.data import puppets
+from experiments.data.make_puppets import parse_args
+from experiments.data.puppets import ACTIONS, NUISANCES, render
+from experiments.data.synthetic import Video, labelled_videos
 
 PAIRS = list(zip(*[iter(ACTIONS)] * 2))
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from process_data.sprites import MOTIONS
-from process_data.synthetic import unlabelled_videos
+from experiments.data.sprites import MOTIONS
+from experiments.data.synthetic import unlabelled_videos
 from tests.process_data.tiny_videos import run, tree_bytes
 
 SMALL = ('--videos_per_class', 8, '--unlabelled', 21, '--frames', 4, '--size', 24)

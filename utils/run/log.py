@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from utils.cli import UserError
 from utils.parallel.distributed import is_main
-from utils.run.records import duration
+from utils.run.read_log import duration
 
 # One process draws bars: tqdm's default lock for several would be reported as leaked when a run ends abruptly.
 tqdm.set_lock(threading.RLock())

@@ -13,7 +13,7 @@ from utils.cli import UserError
 from utils.parallel import distributed
 from utils.parallel.device import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
-from utils.run.contract import first_line
+from utils.run.check_backbone import first_line
 from utils.run.log import epoch_line, open_log, progress_bar, say, warn
 from utils.run.metrics import Averages, Throughput
 from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule

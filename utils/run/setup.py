@@ -11,7 +11,7 @@ from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.device import (PRECISIONS, Precision, automatic_precision, available_memory, choose_device,
                                    obstacle_to_compilation, uses_cuda)
-from utils.run.contract import check_backbone, check_precision
+from utils.run.check_backbone import check_backbone, check_precision
 from utils.run.folder import changed_flags, create_run_folder, find_run, run_of_checkpoint
 from utils.run.log import say, warn
 

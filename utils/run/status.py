@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from utils.cli import Parser, UserError, run_cli
 from utils.cli import number as number_type
-from utils.run.records import duration, read_records, state
+from utils.run.read_log import duration, read_records, state
 
 WIDTH = 100           # characters of a line, unless the names leave no room
 SHORTEST_NAME, LONGEST_STATE = 16, 24

@@ -1,0 +1,181 @@
+"""Classification of whole videos by a trained classifier (paper, section 4): mean softmax over the clips of a video.
+
+One pass over the videos serves several protocols, which differ in the clips they use and in how they define the loss.
+"""
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from eval.metrics.average_precision import mean_average_precision
+from eval.metrics.intervals import draws, interval_of
+from eval.metrics.multi_label import is_right, probabilities
+from eval.extract.inference import broken_of_all, clip_outputs, read_videos
+from utils.cli import UserError
+from utils.data.clips import clip_starts, count_blocks, spaced_starts
+from utils.parallel.distributed import sum_over_processes
+
+PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
+CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the corners and the centre',
+         10: 'crops of the corners and the centre, and their mirror images'}
+
+
+@dataclass
+class Protocol:
+    """starts: frames of a video -> first blocks of its clips, int64 [K]; none if the video is not scored.
+    loss: (logits [K, num_class], label, or bool [num_class] of several labels) -> loss of a video, float."""
+    name: str
+    about: str
+    starts: Callable
+    loss: Callable
+
+
+@dataclass
+class VideoScores:
+    """Scores of R videos, in list order."""
+    index: np.ndarray        # int64 [R], position in the list
+    probability: np.ndarray  # float32 [R, num_class], mean over clips; see eval.metrics.multi_label.probabilities
+    label: np.ndarray        # int64 [R], or bool [R, num_class] of several labels
+    loss: np.ndarray         # float32 [R]
+
+    @property
+    def prediction(self):
+        return self.probability.argmax(axis=1)
+
+
+def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+    """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax; for
+    several labels binary cross-entropy of the mean sigmoid.
+
+    clips: 'all', or the number of clips of a video. crops, flip: the views of utils.data.crops, for the name only."""
+    def starts(n_frames):
+        blocks = count_blocks(n_frames, num_seq, seq_len, ds)
+        return clip_starts(blocks, num_seq) if clips == 'all' else spaced_starts(blocks, num_seq, clips)
+
+    def loss(logits, label):
+        if np.ndim(label):
+            return F.binary_cross_entropy(logits.sigmoid().mean(dim=0), torch.as_tensor(label).float()).item()
+        return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
+
+    where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
+             f'{clips} evenly spaced clips, fewer where the video has no more places')
+    about = f'{where}; short videos repeat their last frame; {CROPS[crops]}{", each also mirrored" if flip else ""}'
+    return Protocol(', '.join(['every video', *special_views(crops, flip, clips)]), about, starts, loss)
+
+
+def special_views(crops, flip, clips):
+    """Words for what differs from the published test, for names of rows and folders."""
+    words = {f'{crops} crops': crops > 1, 'mirror images': flip,
+             'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
+    return [word for word, differs in words.items() if differs]
+
+
+def published_protocol(dataset, num_seq, seq_len, ds):
+    """The published code's protocol, for UCF101 and HMDB51: videos not longer than a clip are dropped, and so are the
+    blocks after the last clip. Loss: cross-entropy of the mean logits."""
+    stride = max(1, PUBLISHED_STRIDE[dataset](num_seq))
+    clip_frames = num_seq * seq_len * ds
+
+    def starts(n_frames):
+        last = count_blocks(n_frames, num_seq, seq_len, ds) - num_seq if n_frames > clip_frames else -1
+        return np.arange(0, last + 1, stride)
+
+    def loss(logits, label):
+        return F.cross_entropy(logits.mean(dim=0), torch.tensor(label)).item()
+
+    return Protocol(f'published protocol (only videos over {clip_frames} frames)',
+                    f'clips start every {stride} blocks, none is added at the end; centre crop; loss of the mean '
+                    'logits',
+                    starts, loss)
+
+
+def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all', multi_label=False):
+    """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
+    others than the published ones, and for several labels, there is no published protocol."""
+    protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
+    if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all') and not multi_label:
+        protocols.append(published_protocol(dataset, num_seq, seq_len, ds))
+    return protocols
+
+
+def clips_of_all(protocols):
+    """A function for VideoDataset: frames of a video -> first blocks of the clips of all protocols together."""
+    return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
+
+
+def score_videos(model, loader, protocols, precision, num_class, clips_at_once, multi_label=False):
+    """Runs the classifier once over this process's share of a VideoDataset: a loader of utils.data.batches.make_loader.
+
+    clips_at_once: clips that are on the device together. multi_label: labels of the dataset are bool [R, num_class].
+    Returns ([VideoScores of each protocol], [(index, error) of each unreadable video]), the same in all processes.
+    UserError: no video can be read; scores that are not finite.
+    """
+    model.eval()
+    dataset = loader.dataset
+    label = torch.zeros(len(dataset), *([num_class] if multi_label else []), dtype=torch.long)
+    # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
+    probability = torch.zeros(len(protocols), len(dataset), num_class)
+    loss = torch.zeros(len(protocols), len(dataset))
+    scored = torch.zeros(len(protocols), len(dataset), dtype=torch.long)
+    broken = []
+    videos = read_videos(loader, 'test', broken)
+    for video, logits in clip_outputs(model, videos, dataset.num_seq, precision, clips_at_once):  # [K, num_class]
+        index = int(video['index'])
+        if not torch.isfinite(logits).all():
+            raise UserError(f'the scores of {dataset.videos.path(index)} are not finite: the weights are unusable, or '
+                            'too large for this precision (try --amp off)')
+        label[index] = video['label']
+        for i, protocol in enumerate(protocols):
+            chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]
+            if len(chosen):
+                probability[i, index] = probabilities(chosen, multi_label).mean(dim=0)
+                loss[i, index] = protocol.loss(chosen, video['label'] if multi_label else int(video['label']))
+                scored[i, index] = 1
+    broken = broken_of_all(broken, len(dataset))
+    label, probability, loss, scored = (sum_over_processes(tensor).numpy()
+                                        for tensor in (label, probability, loss, scored))
+    label = label.astype(bool) if multi_label else label
+    rows = [np.flatnonzero(mask) for mask in scored]
+    return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
+
+
+def summarise(scores, seed=0):
+    """{videos, loss, top1, top5, mean_class, interval, draws}: the mean loss of a video, and accuracies from 0 to 1.
+
+    mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
+    intervals over videos, from the `draws` of eval.metrics.intervals, whose randomness is `seed`.
+    For several labels: top1, where any label is right, and map, the mean average precision.
+    """
+    count = len(scores.label)
+    accuracies = (accuracies_of_several if scores.label.ndim == 2 else accuracies_of_one)(scores)
+    drawn = {name: draws(accuracy, count, seed) for name, accuracy in accuracies.items()}
+    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
+            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
+            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}
+
+
+def accuracies_of_one(scores):
+    """{name: function of rows int64 of the videos, drawn with replacement} where each video has one label."""
+    true = scores.probability[np.arange(len(scores.label)), scores.label]
+    correct = scores.prediction == scores.label
+    among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
+    order = np.lexsort((among_five, correct, scores.label))  # intervals don't depend on the order of the list
+    label, correct, among_five = scores.label[order], correct[order], among_five[order]
+
+    def mean_class(rows):
+        videos = np.bincount(label[rows])
+        right = np.bincount(label[rows], weights=correct[rows])
+        return (right[videos > 0] / videos[videos > 0]).mean()
+
+    return {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
+            'mean_class': mean_class}
+
+
+def accuracies_of_several(scores):
+    """The same where videos have several labels."""
+    order = np.lexsort((*scores.label.T, *scores.probability.T))
+    probability, label = scores.probability[order], scores.label[order]
+    correct = is_right(probability.argmax(axis=1), label)
+    return {'map': mean_average_precision(probability, label), 'top1': lambda rows: correct[rows].mean()}

@@ -1,0 +1,85 @@
+"""What a test reports: its numbers on the screen and in test_log.md, predictions.csv, pictures."""
+from pathlib import Path
+
+import numpy as np
+
+from eval.classify.scores import summarise
+from eval.metrics.intervals import interval_of
+from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, confusion_matrix, draw_class_accuracies,
+                          draw_confusion, printable, skipped_text, write_average_precision, write_log,
+                          write_predictions, write_probabilities)
+
+
+def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):
+    """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
+    several labels test_log.md, probabilities.csv and average_precision.csv.
+
+    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos. seed: of
+    the intervals; another one for each split, or the draws for their mean would not be independent.
+    Returns {protocol: statistics of summarise}, without protocols that score no video."""
+    scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
+    tables = {protocol.name: summarise(each, seed) for protocol, each in scored}
+    skipped = [error for _, error in broken]
+    facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
+    write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
+    for name, stats in tables.items():
+        print_numbers(name, stats)
+    for protocol in protocols:
+        if protocol.name not in tables:
+            print(f'{protocol.name}: no video is long enough')
+    if skipped:
+        print(f'{skipped_text(skipped)} (test_log.md names them)')
+    files = ['test_log.md', *write_details(folder, [paths[i] for i in scores[0].index], scores[0], class_names,
+                                           protocols[0].name)]
+    print(f'written to {printable(str(folder))}: {", ".join(files)}')
+    return tables
+
+
+def write_details(folder, paths, scores, class_names, name):
+    """Writes what there is about single videos and classes, from the VideoScores of the protocol `name`; returns the
+    names of the files."""
+    if scores.label.ndim == 2:
+        write_probabilities(folder / 'probabilities.csv', paths, scores, class_names)
+        write_average_precision(folder / 'average_precision.csv', scores, class_names)
+        return ['probabilities.csv', 'average_precision.csv']
+    write_predictions(folder / 'predictions.csv', paths, scores, class_names)
+    if len(class_names) <= MAX_DRAWN:
+        matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
+        draw_confusion(folder / 'confusion.png', matrix, class_names)
+        counts = matrix.sum(axis=1)
+        draw_class_accuracies(folder / 'per_class.png', matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
+                              f'Accuracy by class, {name}')
+        return ['predictions.csv', 'confusion.png', 'per_class.png']
+    print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
+    return ['predictions.csv']
+
+
+def print_numbers(name, stats):
+    accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
+    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
+
+
+def report_mean(folder, facts, tables):
+    """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
+
+    tables: {split: what report_test returned}. A protocol that scored no video of some split has no mean."""
+    rows = {}
+    for name in tables[min(tables)]:
+        splits = {f'{name}, split {split}': table[name] for split, table in tables.items() if name in table}
+        rows.update(splits)
+        if len(splits) == len(tables):
+            rows[f'{name}, mean of {len(tables)} splits'] = stats = mean_of(list(splits.values()))
+            print_numbers(f'{name}, mean of {len(tables)} splits', stats)
+    write_log(folder / 'test_log.md', f'Mean of splits {", ".join(map(str, tables))}', facts, rows)
+    print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')
+
+
+def mean_of(splits):
+    """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
+    standard deviation of each accuracy over splits."""
+    names = accuracies_in(splits[0])
+    drawn = {name: np.mean([stats['draws'][name] for stats in splits], axis=0) for name in names}
+    return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),
+            **{name: np.mean([stats[name] for stats in splits]) for name in names},
+            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn,
+            'deviation': {name: np.std([stats[name] for stats in splits], ddof=1) for name in names}}

@@ -1,0 +1,126 @@
+"""From flags to features: what the commands that judge frozen features share."""
+import os
+from pathlib import Path
+
+import numpy as np
+
+from backbone import NETWORKS
+from eval.extract.cache import fingerprint, read_features, write_features
+from eval.extract.vectors import LabelledVideos, extract_features, load_representation
+from eval.networks.torchvision_models import announce, net_of, read_weights
+from eval.networks.settings import SPLITS, common_settings, default_settings, resolve_settings, trained_settings
+from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
+from utils.cli import UserError, positive_int, whole_number
+from utils.data.classes import labels_of, read_class_list
+from utils.data.labels import SEPARATOR
+from utils.data.lists import VideoList, csv_file, list_folder
+from utils.data.splits import read_split
+from utils.parallel import distributed
+from utils.run.log import say, warn
+from utils.run.setup import clip_settings, start_evaluation, workers_of
+
+
+def add_feature_arguments(parser):
+    """Flags for what is extracted, and how. --net, --img_dim … default to None: see `prepare`."""
+    model = add_model_arguments(parser, None, NETWORKS, FOLLOWS)
+    model.add_argument('--allow_other_settings', action='store_true',
+                       help='let these flags differ from what the checkpoint was trained with')
+    data = add_data_arguments(parser, default=FOLLOWS)
+    data.add_argument('--batch_size', default=16, type=positive_int,
+                      help='clips at a time, of several videos, all processes (default 16)')
+    add_device_arguments(parser, training=False)
+    parser.add_argument('--seed', default=0, type=whole_number, help='seed of every random choice (default 0)')
+    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)
+
+
+def prepare(args, videos=None):
+    """Reads the checkpoints and lists that the flags name: ({weights: checkpoint, {} for random}, LabelledVideos, class
+    names, Precision). Settings that were left out follow the checkpoints.
+
+    videos: a VideoList to take instead of the lists, unlabelled.
+    UserError: a file that can't be used, checkpoints of different settings, a missing list."""
+    weights = [args.weights] if isinstance(args.weights, str) else args.weights
+    checkpoints = {name: read_weights(name) for name in weights}
+    others = dict.fromkeys(net_of(name, None) for name in weights)  # None: our own
+    trained = {name: trained_settings(checkpoint) for name, checkpoint in checkpoints.items()
+               if checkpoint and net_of(name, None) is None}
+    defaults = default_settings(args.dataset)
+    if None not in others:
+        if args.net:
+            raise UserError(f'--net {args.net}: --weights names the networks; leave --net out')
+        del defaults['net']
+    resolve_settings(args, common_settings(trained) if trained else {}, defaults, origin=next(iter(trained), None))
+    for name in filter(None, others):
+        announce(name, clip_settings(args))
+    precision = start_evaluation(args)
+    if videos:
+        return checkpoints, unlabelled(videos), [], precision
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    labelled = Path(folder, 'classInd.txt').exists()
+    class_names = read_class_list(folder) if labelled else []
+    if not labelled:
+        say(f'{folder} has no classInd.txt: all labels are -1')
+    return checkpoints, labelled_videos(folder, args.split, args.frame_root, class_names), class_names, precision
+
+
+def unlabelled(videos):
+    """The LabelledVideos of a VideoList without labels, all for training."""
+    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'))
+
+
+def labelled_videos(folder, split, frame_root, class_names):
+    """The LabelledVideos of one split of a data set's `list_folder`, or of all three for 'all'.
+
+    A data set without a test list has training videos only. UserError: a missing training list, a class that is not in
+    `class_names` (unless that is empty)."""
+    splits = SPLITS if split == 'all' else [split]
+    rows, n_frames, label, part_of = {}, [], [], []  # row of each path
+    has_labels = False
+    for column, number in enumerate(splits):
+        for part in ('train', 'test'):
+            if part == 'test' and not Path(csv_file(folder, number, part)).exists():
+                if distributed.is_main():
+                    warn(f'{folder} has no test list')
+                continue
+            videos = read_split(folder, number, part, frame_root)
+            has_labels |= videos.label is not None
+            for path, count, names in zip(videos.paths(), videos.n_frames, videos.classes()):
+                if path not in rows:
+                    rows[path] = len(rows)
+                    n_frames.append(count)
+                    label.append(SEPARATOR.join(names))
+                    part_of.append([''] * len(splits))
+                if part_of[rows[path]][column]:
+                    raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again with '
+                                    'process_data/write_csv.py')
+                part_of[rows[path]][column] = part
+    videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None)
+    label = (labels_of(videos, class_names, videos.has_several_labels()) if class_names
+             else np.full(len(videos), -1))
+    part = np.array(part_of)
+    return LabelledVideos(videos, label, part if split == 'all' else part[:, 0])
+
+
+def features_of(args, weights, seed, checkpoint, listed, precision, path, per_clip=False):
+    """The Features of the LabelledVideos `listed`: those stored at `path`, or newly extracted and stored there.
+
+    weights: what --weights calls the `checkpoint`; random ones are drawn from `seed`."""
+    clip = clip_settings(args)
+    found = None
+    if distributed.is_main():
+        expected = fingerprint(weights, seed, args.net, clip, listed, precision.name)
+        found = read_features(path, expected, per_clip)
+    if distributed.from_main(found is not None):
+        say(f'features of {weights} are in {path} already')
+        return found
+    if os.path.exists(path):
+        say(f'{path} lacks videos, or has features of other weights, videos or settings: it is replaced')
+    sizes = {'num_workers': workers_of(args), 'timeout': args.timeout}
+    model = load_representation(args.net, checkpoint, weights, seed, listed, clip, precision, **sizes)
+    share = -(-args.batch_size // distributed.world())
+    features = extract_features(model, listed, clip, precision, **sizes, clips_at_once=share,
+                                title=f'features of {Path(weights).name}', per_clip=per_clip)
+    if distributed.is_main():
+        write_features(path, features, expected, weights)
+    distributed.wait_for_main()
+    return features

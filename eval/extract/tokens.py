@@ -1,0 +1,188 @@
+"""The tokens of every clip, float16 in memory-mapped files: all places of all blocks, which an attentive probe attends over.
+
+A folder of tokens holds context.npy and block.npy [K, M, D], or one of them, and tokens.npz, which is written last: it says
+whose tokens these are."""
+import json
+import shutil
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eval.extract.cache import fingerprint
+from eval.extract.vectors import load_representation
+from eval.networks.torchvision_models import net_of, token_shape
+from eval.networks.settings import trained_settings
+from eval.extract.inference import broken_of_all, clip_outputs, read_videos
+from utils.cli import UserError
+from utils.data.batches import make_loader
+from utils.data.clips import VideoDataset, clip_starts, count_blocks
+from utils.data.crops import random_view, views_of
+from utils.parallel import distributed
+from utils.run.log import say
+from utils.run.setup import clip_settings, workers_of
+
+
+@dataclass
+class Tokens:
+    """Tokens of V videos, in the order of their lists; unreadable videos are left out.
+
+    maps:  {'context' or 'block': float16 [K, M, D]}, M = N·S tokens of each clip, or view of a clip: the aggregator's
+           states after every block, the rectified maps of the backbone
+    rows:  int64 [V, 2], first and last + 1 of the K rows of a video
+    path, label, part: [V], see eval.extract.vectors.LabelledVideos
+    skipped: a line for each video that could not be read
+    """
+    maps: dict
+    rows: np.ndarray
+    path: np.ndarray
+    label: np.ndarray
+    part: np.ndarray
+    skipped: list
+
+    @property
+    def video(self):
+        """int64 [V], the number of each video: what a Task holds in place of vectors."""
+        return np.arange(len(self.path))
+
+
+def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds):
+    """The Tokens of the LabelledVideos `listed`, of these kinds: those stored in `folder`, or newly made and stored there.
+
+    The main process returns them, the others None. weights: what --weights calls the `checkpoint`; random ones are
+    drawn from `seed`. args.augment: K random views of each training clip; 0: the centre crop.
+    UserError: features without places."""
+    if trained_settings(checkpoint, ['feature_map']).get('feature_map') == 'pooled':
+        raise UserError(f'{weights} was pretrained with --feature_map pooled: its features have no places to attend over; '
+                        'judge it with eval/frozen.py')
+    clip = clip_settings(args)
+    expected = {**fingerprint(weights, seed, args.net, clip, listed, precision.name),
+                'augment': [args.augment, args.flip, args.seed] if args.augment else None}
+    found = read_tokens(folder, expected, kinds) if distributed.is_main() else None
+    if distributed.from_main(found is not None):
+        say(f'tokens of {weights} are in {folder} already')
+        return found
+    if distributed.is_main() and (folder / 'tokens.npz').exists():
+        say(f'{folder} lacks videos, or has tokens of other weights, videos or settings: it is replaced')
+    sizes = {'num_workers': workers_of(args), 'timeout': args.timeout}
+    model = load_representation(args.net, checkpoint, weights, seed, listed, clip, precision, **sizes)
+    dataset = VideoDataset(listed.videos, **clip, views=partial(views_for, listed.part == 'train', args.augment, args.flip,
+                                                                args.seed))
+    rows = rows_of(listed, clip, args.augment)
+    broken = write_maps(model, dataset, rows, size_of(args, listed, weights), folder, kinds, precision, **sizes,
+                        clips_at_once=-(-args.batch_size // distributed.world()),
+                        title=f'tokens of {Path(weights).name}')
+    if distributed.is_main():
+        readable = np.setdiff1d(np.arange(len(rows)), [index for index, _ in broken])
+        path = np.array(listed.videos.paths())[readable]
+        np.savez(folder / 'tokens.npz', rows=rows[readable], path=path, label=listed.label[readable],
+                 part=listed.part[readable], skipped=np.array([error for _, error in broken], dtype=str),
+                 kinds=kinds, fingerprint=json.dumps(expected))
+        found = open_tokens(folder, kinds)
+    distributed.wait_for_main()
+    return found
+
+
+# ---- which rows
+
+def views_for(training, count, flip, seed, index):
+    """The views of video `index`: the centre, or for a training video `count` random ones if that isn't 0."""
+    if not count or not training[index]:
+        return views_of()
+    return [random_view(np.random.default_rng((seed, index, number)), flip) for number in range(count)]
+
+
+def rows_of(listed, clip, augment):
+    """int64 [R, 2]: the rows of each listed video, known before any is read, so that all processes can write theirs."""
+    blocks = [count_blocks(count, clip['num_seq'], clip['seq_len'], clip['ds']) for count in listed.videos.n_frames.tolist()]
+    clips = np.array([len(clip_starts(count, clip['num_seq'])) for count in blocks])
+    ends = np.cumsum(np.where(listed.part == 'train', max(1, augment), 1) * clips)
+    return np.stack([np.append(0, ends[:-1]), ends], axis=1)
+
+
+def kinds_with_places(weights, kinds):
+    """Those of the `kinds` whose tokens these weights have. UserError: they have none of them."""
+    net = net_of(weights, None)
+    if net is None:
+        return kinds
+    if 'block' not in kinds:
+        raise UserError(f'--feature context: {net} has no aggregator, so no states to attend over; give --feature block')
+    return ['block']
+
+
+def size_of(args, listed, weights):
+    """(K, M, D) of the tokens of the network of --weights."""
+    clip = clip_settings(args)
+    return int(rows_of(listed, clip, args.augment)[-1, 1]), *token_shape(net_of(weights, args.net), clip)
+
+
+def say_sizes(folder, sizes):
+    """Says how much files of tokens will take, by their sizes [(K, M, D), …]. UserError: the disk has less room."""
+    need = sum(2 * count * places * channels for count, places, channels in sizes)
+    shapes = ' and '.join(f'{count:,} clips × {places} places × {channels} numbers' for count, places, channels
+                          in dict.fromkeys(sizes))
+    say(f'tokens: {shapes} as float16; {len(sizes)} files in {folder}, {need / 1e9:.2f} GB in all')
+    there = sum(path.stat().st_size for path in folder.rglob('*.npy'))  # reused or replaced
+    free = shutil.disk_usage(folder.parent).free
+    if need > free + there:
+        raise UserError(f'{folder} needs {need / 1e9:.2f} GB for tokens, and {free / 1e9:.2f} GB are free: make room, choose '
+                        'another --out, or give one --feature or fewer files')
+
+
+# ---- making them
+
+def write_maps(model, dataset, rows, size, folder, kinds, precision, num_workers, timeout, clips_at_once, title):
+    """Writes {kind}.npy of `size` [K, M, D] for the videos of a VideoDataset; returns the broken ones, [(index, error), …].
+
+    Every process writes the `rows` [R, 2] of its share. UserError: tokens that are not finite in float16."""
+    def encode(block):
+        feature, states, _ = model.all_states(block)
+        return torch.stack([{'context': states, 'block': feature}[kind].flatten(1, 2) for kind in kinds], dim=1)
+
+    if distributed.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'tokens.npz').unlink(missing_ok=True)  # it would vouch for files that are being overwritten
+        for kind in kinds:
+            np.lib.format.open_memmap(folder / f'{kind}.npy', 'w+', np.float16, size)
+    distributed.wait_for_main()
+    maps = [np.lib.format.open_memmap(folder / f'{kind}.npy', 'r+') for kind in kinds]
+    broken = []
+    share = range(distributed.rank(), len(dataset), distributed.world())
+    loader = make_loader(dataset, num_workers, timeout, batch_size=None, sampler=share)
+    for video, output in clip_outputs(encode, read_videos(loader, title, broken), dataset.num_seq, precision, clips_at_once):
+        index = int(video['index'])
+        output = output.half()                                              # [clips, kinds, M, D]
+        if not torch.isfinite(output).all():
+            raise UserError(f'the tokens of {dataset.videos.path(index)} are not finite in float16: the weights are '
+                            'unusable, or too large for this precision (try --amp off)')
+        for each, tokens in zip(maps, output.unbind(1)):
+            each[slice(*rows[index])] = tokens.numpy()
+    for each in maps:
+        each.flush()
+    return broken_of_all(broken, len(dataset))
+
+
+# ---- reading them
+
+def read_tokens(folder, expected, kinds):
+    """The Tokens in a folder, or None if there are none of these kinds for this `fingerprint`, or not of all videos."""
+    if not (folder / 'tokens.npz').exists():
+        return None
+    try:
+        with np.load(folder / 'tokens.npz') as stored:
+            if (json.loads(str(stored['fingerprint'])) != expected or len(stored['skipped'])
+                    or not set(kinds) <= set(stored['kinds'].tolist())):
+                return None
+        return open_tokens(folder, kinds)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short, or of something else
+        return None
+
+
+def open_tokens(folder, kinds):
+    with np.load(folder / 'tokens.npz') as stored:
+        arrays = {name: stored[name] for name in ('rows', 'path', 'label', 'part')}
+        return Tokens({kind: np.load(folder / f'{kind}.npy', mmap_mode='r') for kind in kinds}, **arrays,
+                      skipped=stored['skipped'].tolist())

@@ -1,0 +1,120 @@
+"""Features of whole videos by a frozen network: the aggregator's context and the backbone's blocks, in one pass."""
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics
+from eval.networks.torchvision_models import build_representation, check_representation, net_of
+from eval.extract.inference import broken_of_all, clip_outputs, read_videos
+from utils.checkpoint import load_weights
+from utils.cli import UserError
+from utils.data.batches import make_loader
+from utils.data.clips import ClipDataset, VideoDataset
+from utils.data.lists import VideoList
+from utils.parallel.distributed import lists_of_all, rank, sum_over_processes, world
+from utils.run.setup import put_on
+
+
+@dataclass
+class LabelledVideos:
+    """The R videos of a training and a test list.
+
+    label: int64 [R], -1 for videos without labels; bool [R, C] if some video has several
+    part:  str [R], 'train' or 'test'; for several splits [R, splits], '' where a split doesn't list the video
+    """
+    videos: VideoList
+    label: np.ndarray
+    part: np.ndarray
+
+    def training(self):
+        """The training videos, of the first split if there are several."""
+        return self.videos.select(self.part.reshape(len(self.part), -1)[:, 0] == 'train')
+
+
+@dataclass
+class Features:
+    """Vectors of V videos, in the order of their lists; unreadable videos are left out.
+
+    context: float32 [V, D], the aggregator's last state, averaged over places and clips
+    block:   float32 [V, D], the rectified maps of the backbone, averaged over places, blocks and clips
+             (what both are for networks of other people: eval/networks/torchvision_models.py)
+    path, label, part: [V], see LabelledVideos; several labels are bool [V, C]
+    skipped: a line for each video that could not be read
+    clips:   arrays of the K clips of all videos, if asked for: context and block [K, D], video [K] (a row of the arrays
+             above), start [K] (its first block)
+    """
+    context: np.ndarray
+    block: np.ndarray
+    path: np.ndarray
+    label: np.ndarray
+    part: np.ndarray
+    skipped: list
+    clips: dict = field(default_factory=dict)
+
+
+def load_representation(net, checkpoint, origin, seed, listed, clip, precision, num_workers, timeout):
+    """The frozen network of a checkpoint, or of random weights drawn from `seed` if `checkpoint` is {}.
+
+    It is a Representation, or one of eval/networks/torchvision_models.py if `origin`, what --weights calls it, names one.
+
+    BN statistics that it lacks, as random weights do, are estimated from the training videos of `listed`, the same on
+    every process. clip: {num_seq, seq_len, ds, img_dim}. UserError: the checkpoint doesn't fit, the net can't run."""
+    net = net_of(origin, net)
+    torch.manual_seed(seed)
+    model = build_representation(net)
+    check_representation(model, net, clip)
+    model.requires_grad_(False)
+    missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()
+    put_on(model, precision.device)
+    training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)
+    complete_bn_statistics(model, missing, training, MAX_CLIPS, seed, precision, num_workers, timeout)
+    return model.eval()
+
+
+def vectors_of(model):
+    """A Representation as a function of clips [B, N, C, T, H, W]: context and block side by side, [B, 2·D]."""
+    def encode(block):
+        feature, state = model(block)                                           # [B, N, S, D], [B, S, D]
+        return torch.cat([state.mean(dim=1), feature.mean(dim=(1, 2))], dim=1)
+
+    return encode
+
+
+def extract_features(model, listed, clip, precision, num_workers, timeout, clips_at_once, title, per_clip=False):
+    """Features of the LabelledVideos `listed` by a frozen Representation; the same on every process.
+
+    clips_at_once: clips on the device together, of several videos.
+    UserError: no video can be read; features that are not finite."""
+    dataset = VideoDataset(listed.videos, **clip)
+    size = model.backbone.feature_size
+    vectors = torch.zeros(len(dataset), 2 * size)  # context, then block
+    of_clips, broken = [], []
+    share = range(rank(), len(dataset), world())
+    loader = make_loader(dataset, num_workers, timeout, batch_size=None, sampler=share)
+
+    videos = read_videos(loader, title, broken)
+    for video, output in clip_outputs(vectors_of(model), videos, dataset.num_seq, precision, clips_at_once):
+        index = int(video['index'])
+        if not torch.isfinite(output).all():
+            raise UserError(f'the features of {dataset.videos.path(index)} are not finite: the weights are unusable, or '
+                            'too large for this precision (try --amp off)')
+        vectors[index] = output.mean(dim=0)
+        if per_clip:
+            of_clips.append((index, video['start'].numpy(), output.numpy()))
+
+    broken = broken_of_all(broken, len(dataset))
+    context, block = sum_over_processes(vectors).numpy().reshape(-1, 2, size).swapaxes(0, 1)
+    rows = np.setdiff1d(np.arange(len(dataset)), [index for index, _ in broken])
+    clips = as_arrays(sorted(lists_of_all(of_clips), key=lambda each: each[0]), rows, size) if per_clip else {}
+    path = np.array(listed.videos.paths())
+    return Features(context[rows], block[rows], path[rows], listed.label[rows], listed.part[rows],
+                    [error for _, error in broken], clips)
+
+
+def as_arrays(of_clips, rows, size):
+    """Features.clips from [(index, start [K], output [K, 2·D]), …] of the videos `rows`."""
+    index, start, output = zip(*of_clips)
+    output = np.concatenate(output)
+    video = np.repeat(np.searchsorted(rows, index), [len(each) for each in start])
+    return {'context': output[:, :size], 'block': output[:, size:], 'video': video, 'start': np.concatenate(start)}

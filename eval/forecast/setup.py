@@ -1,0 +1,92 @@
+"""From flags to clips and a predictive network: what the commands that look at predictions share."""
+import os
+
+import numpy as np
+
+from eval.extract.inputs import WHAT_VIDEOS, readable_videos
+from eval.forecast.network import load_network
+from eval.networks.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
+from eval.extract.setup import add_feature_arguments
+from eval.extract.inference import broken_of_all
+from utils.checkpoint import read_checkpoint
+from utils.cli import UserError, positive_int
+from utils.data.batches import make_loader
+from utils.data.clips import VideoDataset, count_blocks
+from utils.data.lists import csv_file, list_folder
+from utils.data.splits import read_split
+from utils.run.check_backbone import check_backbone, run_on_meta
+from utils.run.log import say
+from utils.run.setup import put_on, start_evaluation, workers_of
+
+
+def add_prediction_arguments(parser):
+    """Flags for the videos, the weights and what is predicted. `check_prediction_arguments` completes them."""
+    parser.add_argument('video', nargs='*', metavar='VIDEO',
+                        help=f'{WHAT_VIDEOS}, to use as far as they fill batches; default: videos of --dataset')
+    parser.add_argument('--weights', required=True, metavar='FILE',
+                        help='checkpoint of pretraining; random: weights drawn from --seed')
+    parser.add_argument('--split', default=1, type=int, choices=SPLITS,
+                        help='split whose test list is read, or training list if there is no other (default 1)')
+    parser.add_argument('--clips', default=256, type=positive_int,
+                        help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
+    parser.add_argument('--pred_step', type=positive_int,
+                        help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
+    add_feature_arguments(parser)
+    parser.set_defaults(dataset=None)
+
+
+def check_prediction_arguments(parser, args):
+    """Ends the program where parsed flags contradict each other; sets the default data set."""
+    if args.video and args.dataset:
+        parser.error(f'--dataset {args.dataset} and frames of videos were given: choose one')
+    if args.num_procs > 1 or ',' in (args.gpu or ''):
+        parser.error('the candidates of a prediction are those of one process: give one GPU, or leave out --num_procs')
+    args.dataset = args.dataset or 'ucf101'
+
+
+def prepare_predictions(args):
+    """(PredictiveNetwork on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
+    can't be read], Precision). Settings that were left out follow the checkpoint.
+
+    UserError: a file that can't be used, a missing list."""
+    checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
+    resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
+                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3}, args.weights)
+    if args.pred_step >= args.num_seq:
+        raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    precision = start_evaluation(args)
+    videos, failed = readable_videos(args.video) if args.video else (listed_videos(args), [])
+    model = load_network(args.weights, checkpoint, args.net, args.pred_step)
+    check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
+    size = map_size(model, args.seq_len, args.img_dim)
+    return put_on(model, precision.device), size, videos, failed, precision
+
+
+def listed_videos(args):
+    """`--clips` of the listed videos, drawn at random from the seed."""
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
+    videos = read_split(folder, args.split, part, args.frame_root)
+    return videos.select(np.random.default_rng(args.seed).permutation(len(videos))[:args.clips])
+
+
+def skipped_lines(failed, broken, count, left_out, batch_size):
+    """A line for each video that could not be read; says how many clips fill no batch.
+
+    failed: of prepare_predictions. broken: of read_videos, for `count` videos. UserError: none could be read."""
+    if left_out:
+        say(f'{left_out} clips that do not fill a batch of {batch_size} are left out: see --batch_size')
+    return [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, count)]
+
+
+def map_size(model, seq_len, img_dim):
+    """(h, w) of the feature map, (1, 1) where it is pooled."""
+    return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
+
+
+def middle_clips(videos, clip, args):
+    """(VideoDataset, loader) of one clip in the middle of each video. clip: settings as of `clip_settings`."""
+    num_seq, seq_len, ds = clip['num_seq'], clip['seq_len'], clip['ds']
+    dataset = VideoDataset(videos, **clip, starts_of=lambda n_frames: np.array(
+        [(count_blocks(n_frames, num_seq, seq_len, ds) - num_seq) // 2]))
+    return dataset, make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))

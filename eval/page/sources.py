@@ -1,0 +1,186 @@
+"""What a report is about: the folders of runs, and what is read from the files in them."""
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from eval.classify.outputs import ENCODING
+from utils.cli import UserError
+from utils.run.read_log import read_records, state
+
+PREDICTION_COLUMNS = ['path', 'label', 'prediction', 'probability']
+RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos']
+
+
+@dataclass
+class Training:
+    """flags: of args.json. log: records of log.jsonl, a row each. state: how it ended. frames: pictures of img/."""
+    name: str
+    path: Path
+    flags: dict
+    log: pd.DataFrame
+    state: str
+    frames: list
+
+    @property
+    def warnings(self):
+        """[(epoch, text)] of what the run was warned about."""
+        if not {'kind', 'text'} <= set(self.log):
+            return []
+        found = self.log[self.log.kind == 'warning']
+        return list(zip(found.epoch.astype(int), found.text))
+
+
+@dataclass
+class Test:
+    """facts: {name: str} and table: [{column: str}] of the last section of test_log.md; predictions: predictions.csv."""
+    name: str
+    path: Path
+    flags: dict
+    facts: dict
+    table: list
+    predictions: pd.DataFrame
+
+
+@dataclass
+class Judged:
+    """rows: results.json. facts: lines of results.md."""
+    name: str
+    path: Path
+    rows: pd.DataFrame
+    facts: list
+    pictures: list
+
+    @property
+    def retrieval(self):
+        return [path for path in self.pictures if path.stem.endswith('_retrieval')]
+
+
+@dataclass
+class Prediction:
+    """numbers: visualise.json."""
+    name: str
+    path: Path
+    numbers: dict
+    pictures: list
+
+
+@dataclass
+class Sources:
+    training: list = field(default_factory=list)
+    tests: list = field(default_factory=list)
+    judged: list = field(default_factory=list)
+    predictions: list = field(default_factory=list)
+
+
+def find_sources(given):
+    """The Sources of the folders `given`, or below them. UserError: one has none, or a file of them is damaged."""
+    folders = {}  # in the order given, each once
+    for path in map(Path, given):
+        if not path.is_dir():
+            raise UserError(f'{path} is no folder: give the folders of runs')
+        found = [path] if markers_in(path) else sorted({file.parent for name in READERS for file in path.rglob(name)})
+        if not found:
+            raise UserError(f'{path}: neither this folder nor any below it is a run ({", ".join(READERS)})')
+        folders.update({folder.resolve(): None for folder in found})
+    sources = Sources()
+    for folder, name in zip(folders, names_of(list(folders))):
+        for marker in markers_in(folder):
+            kind, read = READERS[marker]
+            getattr(sources, kind).append(read(name, folder))
+    return sources
+
+
+def markers_in(folder):
+    """Which of the files that READERS name a folder has."""
+    return [name for name in READERS if (folder / name).is_file()]
+
+
+def names_of(folders):
+    """Short names: X of log_X/{experiment}, else the folder; as much of the path as tells them apart."""
+    def short(folder, parts):
+        names = folder.parts[-parts:]
+        if parts == 1 and folder.parent.name.startswith('log_'):
+            return folder.parent.name.removeprefix('log_')
+        return '/'.join(names)
+
+    names = {folder: short(folder, 1) for folder in folders}
+    for parts in range(2, max((len(folder.parts) for folder in folders), default=2) + 1):
+        alike = [folder for folder in folders if list(names.values()).count(names[folder]) > 1]
+        names.update({folder: short(folder, parts) for folder in alike})
+    return list(names.values())
+
+
+# ---- one folder
+
+def read_training(name, path):
+    records = read_records(path / 'log.jsonl')
+    return Training(name, path, read_flags(path), pd.DataFrame(records),
+                    state(records, path / 'log.jsonl').split(';')[0], sorted((path / 'img').glob('*.png')))
+
+
+def read_flags(path):
+    return read_json(path / 'args.json', dict) if (path / 'args.json').is_file() else {}
+
+
+def read_test(name, path):
+    sections = (path / 'test_log.md').read_text(**ENCODING).split('\n## ')
+    lines = sections[-1].splitlines()
+    facts = dict(line[2:].split(': ', 1) for line in lines if line.startswith('- ') and ': ' in line)
+    cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if line.startswith('|')]
+    table = [dict(zip(cells[0], row)) for row in cells[2:]]
+    return Test(name, path, read_flags(path), facts, table, read_predictions(path / 'predictions.csv'))
+
+
+def read_predictions(path):
+    """predictions.csv, empty if a test of several splits has it in its subfolders. Class names stay as they are: 'NA'
+    is no missing value."""
+    if not path.is_file():
+        return pd.DataFrame(columns=PREDICTION_COLUMNS)
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding='utf-8',
+                            encoding_errors='surrogateescape')
+        table = table[PREDICTION_COLUMNS]
+        return table.assign(probability=table.probability.astype(float))
+    except (ValueError, KeyError) as error:
+        raise UserError(f'{path} is damaged: it has no columns {", ".join(PREDICTION_COLUMNS)} with numbers in the '
+                        'last; run the test again') from error
+
+
+def read_judged(name, path):
+    rows = pd.DataFrame(read_json(path / 'results.json', list))
+    lacking = [column for column in RESULT_COLUMNS if column not in rows]
+    if lacking:
+        raise UserError(f'{path / "results.json"}: its rows have no {", ".join(lacking)}; only results.json of '
+                        'eval/frozen.py and commands like it can be reported')
+    facts = []
+    if (path / 'results.md').is_file():
+        facts = [line[2:] for line in (path / 'results.md').read_text(**ENCODING).splitlines()
+                 if line.startswith('- ')]
+    return Judged(name, path, rows, facts, sorted((path / 'pictures').glob('*.png')))
+
+
+def read_prediction(name, path):
+    return Prediction(name, path, read_json(path / 'visualise.json', dict),
+                      [path / each for each in ('overview.png', 'extremes.png', 'colours.png') if (path / each).is_file()]
+                      + sorted(path.glob('clip*.png')))
+
+
+def read_json(path, kind):
+    """UserError: not JSON, or not of this kind."""
+    try:
+        value = json.loads(path.read_text(**ENCODING))
+    except ValueError as error:
+        raise UserError(f'{path} is damaged ({error}): run the command that writes it again') from error
+    if not isinstance(value, kind):
+        raise UserError(f'{path} holds a {type(value).__name__}, where a {kind.__name__} is expected')
+    return value
+
+
+READERS = {  # by the file that tells what a folder is
+    'log.jsonl': ('training', read_training),
+    'test_log.md': ('tests', read_test),
+    'results.json': ('judged', read_judged),
+    'visualise.json': ('predictions', read_prediction),
+}

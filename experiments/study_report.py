@@ -1,0 +1,193 @@
+"""What a study found: results.json, a table, and pictures of accuracy against the time of pretraining and by data set."""
+import json
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from eval.classify.outputs import ENCODING
+from eval.protocols.results import key_of, row_of, table_lines
+from eval.protocols.protocol import Outcome
+
+# protocol, setting and metric of what is shown, and what its panel of the picture is called
+SHOWN = {
+    ('retrieval', 'all labels', 'R@1'): 'retrieval, R@1',
+    ('knn', 'all labels', 'top1'): 'k-NN',
+    ('probe', 'all labels', 'top1'): 'linear probe, all labels',
+    ('probe', '20 per class', 'top1'): 'linear probe, 20 labels per class',
+    ('probe', '5 per class', 'top1'): 'linear probe, 5 labels per class',
+    ('fine-tuning', 'all labels', 'top1'): 'fine-tuning, all labels',
+    ('fine-tuning', '20% of labels', 'top1'): 'fine-tuning, 20% of labels',
+}
+APPEARANCE = ('one frame', 'colour histogram')  # protocols shown beside the probe
+COLOURS = {'context': 'tab:blue', 'block': 'tab:orange', 'network': 'tab:purple', 'frame': 'tab:green',
+           'colour': 'tab:red'}
+STYLES = ('o-', 's--', '^-.')  # of the variants
+
+
+def rows_of(study):
+    """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining."""
+    rows = study.result('random weights') or []
+    for path in study.files('judge'):
+        rows += study.result(path.stem)
+    for variant, origin in study.finetunings():
+        for setting in study.labels:
+            right = [study.result(f'finetune {variant} {origin} {setting} {seed}') for seed in range(study.args.seeds)]
+            if None in right:
+                continue
+            videos = sorted(right[0])
+            hits = np.array([[each[video] for video in videos] for each in right], float)
+            more = {'variant': variant}
+            if origin == 'pretrained':
+                used = last(rows, study.pretraining_of(variant))[0]
+                more.update({name: used[name] for name in ('epoch', 'clips', 'minutes')})
+            rows.append({**row_of(origin, 'network', Outcome('fine-tuning', setting, 'top1', hits)), **more})
+    return rows
+
+
+def last(rows, variant):
+    """The rows of a variant's pretrained weights after their longest pretraining."""
+    own = [row for row in rows if row['weights'] == 'pretrained' and row['variant'] == variant]
+    return [row for row in own if row['epoch'] == max(each['epoch'] for each in own)]
+
+
+def write_report(folder, rows, facts, curves, others, chance):
+    """Writes results.json, results.md and study.png. facts: lines about the study. chance: accuracy of guessing."""
+    with open(folder / 'results.json', 'w', **ENCODING) as file:
+        json.dump(rows, file, indent=1)
+    baselines = [{**row, 'weights': 'appearance' if row['weights'] == 'none' else row['weights']}
+                 for row in rows if row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default']
+    found = {variant: [{**row, 'weights': variant} for row in last(rows, variant)] for variant in curves + others}
+    random = [row for row in baselines if row['weights'] == 'random']
+    main = [*baselines, *({**row, 'weights': f'pretrained, {variant}'} for variant in curves for row in found[variant])]
+    lines = ['## What pretraining is worth', '', *(f'- {fact}' for fact in facts), f'- chance: {chance:.1%}', '',
+             *table_lines(shown(main)), '', 'Pretrained weights are above random ones by more than both intervals:', '',
+             *(line for variant in curves for line in crossings(shown(rows), shown(random), variant))]
+    if others:
+        scratch = [{**row, 'weights': f'{row["variant"]}, from random weights'} for row in rows
+                   if row['weights'] == 'random' and row.get('variant', 'default') != 'default']
+        compared = shown([row for variant in curves + others for row in found[variant]] + scratch)
+        lines += ['', '## Variants, at an equal budget', '', *table_lines(compared), '',
+                  *(f'- {variant}: {compare(shown(found[variant]), shown(found["default"]))}' for variant in others)]
+    with open(folder / 'results.md', 'w', **ENCODING) as file:
+        file.write('\n'.join(lines) + '\n')
+    draw(folder / 'study.png', rows, curves, chance)
+
+
+def shown(rows):
+    return [row for row in rows if panel_of(row) in SHOWN]
+
+
+def panel_of(row):
+    """Key in SHOWN: what appearance tells belongs to the probe."""
+    return 'probe' if row['protocol'] in APPEARANCE else row['protocol'], row['setting'], row['metric']
+
+
+def crossings(rows, random, variant):
+    """A line for each feature and protocol: the first checkpoint whose interval is above that of random weights."""
+    high = {key_of(row): row['high'] for row in random}
+    lines = []
+    for key in high:
+        above = [row for row in rows if row['weights'] == 'pretrained' and row['variant'] == variant
+                 and key_of(row) == key and row['low'] > high[key]]
+        first = min(above, key=lambda row: row['epoch'], default=None)
+        lines.append(f'- {variant}: {", ".join(key)}: ' + ('never' if first is None else
+                     f'from {first["minutes"]:.1f} minutes on ({first["clips"]:,.0f} clips, epoch {first["epoch"]})'))
+    return lines
+
+
+def compare(rows, default):
+    """'better at …; worse at …', where the intervals don't overlap."""
+    by_key = {key_of(row): row for row in default}
+    pairs = [(row, by_key[key_of(row)]) for row in rows if key_of(row) in by_key]
+    better = [', '.join(key_of(row)) for row, other in pairs if row['low'] > other['high']]
+    worse = [', '.join(key_of(row)) for row, other in pairs if row['high'] < other['low']]
+    said = [f'{word} at {" · ".join(keys)}' for word, keys in (('better', better), ('worse', worse)) if keys]
+    return '; '.join(said) or 'no difference beyond the intervals'
+
+
+def short(count):
+    """1234567 -> '1.23M'"""
+    power = sum(count >= limit for limit in (1e3, 1e6))
+    return f'{count / 1000 ** power:.3g}{("", "k", "M")[power]}'
+
+
+def draw(path, rows, curves, chance):
+    """Accuracy against minutes and clips of pretraining, by protocol; bands: random weights, appearance."""
+    figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
+    pretrained = [row for row in rows if row['weights'] == 'pretrained']
+    clips = {row['minutes']: row['clips'] for row in pretrained if row['variant'] == 'default'}
+    for panel, axis in panels(axes, rows):
+        for row in rows:
+            if panel_of(row) == panel and row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default':
+                name = 'random weights' if row['weights'] == 'random' else row['protocol']
+                axis.axhline(row['value'], color=COLOURS[row['feature']], linestyle=':',
+                             label=f'{row["feature"]}, random weights' if name == 'random weights' else name)
+                axis.axhspan(row['low'], row['high'], color=COLOURS[row['feature']], alpha=0.1, linewidth=0)
+        for variant, style in zip(curves, STYLES):
+            for feature in ('context', 'block', 'network'):
+                line = sorted((row['minutes'], row['value'], row['low'], row['high']) for row in pretrained
+                              if (row['variant'], row['feature'], panel_of(row)) == (variant, feature, panel))
+                if line:
+                    minutes, value, low, high = np.array(line).T
+                    axis.errorbar(minutes, value, [value - low, high - value], fmt=style, capsize=3,
+                                  color=COLOURS[feature], label=f'{feature}, pretrained ({variant})')
+        axis.axhline(chance, color='grey', linewidth=1, label='chance')
+        axis.set(title=SHOWN[panel], xlabel='minutes of pretraining', xscale='log', ylim=(0, 1))
+        axis.grid(alpha=0.3)
+        if clips:
+            axis.set_xlim(min(clips) / 1.5, max(clips) * 1.5)
+            axis.set_xticks([*clips], [f'{minutes:.3g}' for minutes in clips])
+            top = axis.secondary_xaxis('top')
+            top.set_xticks([*clips], [short(count) for count in clips.values()], fontsize=8)
+            top.set_xlabel('clips', fontsize=8)
+            for each in (axis.xaxis, top.xaxis):
+                each.set_minor_locator(NullLocator())
+    finish(path, figure, axes)
+
+
+def draw_data(path, found):
+    """Accuracy on several data sets, in the order given: {name: rows of results.json}; one panel for each of SHOWN."""
+    figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
+    best = {data: [*(row for row in rows if row['weights'] == 'random' and row.get('variant', 'default') == 'default'),
+                   *(row for variant in {row['variant'] for row in rows if row['weights'] == 'pretrained'}
+                     for row in last(rows, variant))] for data, rows in found.items()}
+    for panel, axis in panels(axes, sum(best.values(), [])):
+        series = {}
+        for number, rows in enumerate(best.values()):
+            for row in rows:
+                if panel_of(row) == panel:
+                    name = 'random weights' if row['weights'] == 'random' else row['variant']
+                    series.setdefault((row['feature'], name), []).append((number, row['value'], row['low'], row['high']))
+        names = ['random weights', *sorted({name for _, name in series} - {'random weights'})]
+        for (feature, name), points in sorted(series.items()):
+            number, value, low, high = np.array(points).T
+            axis.errorbar(number, value, [value - low, high - value], capsize=3, color=COLOURS[feature],
+                          fmt='x:' if name == 'random weights' else STYLES[(names.index(name) - 1) % len(STYLES)],
+                          label=f'{feature}, {name}')
+        axis.set(title=SHOWN[panel], ylim=(0, 1))
+        axis.set_xticks(range(len(found)), found, rotation=30)
+        axis.grid(alpha=0.3)
+    finish(path, figure, axes)
+
+
+def panels(axes, rows):
+    """(panel, axis) of those of SHOWN for which there are rows; the other axes stay empty."""
+    there = [panel for panel in SHOWN if any(panel_of(row) == panel for row in rows)]
+    for axis in axes.flat[len(there):]:
+        axis.axis('off')
+    return zip(there, axes.flat)
+
+
+def finish(path, figure, axes):
+    """Adds one legend for all panels in place of the last, and saves the picture."""
+    for axis in axes[:, 0]:
+        axis.set_ylabel('accuracy')
+    named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
+    axes.flat[-1].axis('off')
+    axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over test videos')
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
