@@ -27,6 +27,7 @@ BACKBONES = {
 AGGREGATORS = {
     'convgru': ConvGRU,
 }
+AGGREGATOR = 'convgru'      # the one that all models are built with; checkpoints store its name
 NETWORKS = BACKBONES.keys()  # the choices of --net
 
 
@@ -42,6 +43,11 @@ def select_backbone(network, track_running_stats=True):
     if not track_running_stats:
         remove_running_statistics(backbone)
     return backbone
+
+
+def make_aggregator(size, dropout=0.1):
+    """The aggregator of D = `size` channels."""
+    return AGGREGATORS[AGGREGATOR](size, dropout)
 
 
 def remove_running_statistics(backbone):

@@ -1,4 +1,4 @@
-"""The predictor φ and the order of its predictions (paper, section 3.1): pretraining learns it, eval looks at it."""
+"""The predictor φ and the order of its predictions (paper, section 3.1): pretraining learns it, eval shows what it predicts."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from backbone.convgru import Pointwise
 
 
 def make_predictor(size):
-    """φ, from the state of a place to its predicted feature."""
+    """φ, from the state of a location to its predicted feature."""
     return nn.Sequential(Pointwise(size, size), nn.ReLU(), Pointwise(size, size))
 
 

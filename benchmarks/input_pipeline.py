@@ -34,7 +34,8 @@ from utils.data.clips import ClipDataset
 from utils.data.frames import frame_name
 from utils.data.batches import ClipBatches
 from utils.data.lists import VideoList
-from utils.parallel.device import Precision, choose_device
+from utils.parallel.gpus import choose_device
+from utils.parallel.precision import Precision
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5
 HEIGHT, WIDTH = 150, 266  # px

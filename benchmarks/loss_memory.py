@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from benchmarks.flags import make_parser, parse, write_json
 from benchmarks.train_step import synchronize
 from dpc.loss import dense_info_nce
-from utils.parallel.device import peak_gb
+from utils.parallel.memory import peak_gb
 
 P, S, D = 3, 16, 256
 

@@ -12,7 +12,7 @@ import torch
 from benchmarks.flags import add_step_flags, make_parser, parse, write_json
 from benchmarks.train_step import NUM_SEQ, PRED_STEP, SEQ_LEN, our_step
 from dpc.model import DPC
-from utils.parallel.device import choose_device
+from utils.parallel.gpus import choose_device
 
 ENCODE_CHUNKS = 1, 4, 11
 

@@ -8,7 +8,7 @@
 A step is forward, loss, backward and Adam on clips that are on the device: N=8 blocks of T=5 frames, P=3. end_to_end.py
 covers the rest of training (statistics, gradient norm, search for non-finite values). The plain step is
 benchmarks/plain_net.py in float32 with PyTorch's defaults and cuDNN's benchmark mode. Each way runs in a process of its
-own, which is idle during the others' turns; ours is set up by utils.parallel.device.choose_device, as in training.
+own, which is idle during the others' turns; ours is set up by utils.parallel.gpus.choose_device, as in training.
 TFLOP/s count the plain net's products (three times its forward pass) for every way. The peak is that of a large matrix
 product in the same run. Memory is the process's peak on the CPU, the allocator's on a GPU.
 Expectations and findings are in benchmarks/NOTES.md.
@@ -25,7 +25,9 @@ from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_
 from benchmarks.plain_net import PlainDPC, plain_info_nce
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
-from utils.parallel.device import PRECISIONS, automatic_precision, choose_device, peak_gb
+from utils.parallel.gpus import choose_device
+from utils.parallel.memory import peak_gb
+from utils.parallel.precision import PRECISIONS, automatic_precision
 from utils.run.setup import put_on
 
 NUM_SEQ, SEQ_LEN, PRED_STEP = 8, 5, 3

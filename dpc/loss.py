@@ -13,7 +13,7 @@ def similarity(rows, columns):
 
 
 def dense_info_nce(prediction, target, chunk=None, first_positive=0):
-    """Tells the true future feature of every place from all others of the batch.
+    """Contrastive loss: matches each predicted location to its own future feature, against all others of the batch.
 
     Every predicted vector (b, p, s) is scored against every target vector (b', p', s'); the loss is the cross-entropy
     with the same (b, p, s) as the one positive and all others as negatives. In float32, also under autocast.

@@ -1,17 +1,18 @@
-"""Pretraining by Dense Predictive Coding: learns video features from unlabelled clips."""
+"""Self-supervised pretraining by Dense Predictive Coding: learns video features from unlabelled clips."""
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from torch.nn import SyncBatchNorm
 
-from backbone import NETWORKS
+from backbone import AGGREGATOR, NETWORKS
 from dpc.model import DPC
 from dpc.objective import Objective
 from dpc.validation import Validation
-from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments,
-                             add_optimisation_arguments, add_run_arguments, default_ds)
+from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments, add_run_arguments)
+from utils.defaults import default_ds
 from utils.checkpoint import load_weights
 from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.crops import pretraining_crop
@@ -21,11 +22,12 @@ from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run.dry_run import dry_run
-from utils.run.folder import network_name, pretrained_suffix, save_arguments
-from utils.run.loop import TrainingRun
+from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, save_arguments
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import (clip_batches, clip_settings, clip_videos, find_resumed, loop_options, new_run,
-                             prepare_model, start)
+from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start
+from utils.run.state import Run
+from utils.run.training import train_epoch
+from utils.run.validation import validate
 
 
 def parse_args(argv=None):
@@ -35,7 +37,7 @@ def parse_args(argv=None):
     model.add_argument('--prediction', default='sequential', choices=['sequential', 'parallel'],
                        help='feed predictions back, or all from one state: the ablation "no Seq." (default sequential)')
     model.add_argument('--feature_map', default='dense', choices=['dense', 'pooled'],
-                       help='keep the places of the map, or average them: the ablation "no Map" (default dense)')
+                       help='keep the locations of the map, or average them: the ablation "no Map" (default dense)')
     model.add_argument('--train_what', default='all', choices=['all', 'last'],
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
     model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
@@ -57,7 +59,7 @@ def parse_args(argv=None):
         parser.error(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
     side = -(-args.img_dim // 32)  # of the feature map
     if args.batch_size * args.pred_step * (1 if args.feature_map == 'pooled' else side * side) == 1:
-        parser.error('the batch has a single place to predict, and so no negatives: raise --batch_size or --img_dim')
+        parser.error('the batch has a single location to predict, and so no negatives: raise --batch_size or --img_dim')
     args.ds = args.ds or default_ds(args.dataset)
     return args
 
@@ -71,18 +73,18 @@ def experiment_name(args):
 
 
 def main(args):
-    folder, resumed = find_resumed(args)
-    precision = start(args, resumed=resumed)
+    folder, resumed = find_resumed(vars(args))
+    precision = start(args, resumed)
 
     # model
-    model = DPC(args.net, args.pred_step, args.dropout, prediction=args.prediction, feature_map=args.feature_map)
+    model = DPC(args.net, args.pred_step, args.dropout, args.prediction, args.feature_map)
     if args.pretrain not in (None, 'random'):
         load_weights(model, args.pretrain)
     if args.train_what == 'last':
         model.backbone.requires_grad_(False)
     model = prepare_model(args, model, precision)
     if args.sync_bn:
-        model = distributed.synchronise_batch_norm(model, precision.device)
+        model = SyncBatchNorm.convert_sync_batchnorm(model)
 
     # data
     train_videos, val_videos = clip_videos(args, split=1)
@@ -108,22 +110,27 @@ def main(args):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    def make_run(folder):
-        settings = {'model': args.model, 'net': args.net, **clip, 'pred_step': args.pred_step,
-                    'prediction': args.prediction, 'feature_map': args.feature_map}
-        return TrainingRun(model, compute_loss, optimizer, schedule, precision, folder, settings, args.pred_step,
-                           validation, **loop_options(args))
-
+    settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip, 'pred_step': args.pred_step,
+                'prediction': args.prediction, 'feature_map': args.feature_map}
+    run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
+    run.epoch = args.start_epoch or 0
     if args.dry_run:
         processes = distributed.world() if args.negatives == 'all' else 1
-        dry_run(make_run, train_batches, val_batches, args.epochs - (args.start_epoch or 0),
+        dry_run(run, train_batches, val_batches, compute_loss, validation,
                 lambda output: processes * output[1].shape[:3].numel(), args.log_dir)
         return
-    folder = folder or new_run(args, experiment_name(args))
-    run = make_run(folder)
-    run.start(resumed, args.lr if args.reset_lr else None, args.start_epoch)
+    folder = folder or new_folder(args.log_dir, args.prefix, experiment_name(args))
+    run.open(folder, args.keep, args.save_minutes)
+    if resumed:
+        run.resume(resumed, args.lr if args.reset_lr else None)
     save_arguments(folder, vars(args))
-    run.fit(train_batches, val_batches, args.epochs)
+
+    with run.logged():
+        while run.epoch < args.epochs:
+            train = train_epoch(run, train_batches, compute_loss, args.print_freq, args.clip_grad, args.skip_nonfinite)
+            val = validate(run, val_batches, validation)
+            run.log_epoch(train, val)
+            run.save_epoch(val['top1'])
 
 
 if __name__ == '__main__':

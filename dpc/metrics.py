@@ -64,9 +64,9 @@ class Moments:
         return int(sum_over_processes(self.sums[0, 0]))
 
 
-def top1_by_step(rank, pred_step, places):
+def top1_by_step(rank, pred_step, locations):
     """{'top1_step1': …, 'top1_step2': …}: top-1 of each predicted block, 0-d tensors, from ranks [B·P·S]."""
-    right = (rank == 0).float().view(-1, pred_step, places).mean(dim=(0, 2))
+    right = (rank == 0).float().view(-1, pred_step, locations).mean(dim=(0, 2))
     return {f'top1_step{step}': value for step, value in enumerate(right, start=1)}
 
 
@@ -93,22 +93,22 @@ def first_row(prediction, first):
 
 def guesses(target, clips_per_video):
     """What the shares of wrong_answers would be for an answer drawn at random within the group that is known: among all
-    videos, the clips of the right video, the places of the right clip, the times of the right place.
+    videos, the clips of the right video, the locations of the right clip, the times of the right location.
 
-    target [B', P, S, D] -> {'guess_video': …, 'guess_clip': …, 'guess_place': …, 'guess_time': …}, 0-d tensors."""
+    target [B', P, S, D] -> {'guess_video': …, 'guess_clip': …, 'guess_location': …, 'guess_time': …}, 0-d tensors."""
     B, P, S = target.shape[:3]
-    choices = {'video': B / clips_per_video, 'clip': clips_per_video, 'place': S, 'time': P}
+    choices = {'video': B / clips_per_video, 'clip': clips_per_video, 'location': S, 'time': P}
     return {f'guess_{kind}': target.new_tensor(1 - 1 / count) for kind, count in choices.items()}
 
 
 @torch.no_grad()
 def wrong_answers(prediction, target, first=0, clips_per_video=1):
-    """What is taken for the true place where the top-1 is wrong: shares of all predictions, which with top-1 add up to 1.
+    """What is taken for the true location where the top-1 is wrong: shares of all predictions, which with top-1 add up to 1.
 
-    wrong_video  a place of another video
-    wrong_clip   of another clip of the same video (0 with one clip a video)
-    wrong_place  of the same clip, but another place of the map, at any time
-    wrong_time   the right place of the right clip, at another time
+    wrong_video     a location of another video
+    wrong_clip      of another clip of the same video (0 with one clip a video)
+    wrong_location  of the same clip, but another location of the map, at any time
+    wrong_time      the right location of the right clip, at another time
 
     prediction [B, P, S, D], target [B', P, S, D], of which those of the batch begin with clip `first`.
     clips_per_video: successive clips that are of one video.
@@ -116,13 +116,13 @@ def wrong_answers(prediction, target, first=0, clips_per_video=1):
     B, P, S = prediction.shape[:3]
     taken = taken_for(prediction, target, first)
     positive = first_row(prediction, first) + torch.arange(B * P * S, device=taken.device)
-    clip, place = taken // (P * S), taken % S
-    own_clip, own_place = positive // (P * S), positive % S
+    clip, location = taken // (P * S), taken % S
+    own_clip, own_location = positive // (P * S), positive % S
     wrong = taken >= 0
     same_video = clip // clips_per_video == own_clip // clips_per_video
-    same_clip, same_place = clip == own_clip, place == own_place
-    kinds = {'video': ~same_video, 'clip': same_video & ~same_clip, 'place': same_clip & ~same_place,
-             'time': same_clip & same_place}
+    same_clip, same_location = clip == own_clip, location == own_location
+    kinds = {'video': ~same_video, 'clip': same_video & ~same_clip, 'location': same_clip & ~same_location,
+             'time': same_clip & same_location}
     return {f'wrong_{kind}': (wrong & mask).float().mean() for kind, mask in kinds.items()}
 
 

@@ -2,7 +2,7 @@
 import torch.nn as nn
 import torch.nn.functional as F
 
-from backbone import AGGREGATORS, select_backbone
+from backbone import make_aggregator, select_backbone
 from backbone.blocks import encode_blocks, full_precision
 from backbone.predictor import make_predictors, predict_blocks
 
@@ -10,10 +10,10 @@ from backbone.predictor import make_predictors, predict_blocks
 class DPC(nn.Module):
     """Encoder f, aggregator g and predictor φ.
 
-    network, aggregator: names in the tables of backbone/__init__.py. pred_step: P, the blocks to predict. dropout: on
+    network: a name in the table of backbone/__init__.py. pred_step: P, the blocks to predict. dropout: on
     the aggregator's states.
     prediction: 'sequential' feeds each prediction back to the aggregator; 'parallel' predicts the P blocks from one
-    state by P predictors (the ablation "no Seq."). feature_map: 'dense' keeps the S places, 'pooled' averages them
+    state by P predictors (the ablation "no Seq."). feature_map: 'dense' keeps the S locations, 'pooled' averages them
     (the ablation "no Map").
     `encode_chunks` may be set to encode the batch in so many chunks, which saves memory: see `encode_blocks`.
 
@@ -21,15 +21,14 @@ class DPC(nn.Module):
     only, for a frozen probe to use.
     """
 
-    def __init__(self, network='resnet18', pred_step=3, dropout=0.1, prediction='sequential', feature_map='dense',
-                 aggregator='convgru'):
+    def __init__(self, network='resnet18', pred_step=3, dropout=0.1, prediction='sequential', feature_map='dense'):
         super().__init__()
         self.pred_step = pred_step
         self.pooled = feature_map == 'pooled'
         self.encode_chunks = 1
         self.backbone = select_backbone(network)
         size = self.backbone.feature_size
-        self.agg = AGGREGATORS[aggregator](size, dropout)
+        self.agg = make_aggregator(size, dropout)
         self.network_pred = make_predictors(size, pred_step, prediction)
 
     def forward(self, block):

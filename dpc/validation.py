@@ -18,7 +18,7 @@ FEW_PREDICTIONS = 200  # shares of so few say little: no warnings
 
 
 class Validation:
-    """The loss and statistics of validation clips, as a TrainingRun calls it.
+    """The loss and statistics of validation clips, as utils.run.validation.validate calls it.
 
     objective: dpc.objective.Objective. videos: the VideoList validated on; `label` of a clip is its row there.
     knn_every: epochs from one k-NN to the next; 0 for none. clips_per_video: successive clips of a batch that are of

@@ -12,7 +12,8 @@ import torch
 from backbone import NETWORKS
 from eval.networks.load import is_classifier, load_model
 from eval.networks.exportable_gru import scanned
-from eval.networks.settings import default_settings, resolve_settings, trained_settings
+from eval.networks.settings import resolve_settings, trained_settings
+from utils.defaults import default_settings
 from utils.arguments import FOLLOWS, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder, positive_int, run_cli

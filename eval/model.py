@@ -1,7 +1,7 @@
 """The representation that is judged, and the action classifier on it (paper, section 4.2)."""
 import torch.nn as nn
 
-from backbone import AGGREGATORS, select_backbone
+from backbone import make_aggregator, select_backbone
 from backbone.blocks import encode_blocks, full_precision
 from backbone.resnet_2d3d import BatchNorm
 
@@ -9,15 +9,15 @@ from backbone.resnet_2d3d import BatchNorm
 class Representation(nn.Module):
     """Encoder and aggregator of DPC over all N blocks.
 
-    network, aggregator: names in the tables of backbone/__init__.py. The aggregator keeps its dropout of 0.1.
+    network: a name in the table of backbone/__init__.py. The aggregator keeps its dropout of 0.1.
     `encode_chunks` may be set to encode the batch in so many chunks: see `encode_blocks`.
     """
 
-    def __init__(self, network='resnet18', aggregator='convgru'):
+    def __init__(self, network='resnet18'):
         super().__init__()
         self.encode_chunks = 1
         self.backbone = select_backbone(network)
-        self.agg = AGGREGATORS[aggregator](self.backbone.feature_size)
+        self.agg = make_aggregator(self.backbone.feature_size)
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (rectified features of the blocks [B, N, S, D], the aggregator's last state
@@ -47,8 +47,8 @@ class ActionClassifier(ContextEncoder):
     dropout: before the linear layer.
     """
 
-    def __init__(self, network='resnet18', num_class=101, dropout=0.5, aggregator='convgru'):
-        super().__init__(network, aggregator)
+    def __init__(self, network='resnet18', num_class=101, dropout=0.5):
+        super().__init__(network)
         size = self.backbone.feature_size
         self.final_bn = BatchNorm(size)
         self.final_fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(size, num_class))

@@ -15,7 +15,8 @@ from eval.networks.load import is_classifier, load_model
 from eval.extract.inputs import WHAT_VIDEOS, given_videos
 from eval.metrics.multi_label import probabilities
 from eval.classify.outputs import printable
-from eval.networks.settings import default_settings, resolve_settings, trained_settings
+from eval.networks.settings import resolve_settings, trained_settings
+from utils.defaults import default_settings
 from eval.extract.setup import add_feature_arguments
 from eval.classify.timeline import draw_timeline
 from eval.extract.inference import clip_outputs, read_videos

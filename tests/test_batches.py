@@ -16,7 +16,7 @@ from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.frames import frame_name
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 from utils.parallel.signals import kill_workers
 
 CPU = Precision('off', torch.device('cpu'))

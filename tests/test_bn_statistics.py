@@ -10,7 +10,7 @@ from tests.test_distributed import in_group
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.parallel import distributed
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 
 CPU = torch.device('cpu')
 

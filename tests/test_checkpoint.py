@@ -17,8 +17,7 @@ from eval.networks.bn_statistics import layers_without_statistics
 from eval.model import ActionClassifier
 from tests.test_golden import published_state
 from tests.tiny import checkpoint, equal
-from utils.checkpoint import load_weights, read_checkpoint, write_checkpoint
-from utils.checkpoint_fields import FIELDS, check_optimizer_state, fitting_state
+from utils.checkpoint import RESUMABLE, load_weights, read_checkpoint, write_checkpoint
 from utils.cli import UserError
 from utils.run.optimisation import load_optimizer, make_optimizer, make_schedule
 
@@ -247,7 +246,7 @@ def test_a_whole_checkpoint_can_be_resumed(tmp_path):
     path = tmp_path / 'epoch1.pth.tar'
     write_checkpoint(whole_checkpoint(), path)
     assert equal(read_checkpoint(path, resumable=True), whole_checkpoint())
-    assert whole_checkpoint().keys() == FIELDS.keys()
+    assert whole_checkpoint().keys() == RESUMABLE.keys() | {'precision', 'settings'}
 
 
 def test_a_published_file_cannot_be_resumed(tmp_path):
@@ -256,43 +255,26 @@ def test_a_published_file_cannot_be_resumed(tmp_path):
     assert 'log_size' in message and 'schedule' in message and '--pretrain' in message and str(path) in message
 
 
-@pytest.mark.parametrize('field', sorted(FIELDS))
+@pytest.mark.parametrize('field', sorted(RESUMABLE))
 def test_a_field_of_another_kind(tmp_path, field):
-    """Missing, empty or of a wrong type, each is named; only `settings`, `precision` may be missing, only `scaler` empty."""
+    """Missing or of a wrong type, it is named."""
     path = tmp_path / 'epoch1.pth.tar'
-    wrong = [None, True, -1, 2 ** 70, 1.5, float('nan'), '', 'text\nof two lines', [], [1], {}, {1: 2}, {'a': 'b'},
-             torch.zeros(2), torch.tensor(3), {'state': {}, 'param_groups': []}, {'sums': [1.], 'weight': 2.}]
-    for value in wrong:
-        if (field, repr(value)) in (('best_acc', '-1'), ('best_acc', repr(2 ** 70)), ('best_acc', '1.5'),
-                                    ('scaler', '{}')):
-            continue
-        torch.save({**whole_checkpoint(), field: value}, path)
-        message = one_line(read_checkpoint, path, resumable=True)
-        assert str(path) in message and f'its {field} is not' in message
+    for value in [None, True, '', 'text\nof two lines', [], [1], torch.zeros(2), torch.tensor(3)]:
+        if type(value) is not RESUMABLE[field] or field == 'net':
+            torch.save({**whole_checkpoint(), field: value}, path)
+            message = one_line(read_checkpoint, path, resumable=True)
+            assert str(path) in message and f'its {field} is not' in message
     checkpoint = whole_checkpoint()
     del checkpoint[field]
     torch.save(checkpoint, path)
-    if field in ('settings', 'precision'):
-        read_checkpoint(path, resumable=True)
-    else:
-        assert f'it has no {field}' in one_line(read_checkpoint, path, resumable=True)
+    assert f'it has no {field}' in one_line(read_checkpoint, path, resumable=True)
 
 
 @pytest.mark.parametrize('damage', [
-    lambda saved: saved['optimizer']['state'].clear(),
-    lambda saved: saved['optimizer']['param_groups'][0].pop('params'),
-    lambda saved: saved['optimizer']['param_groups'].append(7),
-    lambda saved: saved['optimizer']['state'].update({'0': {}}),
-    lambda saved: saved['optimizer']['state'][0].update(exp_avg=torch.zeros(3, 5).to_sparse()),
-    lambda saved: saved['optimizer']['state'][0].update(step=3),
     lambda saved: saved['state_dict'].update(weight=torch.empty(3, 5, device='meta')),
     lambda saved: saved['state_dict'].update(weight=torch.zeros(3, 5).to_sparse()),
     lambda saved: saved['state_dict'].update({3: torch.zeros(1)}),
     lambda saved: saved['state_dict'].update(weight=[1., 2.]),
-    lambda saved: saved['schedule'].pop('last_epoch'),
-    lambda saved: saved['averages']['sums'].update(loss=float('nan')),
-    lambda saved: saved['averages'].update(weight=-1.),
-    lambda saved: saved['scaler'].update(scale='big'),
     lambda saved: saved['settings'].update(img_dim=0),
     lambda saved: saved['settings'].update(model='other'),
     lambda saved: saved['settings'].update(class_names='Archery'),
@@ -412,7 +394,7 @@ def test_optimizer_state_of_other_shapes(name):
     big, _ = stepped(name, ((300, 500), (400,)))
     small, _ = stepped(name, ((3, 5), (4,)))
     before = copy.deepcopy(big.state_dict())
-    with pytest.raises(ValueError, match=r'for parameter 0 is \[3, 5\], torch.float32, not \[300, 500\]'):
+    with pytest.raises(ValueError, match=r'for parameter 0 is \[3, 5\], not \[300, 500\]'):
         load_optimizer(big, small.state_dict())
     assert equal(big.state_dict(), before)
 
@@ -433,47 +415,17 @@ def test_optimizer_state_that_fits_is_taken(name):
 
 
 @pytest.mark.parametrize('damage', [
-    lambda state: state['state'][0].pop('exp_avg'),
-    lambda state: state['state'][0].update(momentum_buffer=torch.zeros(3, 5)),
-    lambda state: state['state'][0].update(step=torch.zeros(2)),
-    lambda state: state['state'][0].update(exp_avg=torch.zeros(3, 5, dtype=torch.int64)),
     lambda state: state['state'][0].update(exp_avg=torch.zeros(5, 3)),
     lambda state: state['state'][0].update(exp_avg_sq=torch.zeros(15)),
     lambda state: state['param_groups'].pop(),
-    lambda state: state['param_groups'][0]['params'].append(2),
-    lambda state: state['param_groups'][1].update(params=[0]),
-    lambda state: state['param_groups'][0].pop('lr'),
-    lambda state: state['param_groups'][0].pop('betas'),
-    lambda state: state['param_groups'][0].update(lr='fast'),
-    lambda state: state['param_groups'][0].update(lr=float('nan')),
-    lambda state: state['param_groups'][0].update(lr=None),
-    lambda state: state['param_groups'][0].update(betas=[0.9]),
-    lambda state: state['param_groups'][0].update(betas=0.9),
-    lambda state: state['param_groups'][0].update(fused='yes')])
+    lambda state: state['param_groups'][0]['params'].append(2)])
 def test_optimizer_state_that_does_not_fit(damage):
     optimizer, _ = stepped('adam')
     state = copy.deepcopy(optimizer.state_dict())
-    check_optimizer_state(optimizer, state)
+    load_optimizer(optimizer, copy.deepcopy(state))
     damage(state)
-    with pytest.raises(ValueError) as error:
-        check_optimizer_state(optimizer, state)
-    assert '\n' not in str(error.value)
-
-
-@pytest.mark.parametrize('name', ['constant', 'step', 'cosine'])
-def test_schedule_state_of_another_kind(name):
-    """What torch would take and fail with epochs later is refused; what only other versions of it have is let pass."""
-    optimizer, _ = stepped('adam')
-    schedule = make_schedule(name, optimizer, epochs=3, milestones=[2])
-    state = schedule.state_dict()
-    assert fitting_state(state, {**state, 'step': 3, 'verbose': False}, 'schedule') == state
-    assert fitting_state(state, {key: state[key] for key in state if key != '_is_initial'}, 'schedule') is not None
-    for key in ('last_epoch', '_last_lr'):
-        for value in (None, 'x', float('nan'), [], [1., 2., 3.], ['x', 'y'], {}):
-            with pytest.raises(ValueError, match=f'its schedule.{key}'):
-                fitting_state(state, {**state, key: value}, 'schedule')
-    with pytest.raises(ValueError, match='it has no schedule.last_epoch'):
-        fitting_state(state, {key: state[key] for key in state if key != 'last_epoch'}, 'schedule')
+    with pytest.raises(ValueError):
+        load_optimizer(optimizer, state)
 
 
 # ---- BN statistics of any backbone

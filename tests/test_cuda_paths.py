@@ -16,7 +16,7 @@ from dpc.metrics import spread, top_k
 from dpc.model import DPC
 from eval.model import ActionClassifier
 from utils.data.colour import to_block
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 from utils.run.optimisation import load_optimizer, make_optimizer
 from utils.run.setup import prepare_model
 

@@ -10,9 +10,9 @@ import torch
 from dpc import main as pretraining
 from tests.test_distributed import in_group
 from tests.tiny import PRETRAINING, checkpoint, pretrain, run
-from utils.parallel import device as device_module
+from utils.parallel import precision as precision_module
 from utils.parallel import distributed
-from utils.parallel.device import automatic_precision, convolution_seconds
+from utils.parallel.precision import automatic_precision, convolution_seconds
 from utils.run import setup
 
 CPU = torch.device('cpu')
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = '''
 import resource
 import torch
-from utils.parallel.device import choose_device
+from utils.parallel.gpus import choose_device
 
 def faults_of_one():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -51,7 +51,7 @@ def test_freed_memory_is_used_again():
 def set_speed(monkeypatch, bf16, listed=True):
     """A CPU on which a convolution takes 1 s in float32 and `bf16` seconds in bfloat16."""
     monkeypatch.setattr('torch.cpu.get_capabilities', lambda: {'avx512_bf16': listed})
-    monkeypatch.setattr(device_module, 'convolution_seconds', {torch.float32: 1., torch.bfloat16: bf16}.get)
+    monkeypatch.setattr(precision_module, 'convolution_seconds', {torch.float32: 1., torch.bfloat16: bf16}.get)
 
 
 @pytest.mark.parametrize('bf16, expected', [(0.38, 'bf16'), (0.99, 'bf16'), (1.01, 'off'), (2.2, 'off')])

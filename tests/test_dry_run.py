@@ -12,9 +12,8 @@ import torch
 from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import CLASSIFIER, PRETRAINING, pretrain, read_log, run
-from utils.run import dry_run
+from utils.run import dry_run, training
 from utils.run.dry_run import FirstBatches, explain_loss
-from utils.run.loop import TrainingRun
 
 
 def files(folder):
@@ -56,11 +55,11 @@ def test_in_two_processes(csv_root, tmp_path, capfd, negatives, candidates):
 def test_the_picture(csv_root, tmp_path, monkeypatch):
     """Plain and augmented rows of the same clips; the augmented ones are what the first step is given."""
     drawn, seen = [], []
-    draw_clips, train_step = dry_run.draw_clips, TrainingRun.train_step
+    draw_clips, train_step = dry_run.draw_clips, training.train_step
     monkeypatch.setattr(dry_run, 'draw_clips', lambda *args, **options: (
         drawn.append((args, options)), draw_clips(*args, **options))[1])
-    monkeypatch.setattr(TrainingRun, 'train_step', lambda run, batch: (
-        seen.append(batch.block), train_step(run, batch))[1])
+    monkeypatch.setattr(training, 'train_step', lambda run, batch, *about: (
+        seen.append(batch.block), train_step(run, batch, *about))[1])
     assert run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--dry_run']) == 0
     ((rows, pred_step, _), options), = drawn
     assert rows.shape == (4, 3, 3, 5, 32, 32) and pred_step == 1
@@ -84,9 +83,9 @@ def test_an_existing_run_is_left_alone(csv_root, tmp_path):
     (['--lr', '1e30'], 2, 'error: non-finite loss'), ([], 128 + signal.SIGTERM, 'dry run stopped')])
 def test_nothing_is_left_of_one_that_fails(csv_root, tmp_path, capsys, monkeypatch, flags, status, message):
     if status != 2:
-        evaluate = TrainingRun.evaluate
-        monkeypatch.setattr(TrainingRun, 'evaluate', lambda *args, **options: (
-            os.kill(os.getpid(), signal.SIGTERM), evaluate(*args, **options))[1])
+        validate = dry_run.validate
+        monkeypatch.setattr(dry_run, 'validate', lambda *args: (
+            os.kill(os.getpid(), signal.SIGTERM), validate(*args))[1])
     flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--dry_run', *flags]
     assert run(pretraining, flags) == status
     assert message in capsys.readouterr().err

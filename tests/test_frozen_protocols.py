@@ -9,7 +9,7 @@ from eval.extract.vectors import Features
 from eval.frozen import outcomes_of
 from eval.metrics.intervals import bootstrap
 from eval.protocols.knn import knn
-from eval.protocols.label_subsets import label_subset
+from utils.data.label_subsets import label_subset
 from eval.protocols.linear_probe import DECAYS, probe, subsets
 from eval.protocols.results import row_of, short_names, table_lines
 from eval.protocols.retrieval import retrieval

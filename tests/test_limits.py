@@ -7,7 +7,7 @@ from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import CLASSIFIER, PRETRAINING, run
 from utils.parallel import device
-from utils.parallel.device import count_processes
+from utils.parallel.gpus import count_processes
 
 SCRIPTS = {'dpc/main.py': (pretraining, PRETRAINING), 'eval/test.py': (classifier, CLASSIFIER)}
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from utils.run.metrics import Averages, Throughput
+from utils.run.averages import Averages, Throughput
 
 
 def test_averages_are_weighted_by_samples():

@@ -19,7 +19,7 @@ from utils.checkpoint import load_weights
 from utils.data.colour import to_block
 from utils.data.clips import ClipDataset
 from utils.data.splits import train_and_validation
-from utils.run.loop import TrainingRun
+from utils.run import training
 
 NOT_REPEATABLE = {'time', 'clips_per_s', 'data_wait', 'memory_gb'}  # how fast and with how much memory a machine did it
 
@@ -106,8 +106,9 @@ def test_two_epochs_equal_one_and_a_resumed_one(csv_root, tmp_path, flags):
 def test_clips_per_video(csv_root, tmp_path, capsys, monkeypatch):
     """9 training videos, two in a batch of 4 clips; validation, too; the name says it; another K is another run."""
     seen = []
-    train_step = TrainingRun.train_step
-    monkeypatch.setattr(TrainingRun, 'train_step', lambda run, batch: (seen.append(batch), train_step(run, batch))[1])
+    train_step = training.train_step
+    monkeypatch.setattr(training, 'train_step', lambda run, batch, *about: (
+        seen.append(batch), train_step(run, batch, *about))[1])
     folder = pretrain(csv_root, tmp_path, '--clips_per_video', 2)
     assert folder.name == 'ucf101-32_r18_dpc-rnn_bs4_lr0.001_seq3_pred1_len5_ds1_train-all_cpv2'
     assert len(seen) == 4
@@ -126,14 +127,14 @@ def test_clips_per_video(csv_root, tmp_path, capsys, monkeypatch):
 def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path, monkeypatch, recwarn):
     """A run that ended while it validated has nothing left to train; the result is that of an undisturbed one."""
     flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
-    evaluate = TrainingRun.evaluate
+    validate = pretraining.validate
 
     def stopped_in_validation(*args):
         os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*args)
+        return validate(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, 'evaluate', stopped_in_validation)
+        patch.setattr(pretraining, 'validate', stopped_in_validation)
         assert run(pretraining, flags) == 128 + signal.SIGTERM
     assert run(pretraining, [*flags, '--resume', 'auto']) == 0
     folder, = tmp_path.glob('log_*/*')

@@ -18,7 +18,7 @@ from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clips import count_blocks
 from utils.data.colour import to_block
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 
 
 def scores_of(probability, label):

@@ -18,7 +18,7 @@ from utils.data.classes import labels_of
 from utils.data.lists import VideoList, check_on_disk, hold_out
 from utils.data.sources import SHORT_SIDE, has_frame, read_pictures
 from utils.data.video import VideoFile
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 
 LENGTHS = (25, 40, 33, 60)
 B_FRAMES = {'g': '12', 'bf': '3', 'b_strategy': '0'}

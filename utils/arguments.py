@@ -3,7 +3,7 @@ import argparse
 
 from utils import ROOT
 from utils.cli import fraction, not_negative, positive, positive_int, whole_number
-from utils.data.lists import is_kinetics
+from utils.defaults import CLIP, NET
 from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
 
@@ -22,12 +22,12 @@ def add_model_arguments(parser, model, networks, default='default'):
     """model: the only value of the published flag --model; None leaves the flag out. default: what the help says before
     the defaults."""
     group = parser.add_argument_group('model')
-    group.add_argument('--net', default='resnet18', choices=networks, help=f'backbone ({default} resnet18)')
+    group.add_argument('--net', default=NET, choices=networks, help=f'backbone ({default} {NET})')
     if model is not None:
         group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
-    group.add_argument('--img_dim', default=128, type=positive_int, help=f'side of the input frames, px ({default} 128)')
-    group.add_argument('--num_seq', default=8, type=positive_int, help=f'N, blocks in a clip ({default} 8)')
-    group.add_argument('--seq_len', default=5, type=positive_int, help=f'T, frames in a block ({default} 5)')
+    for name, meaning in (('img_dim', 'side of the input frames, px'), ('num_seq', 'N, blocks in a clip'),
+                          ('seq_len', 'T, frames in a block')):
+        group.add_argument(f'--{name}', default=CLIP[name], type=positive_int, help=f'{meaning} ({default} {CLIP[name]})')
     return group
 
 
@@ -123,8 +123,3 @@ def add_run_arguments(parser):
     group.add_argument('--save_minutes', default=10., type=not_negative,
                        help='also save in the middle of an epoch, this often (default 10; 0 never)')
     return group
-
-
-def default_ds(dataset):
-    """Every 5th frame on Kinetics, whose recipe runs at twice the frame rate of UCF101's; every 3rd on all others."""
-    return 5 if is_kinetics(dataset) else 3

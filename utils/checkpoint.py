@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from utils.checkpoint_fields import check_fields, is_state_dict
 from utils.cli import UserError, beside
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
 SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,
                 np.dtype, type(np.dtype('float64')), type(np.dtype('float32'))]
 ZIP_START = b'PK\x03\x04'  # torch.save has written zip files since 1.6; published files are older and have no checksums
+# What a resumed run needs, by type. `epoch`, `step` (in the epoch) and `iteration` (in the run) are the next ones.
+RESUMABLE = {'epoch': int, 'step': int, 'iteration': int, 'net': str, 'best_acc': float, 'state_dict': dict,
+             'optimizer': dict, 'schedule': dict, 'scaler': dict, 'averages': dict, 'replaced': int, 'skipped': int,
+             'log_size': int}
+CLIP = ('img_dim', 'num_seq', 'seq_len', 'ds')
 
 
 def read_checkpoint(path, resumable=False):
-    """Returns the checkpoint stored at `path`, a dict as FIELDS describes it, on the CPU.
+    """Returns the checkpoint stored at `path`, a dict, on the CPU.
 
     resumable: it must hold all that a resumed run needs; otherwise only its weights are checked, as published files
     hold little else. UserError: no such file, not a checkpoint, damaged, or a field missing or of another kind."""
@@ -43,9 +47,9 @@ def read_checkpoint(path, resumable=False):
                         'and strings; take another copy') from error
     if damaged:
         raise UserError(f'{path} is damaged: {damaged!r} in it does not match its checksum; take another copy')
-    if not isinstance(checkpoint, dict):
-        raise UserError(f'{path} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
-    check_fields(checkpoint, str(path), resumable)
+    check_fields(checkpoint, str(path))
+    if resumable:
+        check_resumable(checkpoint, path)
     return checkpoint
 
 
@@ -56,6 +60,54 @@ def damaged_record(path):
         if len(set(names)) < len(names) or any(info.compress_type != zipfile.ZIP_STORED for info in archive.filelist):
             raise zipfile.BadZipFile('not written by torch.save')  # a compressed record may be of any size
         return archive.testzip()
+
+
+def check_fields(checkpoint, origin):
+    """UserError unless it is a dict by name whose weights, net and settings, as far as it has them, can be used."""
+    if not isinstance(checkpoint, dict):
+        raise UserError(f'{origin} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
+    odd = next((key for key in checkpoint if not is_name(key)), None)
+    if odd is not None:
+        raise UserError(f'{origin} is not a checkpoint: it has a key of type {type(odd).__name__}, not only names; give a '
+                        '.pth.tar of a run')
+    for name, fits, wanted in (('state_dict', is_state_dict, 'dense tensors by name'), ('net', is_name, 'a name'),
+                               ('settings', is_settings, 'the settings of a model and its clips')):
+        if name in checkpoint and not fits(checkpoint[name]):
+            raise UserError(f'{origin}: its {name} is not {wanted}; the file is damaged or was written by another '
+                            'program: take another one')
+
+
+def check_resumable(checkpoint, path):
+    """UserError unless it has all that a resumed run needs."""
+    lacking = RESUMABLE.keys() - checkpoint.keys()
+    if lacking:
+        raise UserError(f'{path}: it has no {", ".join(sorted(lacking))}: only runs of this project can be resumed; '
+                        'give it to --pretrain to start from its weights')
+    odd = [name for name, kind in RESUMABLE.items() if not isinstance(checkpoint[name], kind)
+           or isinstance(checkpoint[name], bool)]
+    if odd:
+        raise UserError(f'{path}: its {odd[0]} is not of type {RESUMABLE[odd[0]].__name__}; the file is damaged or was '
+                        'written by another program: take another one')
+
+
+def is_name(value):
+    """One line of text: names are printed."""
+    return isinstance(value, str) and value.splitlines() == [value]
+
+
+def is_state_dict(value):
+    """Tensors by name, none of them sparse, nested, quantised or without storage (meta)."""
+    return (isinstance(value, dict) and value != {} and all(map(is_name, value))
+            and all(type(each) in (torch.Tensor, torch.nn.Parameter) and each.layout is torch.strided
+                    and each.device.type == 'cpu' and not (each.is_nested or each.is_quantized)
+                    for each in value.values()))
+
+
+def is_settings(value):
+    return (isinstance(value, dict) and value.get('model') in ('dpc-rnn', 'lc') and is_name(value.get('net'))
+            and all(type(value.get(name)) is int and value[name] > 0 for name in CLIP)
+            and (value['model'] == 'dpc-rnn' or isinstance(value.get('class_names'), list)
+                 and all(map(is_name, value['class_names']))))
 
 
 def write_checkpoint(checkpoint, path):
@@ -118,7 +170,7 @@ def load_weights(model, source, strict=False, origin=None):
     """
     origin = origin or ('the given weights' if isinstance(source, dict) else str(source))
     checkpoint = source if isinstance(source, dict) else read_checkpoint(source)
-    check_fields(checkpoint, origin, resumable=False)
+    check_fields(checkpoint, origin)
     weights = checkpoint.get('state_dict')
     if weights is None:  # a state dict by itself
         weights = {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}

@@ -8,7 +8,8 @@ from backbone import NETWORKS
 from eval.extract.cache import fingerprint, read_features, write_features
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation
 from eval.networks.torchvision_models import announce, net_of, read_weights
-from eval.networks.settings import SPLITS, common_settings, default_settings, resolve_settings, trained_settings
+from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
+from utils.defaults import default_settings
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import labels_of, read_class_list

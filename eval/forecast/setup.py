@@ -5,7 +5,8 @@ import numpy as np
 
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
 from eval.forecast.network import load_network
-from eval.networks.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
+from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
+from utils.defaults import default_settings
 from eval.extract.setup import add_feature_arguments
 from eval.extract.inference import broken_of_all
 from utils.checkpoint import read_checkpoint

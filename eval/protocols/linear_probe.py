@@ -5,7 +5,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eval.metrics.average_precision import mean_average_precision
-from eval.protocols.label_subsets import label_subset
+from utils.data.label_subsets import label_subset
 from eval.metrics.multi_label import is_right
 from eval.protocols.protocol import Outcome, choose
 

@@ -67,7 +67,7 @@ class ClipBatches:
     batch_size:  clips over all `world` processes, of which this one has number `rank`; all clips of a video are in one
                  batch of one process
     drop_last:   leave out the rest of the list that doesn't fill a batch (see EpochSampler)
-    precision:   utils.parallel.device.Precision: the device, and the dtype of the blocks
+    precision:   utils.parallel.precision.Precision: the device, and the dtype of the blocks
     num_workers: processes that read clips; 0 reads in this process. The clips are the same whatever their number.
     timeout:     seconds without a single frame read after which the workers count as hung (0: never)
     compiled:    compile the colour operations on CUDA

@@ -5,7 +5,6 @@ and utils/parallel/launch.py sets in the processes it starts.
 """
 import contextlib
 import datetime
-import functools
 import itertools
 import json
 import os
@@ -16,7 +15,6 @@ import warnings
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 
 from utils.cli import UserError
 from utils.parallel.signals import Stopped
@@ -118,7 +116,7 @@ class Heartbeat:
                     break
                 time.sleep(0.5)
         except (dist.DistError, RuntimeError):
-            return 'Process 0 does not answer: look at how it ended'
+            return 'Process 0 does not answer: see how it ended'
         if not any(gone) and not waited:
             return None
         said = []
@@ -295,40 +293,3 @@ def copy_buffers_from_main(model):
     if is_joined():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
-
-
-def synchronise_batch_norm(model, device):
-    """The model with BN layers that normalise by the batches of all processes together.
-
-    nn.SyncBatchNorm runs on GPUs only: on the CPU, where the test suite trains in several processes, the same formula is
-    put in its place.
-    """
-    if device.type == 'cuda':
-        return torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.forward = functools.partial(sync_batch_norm, module)
-    return model
-
-
-def sync_batch_norm(module, x):
-    """forward of a BN layer with the statistics of all processes' batches; x [M, C, …], M may differ."""
-    if not module.training and module.track_running_stats:
-        return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
-    dims = [d for d in range(x.dim()) if d != 1]
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    value = x.float()
-    count = sum_over_processes(torch.tensor(float(x.numel() // x.shape[1])))
-    mean = differentiable_sum(value.sum(dims)) / count
-    centred = value - mean.view(shape)
-    variance = differentiable_sum((centred * centred).sum(dims)) / count
-    if module.training and module.track_running_stats:
-        with torch.no_grad():
-            module.num_batches_tracked.add_(1)
-            momentum = module.momentum if module.momentum is not None else 1 / module.num_batches_tracked.item()
-            module.running_mean.lerp_(mean, momentum)
-            module.running_var.lerp_(variance * count / (count - 1), momentum)
-    y = centred * torch.rsqrt(variance + module.eps).view(shape)
-    if module.affine:
-        y = y * module.weight.view(shape) + module.bias.view(shape)
-    return y.to(x.dtype)

@@ -14,11 +14,11 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 
 from utils.cli import UserError, cpu_cores
 from utils.parallel import distributed
-from utils.parallel.device import count_processes, uses_cuda
+from utils.parallel.gpus import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
 GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
-FULL, FORBIDDEN = 'make room and resume', 'change its permissions or name another place'
+FULL, FORBIDDEN = 'make room and resume', 'change its permissions or choose another folder'
 REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL,
             errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, errno.EROFS: FORBIDDEN}
 

@@ -13,37 +13,39 @@ import torch
 from utils.cli import UserError
 from utils.data.colour import to_block
 from utils.parallel import distributed
-from utils.parallel.device import peak_gb
+from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped
 from utils.run.log import say
-from utils.run.picture import draw_clips
+from utils.run.clip_picture import draw_clips
+from utils.run.training import train_epoch
+from utils.run.validation import validate
 
 PICTURE = 'dry_run.png'
 
 
-def dry_run(make_run, train_batches, val_batches, epochs, candidates, log_dir):
+def dry_run(run, train_batches, val_batches, compute_loss, measure, candidates, log_dir):
     """Trains, validates and saves in a temporary folder under `log_dir`; prints what the whole run would take.
 
-    make_run(folder) -> the utils.run.loop.TrainingRun to try. epochs: of the whole run.
+    run: the utils.run.state.Run to try. compute_loss: of train_epoch. measure: of validate.
     candidates(output of the network in training) -> how many answers it chooses among: guessing has ln of it as loss.
     """
     train, val = FirstBatches(train_batches), FirstBatches(val_batches)
-    chosen_among = []
+    chosen_among, epochs = [], run.epochs - run.epoch
+    run.epoch = 0  # its clips are those of a run that begins
 
     def count_candidates(model, inputs, output):
         chosen_among.append(candidates(output))
 
     with temporary_folder(log_dir) as folder:
-        run = make_run(folder)
-        run.print_freq = 1
+        run.open(folder)
         hook = run.model.register_forward_hook(count_candidates)
         run.log.begin()
         try:
-            run.train_epoch(train, epochs=1)
+            train_epoch(run, train, compute_loss, print_freq=1)
             hook.remove()
-            stats = run.evaluate(val, epochs=1)
+            stats = validate(run, val, measure)
             start = time.perf_counter()
-            run.finish_epoch(stats)
+            run.save_epoch(stats['top1'])
             saving = time.perf_counter() - start
         except Stopped as stopped:
             raise Stopped(stopped.signum, 'dry run stopped; nothing is left of it') from None
@@ -60,7 +62,8 @@ def dry_run(make_run, train_batches, val_batches, epochs, candidates, log_dir):
             say(f'whole run  about {hours:.2f} hours: {epochs} epochs of {len(train_batches)} training steps, '
                 f'{len(val_batches)} of validation')
             say(f'loss       {explain_loss(first_loss(folder), chosen_among[0])}')
-            say(f'picture    {draw(train_batches, run.pred_step, Path(log_dir, PICTURE))}')
+            picture = draw(train_batches, run.settings.get('pred_step', 0), Path(log_dir, PICTURE))
+            say(f'picture    {picture}')
 
 
 class FirstBatches:
@@ -136,8 +139,8 @@ def first_loss(folder):
 def explain_loss(loss, candidates):
     chance = math.log(candidates)
     if loss < 0.9 * chance:
-        meaning = ('better than guessing before any training: expected of pretrained weights; with random ones, looks '
-                   'alone tell the candidates apart')
+        meaning = ('better than guessing before any training: expected of pretrained weights; with random ones, '
+                   'appearance alone distinguishes the candidates')
     elif loss <= 1.1 * chance:
         meaning = 'no better than guessing, as expected before training'
     else:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from utils import ROOT
 from utils.cli import UserError, beside
-from utils.parallel.distributed import is_main
-from utils.run.log import say
-from utils.run.saving import newest_checkpoint
+from utils.parallel.distributed import from_main, is_main, wait_for_main
+from utils.run.log import say, warn
+from utils.run.best_and_newest import newest_checkpoint
 
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 
@@ -34,6 +34,30 @@ def pretrained_suffix(pretrain):
         return ''
     stem = Path(pretrain).name.removesuffix('.tar').removesuffix('.pth')
     return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
+
+
+def find_resumed(flags):
+    """(run folder, path of the checkpoint) that `--resume` means; None for what there isn't. A dry run resumes nothing.
+
+    flags: {name: value} of this command. UserError: they belong to another run than the one to resume."""
+    if flags['dry_run']:
+        return None, None
+    folder = path = None
+    if is_main():
+        if flags['resume'] == 'auto':
+            folder, path = find_run(flags['log_dir'], flags['prefix'], flags)
+        elif flags['resume']:
+            folder, path = run_of_checkpoint(flags['resume'], flags), Path(flags['resume'])
+        ignored = changed_flags(folder, {'lr': flags['lr']}, free=()) if path and not flags['reset_lr'] else {}
+        if ignored:
+            warn(f'{ignored["lr"]} is ignored: a resumed run keeps its rate; --reset_lr changes it')
+    wait_for_main()  # reading many checkpoints may take longer than a collective waits
+    return from_main((folder, path))
+
+
+def new_folder(log_dir, prefix, experiment):
+    """The folder of a run that begins, made by the first process of a group."""
+    return from_main(create_run_folder(log_dir, prefix, experiment) if is_main() else None)
 
 
 def create_run_folder(log_dir, prefix, experiment):

@@ -41,7 +41,7 @@ def open_log(folder):
 
 
 class RunLog:
-    """The log of one run folder. `write` sends the same dict to all three places.
+    """The log of one run folder. `write` sends the same dict to all three.
 
     UserError if another process is writing to the folder.
     """
@@ -65,15 +65,15 @@ class RunLog:
         self.board = SummaryWriter(str(self.folder / 'img'), purge_step=iteration + 1)
         self.store('start', iteration, {}, host=socket.gethostname(), pid=os.getpid())
 
-    def write(self, kind, iteration, stats, **place):
+    def write(self, kind, iteration, stats, **position):
         """Logs `stats` {name: number} under `kind` ('step', 'train', 'val') at `iteration` (the x axis of TensorBoard).
 
-        place: epoch, epochs and perhaps step, steps, counted from 1: stored, not plotted. Steps are printed; of an epoch
+        position: epoch, epochs and perhaps step, steps, counted from 1: stored, not plotted. Steps are printed; of an epoch
         the screen gets `epoch_line`.
         """
         if kind == 'step':
-            say(step_line(stats, **place))
-        self.store(kind, iteration, stats, **place)
+            say(step_line(stats, **position))
+        self.store(kind, iteration, stats, **position)
         for name, value in stats.items():
             self.board.add_scalar(f'{kind}/{name}', value, iteration)
 
@@ -81,10 +81,10 @@ class RunLog:
         line = {'time': round(time.time(), 3), 'kind': kind, 'iteration': iteration, **more, **stats}
         self.file.write(json.dumps(line) + '\n')
 
-    def warn(self, iteration, text, **place):
-        """Shows and stores a warning about the run. place: epoch, epochs."""
+    def warn(self, iteration, text, **position):
+        """Shows and stores a warning about the run. position: epoch, epochs."""
         warn(text)
-        self.store('warning', iteration, {}, **place, text=text)
+        self.store('warning', iteration, {}, **position, text=text)
 
     def write_picture(self, name, picture):
         """Stores `picture` uint8 [H, W, 3] as img/{name}.png and in TensorBoard."""
@@ -108,10 +108,10 @@ class SilentLog:
     def begin(self, size=0, iteration=0):
         pass
 
-    def write(self, kind, iteration, stats, **place):
+    def write(self, kind, iteration, stats, **position):
         pass
 
-    def warn(self, iteration, text, **place):
+    def warn(self, iteration, text, **position):
         pass
 
     def size(self):

@@ -4,7 +4,6 @@ import warnings
 
 import torch
 
-from utils.checkpoint_fields import check_optimizer_state
 from utils.cli import UserError
 
 OPTIMIZERS = ('adam', 'adamw', 'sgd')
@@ -28,10 +27,16 @@ def make_optimizer(name, groups, lr, wd):
 def load_optimizer(optimizer, state):
     """Loads a state_dict that was saved on any device. ValueError if it belongs to other parameters.
 
-    Weights have another memory layout on GPUs than on the CPU, and fused optimisers walk weights and moments side by
-    side: with moments in another layout they fail, or silently pair the wrong elements.
+    torch compares only the number of parameters, but its fused optimisers walk weights and moments side by side: with
+    moments of another shape they read beyond the end, in another memory layout they pair the wrong elements. (Weights
+    have another layout on GPUs than on the CPU.)
     """
-    check_optimizer_state(optimizer, state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    keys = [key for group in state['param_groups'] for key in group['params']]
+    for key, parameter in zip(keys, parameters):
+        for name, value in state['state'].get(key, {}).items():
+            if name != 'step' and value.shape != parameter.shape:
+                raise ValueError(f'its {name} for parameter {key} is {list(value.shape)}, not {list(parameter.shape)}')
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():

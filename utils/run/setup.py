@@ -1,6 +1,4 @@
-"""Builds a run from parsed flags; modules below take explicit values, never `args`."""
-from pathlib import Path
-
+"""From parsed flags to the parts of a run; the modules below take named values, never `args`."""
 import torch
 
 from utils.checkpoint import read_checkpoint
@@ -9,39 +7,39 @@ from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
-from utils.parallel.device import (PRECISIONS, Precision, automatic_precision, available_memory, choose_device,
-                                   obstacle_to_compilation, uses_cuda)
+from utils.parallel.compilation import obstacle_to_compilation
+from utils.parallel.gpus import choose_device, uses_cuda
+from utils.parallel.memory import available_memory
+from utils.parallel.precision import PRECISIONS, Precision, automatic_precision
 from utils.run.check_backbone import check_backbone, check_precision
-from utils.run.folder import changed_flags, create_run_folder, find_run, run_of_checkpoint
 from utils.run.log import say, warn
 
-LOOP_FLAGS = ('seed', 'keep', 'save_minutes', 'print_freq', 'clip_grad', 'skip_nonfinite')
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
 
-def start_evaluation(args, training=False, resumed=None, views=1):
+def start(args, resumed=None):
+    """`start_evaluation` for training, which has more flags. resumed: path of the checkpoint to resume, if any."""
+    if (args.start_epoch or 0) >= args.epochs:
+        raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
+    if args.sync_bn and not uses_cuda(args.gpu):
+        raise UserError('--sync_bn needs GPUs: on the CPU leave it out')
+    obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
+    if obstacle and args.compile == 'all':
+        raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
+    if obstacle and args.compile == 'colour' and uses_cuda(args.gpu) and distributed.is_main():
+        warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
+    return start_evaluation(args, resumed, training=True)
+
+
+def start_evaluation(args, resumed=None, training=False, views=1):
     """Checks the flags against the machine and returns the Precision, which has this process's device.
 
-    Seeds the weights, which every process draws alike. resumed: path of the checkpoint to resume, if any. views: of each
-    clip in a test.
+    Seeds the weights, which every process draws alike. views: of each clip in a test.
     UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
     precision = choose_precision(args.amp, choose_device(args.gpu, distributed.local_rank()), resumed)
     check_workers(args.num_workers)
     check_memory(args, precision, training, views)
-    return precision
-
-
-def start(args, training=True, resumed=None, views=1):
-    """`start_evaluation` for the scripts that train, which have more flags."""
-    precision = start_evaluation(args, training, resumed, views)
-    if (args.start_epoch or 0) >= args.epochs:
-        raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
-    if obstacle and args.compile == 'all':
-        raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
-    if obstacle and args.compile == 'colour' and precision.device.type == 'cuda' and distributed.is_main():
-        warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
     return precision
 
 
@@ -135,34 +133,3 @@ def clip_batches(args, dataset, precision, drop_last):
     compiled = args.compile != 'off' and precision.device.type == 'cuda' and not obstacle_to_compilation(on_cuda=True)
     return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.seed, args.timeout,
                        compiled, distributed.rank(), distributed.world())
-
-
-def find_resumed(args):
-    """(run folder, path of the checkpoint) that `--resume` means; None for what there isn't. A dry run resumes nothing.
-
-    UserError: the flags belong to another run than the one to resume."""
-    folder = path = None
-    if args.dry_run:
-        return None, None
-    if distributed.is_main():
-        flags = vars(args)
-        if args.resume == 'auto':
-            folder, path = find_run(args.log_dir, args.prefix, flags)
-        elif args.resume:
-            folder, path = run_of_checkpoint(args.resume, flags), Path(args.resume)
-        ignored = changed_flags(folder, {'lr': args.lr}, free=()) if path and not args.reset_lr else {}
-        if ignored:
-            warn(f'{ignored["lr"]} is ignored: a resumed run keeps its rate; --reset_lr changes it')
-    distributed.wait_for_main()  # reading many checkpoints may take longer than a collective waits
-    return distributed.from_main((folder, path))
-
-
-def new_run(args, experiment):
-    """The folder of a run that begins."""
-    return distributed.from_main(create_run_folder(args.log_dir, args.prefix, experiment)
-                                 if distributed.is_main() else None)
-
-
-def loop_options(args):
-    """The flags that TrainingRun takes as they are."""
-    return {name: getattr(args, name) for name in LOOP_FLAGS}

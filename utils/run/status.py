@@ -20,7 +20,7 @@ SHORTEST_NAME, LONGEST_STATE = 16, 24
 # In the table and the csv: name, how a value is shown. A run's log may lack any of them.
 COLUMNS = {
     'run': str,
-    'epoch': lambda place: f'{place[0]:.4g}/{place[1]}',
+    'epoch': lambda done: f'{done[0]:.4g}/{done[1]}',
     'loss': '{:.3f}'.format,
     'top1': '{:.3f}'.format,
     'val': '{:.3f}'.format,
@@ -125,14 +125,14 @@ def describe(log, log_dir):
     validated = [record for record in records if record['kind'] == 'val']
     tested = [record['top1'] for record in validated if 'top1' in record]
     statistics = {name: value for name, value in (validated or [{}])[-1].items() if isinstance(value, (int, float))}
-    return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': place_of(newest), 'loss': newest.get('loss'),
+    return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': epochs_of(newest), 'loss': newest.get('loss'),
             'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
             'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
             'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
             'state': state(records, log)}
 
 
-def place_of(record):
+def epochs_of(record):
     """(epochs done, epochs in all) at a record; None where it doesn't say."""
     if 'epoch' not in record:
         return None

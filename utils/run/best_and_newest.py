@@ -1,4 +1,4 @@
-"""Which checkpoints a run folder holds: the newest epochs, the best model, and the place where a run was stopped."""
+"""Which checkpoints a run folder holds: the newest epochs, the best model, and the point at which a run was stopped."""
 import os
 import re
 import time
@@ -30,8 +30,12 @@ class Saver:
     def is_due(self):
         return 0 < self.seconds <= time.monotonic() - self.saved_at
 
+    def is_best(self, top1, best_acc):
+        """Whether the model of this validation top-1 is better than the best so far, of `best_acc`, or the first."""
+        return top1 > best_acc or self.best() is None
+
     def save_last(self, checkpoint):
-        """Saves the place in the middle of an epoch; returns the path."""
+        """Saves in the middle of an epoch; returns the path."""
         if is_main():
             write_checkpoint(checkpoint, self.folder / LAST)
         self._saved(self.folder / LAST)

@@ -1,0 +1,135 @@
+"""From the flags of eval/test.py to what training and testing share: settings, lists, class names; and which flags
+contradict each other."""
+import argparse
+from pathlib import Path
+
+from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
+from utils.checkpoint import read_checkpoint
+from utils.cli import UserError
+from utils.data.classes import read_class_list
+from utils.data.clips import ClipDataset
+from utils.data.colour import FINETUNING
+from utils.data.lists import csv_file, list_folder
+from utils.defaults import default_milestones, default_settings
+from utils.parallel import distributed
+from utils.run.setup import clip_settings, workers_of
+
+SHOWN = 3  # differing class names in a message
+
+
+def look_up(args, origin):
+    """Settles `args` and returns (checkpoint `origin`, {} for none, folder of the lists, names of the classes)."""
+    checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
+    settle(args, checkpoint)
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    class_names = read_class_list(folder)
+    if args.num_class not in (None, len(class_names)):
+        raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '
+                        'classes; leave the flag out')
+    trained_on = checkpoint.get('settings', {}).get('class_names')
+    if args.test and trained_on:
+        check_class_names(origin, trained_on, class_names, Path(folder, 'classInd.txt'), args.allow_other_settings)
+    return checkpoint, folder, class_names
+
+
+def settle(args, checkpoint):
+    """Resolves what depends on other flags and on the checkpoint of --test or --pretrain ({} for none)."""
+    stored = trained_settings(checkpoint)
+    if not args.test:  # fine-tuning may use other clips than pretraining
+        stored = {name: stored[name] for name in stored if name == 'net'}
+    resolve_settings(args, stored, default_settings(args.dataset), args.test or args.pretrain)
+    args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
+
+
+def check_class_names(origin, trained, listed, class_list, allow_other=False):
+    """UserError unless the class list of a test has the classes of the checkpoint, in the same order.
+
+    trained, listed: names by label. A space equals an underscore. allow_other: lets other names through, not another
+    number of classes.
+    """
+    pairs = list(zip(trained, listed))
+    different = [label for label, pair in enumerate(pairs) if len({name.replace('_', ' ') for name in pair}) > 1]
+    if len(trained) == len(listed) and (not different or allow_other):
+        return
+    examples = [f'label {label} is {trained[label]!r} there and {listed[label]!r} here' for label in different[:SHOWN]]
+    if len(trained) != len(listed) and not different:
+        longer, where = (trained, 'there') if len(trained) > len(listed) else (listed, 'here')
+        examples = [f'only {where}: label {len(pairs)}, {longer[len(pairs)]!r}']
+    number = '' if len(trained) == len(listed) else f' ({len(trained)} there, {len(listed)} here)'
+    remedy = ('test with the class list of the training'
+              + ('' if number else ', or give --allow_other_settings if only the spelling differs'))
+    raise UserError(f'{origin} was trained with other classes than {class_list} lists{number}: '
+                    f'{"; ".join(examples)}; {remedy}')
+
+
+def training_set(args, videos, labels=None):
+    return ClipDataset(videos, **clip_settings(args), crop='resized', flip=args.flip, colour=FINETUNING, labels=labels,
+                       seed=args.seed)
+
+
+def bn_options(args, precision):
+    """What complete_bn_statistics takes after the clips."""
+    return args.batch_size, args.seed, precision, workers_of(args), args.timeout
+
+
+# ---- training
+
+def check_training_flags(args):
+    """UserError: flags with which training would fail later, or do what nobody wants."""
+    if args.train_what == 'last' and args.pretrain is None and args.resume in (None, 'auto'):
+        raise UserError('--train_what last trains a probe on frozen features: say whose with --pretrain FILE, or give '
+                        '--pretrain random for a probe on random weights')
+    if args.split == 'all':
+        raise UserError('--split all tests three classifiers: train one for each of --split 1, 2 and 3, then give them '
+                        'to --test')
+    for flag, differs in (('crops', args.crops > 1), ('flip_views', args.flip_views), ('clips', args.clips != 'all')):
+        if differs:
+            raise UserError(f'--{flag} is for a test: give --test FILE, or leave it out')
+    processes = 1 if args.sync_bn else distributed.world()
+    if args.batch_size < 2 * processes:
+        raise UserError(f'--batch_size {args.batch_size}: the classifier\'s BatchNorm needs at least 2 clips in each '
+                        f'process to train; give {2 * processes} or more')
+
+
+# ---- tests of one split or of all three
+
+def files_of(args):
+    """The files of --test, one or more."""
+    return [args.test] if isinstance(args.test, str) else args.test
+
+
+def tests_of(args):
+    """The flags of each split's test: one, or with --split all three; `split` and `test` have one value each."""
+    splits = SPLITS if args.split == 'all' else [args.split]
+    return [argparse.Namespace(**{**vars(args), 'split': split, 'test': file})
+            for split, file in zip(splits, files_of(args))]
+
+
+def check_test_flags(args):
+    """UserError: flags of a test that contradict each other."""
+    files = len(files_of(args))
+    if args.split == 'all' and files != len(SPLITS):
+        raise UserError(f'--split all tests a classifier of each of the splits 1, 2 and 3: give --test three files in '
+                        f'this order, not {files}')
+    if args.split != 'all' and files > 1:
+        raise UserError(f'--test names {files} files for split {args.split}: give one, or three with --split all')
+    for flag, given in (('label_fraction', args.label_fraction < 1), ('dry_run', args.dry_run)):
+        if given:
+            raise UserError(f'--{flag} is for training: leave it out with --test')
+    if args.crops == 10 and args.flip_views:
+        raise UserError('--crops 10 has the mirror images already: leave out --flip_views, or give --crops 5')
+
+
+def check_splits(tests, folders):
+    """UserError unless a mean over the tests of several splits makes sense: they have the same SETTINGS, settled by
+    now, and each has a list of its own in its list folder."""
+    first = tests[0]
+    for other in tests[1:]:
+        different = [name for name in SETTINGS if getattr(other, name) != getattr(first, name)]
+        if different:
+            there, here = (' '.join(f'--{name} {getattr(args, name)}' for name in different) for args in (first, other))
+            raise UserError(f'--split all: {first.test} is tested with {there}, but {other.test} with {here}: give '
+                            'three classifiers of the same settings')
+    lists = {csv_file(folder, one.split, 'test') for one, folder in zip(tests, folders)}
+    if len(lists) < len(tests):
+        raise UserError(f'--split all: {first.dataset} has only {lists.pop()}: leave --split out')

@@ -1,0 +1,96 @@
+"""Tests a classifier on every video of a test list, or one of each split on all three."""
+from pathlib import Path
+
+import torch
+
+from eval.classify.scores import clips_of_all, protocols_for, score_videos, special_views
+from eval.classify.setup import bn_options, check_splits, check_test_flags, look_up, tests_of, training_set
+from eval.classify.test_report import report_mean, report_test
+from eval.metrics.multi_label import is_multi_label
+from eval.model import ActionClassifier
+from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
+from utils.checkpoint import load_weights
+from utils.data.batches import make_loader
+from utils.data.classes import labels_of
+from utils.data.clips import VideoDataset
+from utils.data.crops import views_of
+from utils.data.splits import read_split
+from utils.parallel import distributed
+from utils.run.folder import create_run_folder, network_name, save_arguments
+from utils.run.setup import clip_videos, prepare_model, start_evaluation, workers_of
+
+
+def test_experiment_name(tests):
+    """Only what a test uses. tests: the flags of each split, see tests_of."""
+    args = tests[0]
+    split = args.split if len(tests) == 1 else 'all'
+    views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
+    weights = '+'.join(dict.fromkeys(Path(one.test).name.removesuffix('.pth.tar') for one in tests))
+    return (f'{Path(args.dataset).name}-{args.img_dim}-sp{split}_{network_name(args.net)}_{args.model}'
+            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
+
+
+def test(args):
+    check_test_flags(args)
+    # what can be wrong with any of the splits, before any work
+    tests = tests_of(args)
+    found = [look_up(one, one.test) for one in tests]
+    check_splits(tests, [folder for _, folder, _ in found])
+    precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))
+    prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
+    folder = None
+    if distributed.is_main():
+        folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests))
+        save_arguments(folder, {**vars(tests[0]), 'split': args.split, 'test': args.test})
+
+    tables = {}
+    for one, each in zip(tests, prepared):
+        own = folder
+        if folder and len(tests) > 1:
+            print(f'split {one.split}')
+            own = folder / f'split{one.split}'
+            own.mkdir()
+        tables[one.split] = test_split(one, *each, precision, own)
+    if folder and len(tests) > 1:
+        report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3'), tables)
+
+
+def prepare_test(args, checkpoint, folder, class_names, precision):
+    """(model, names of its tensors that the checkpoint lacks, protocols, test set, names of the classes)."""
+    torch.manual_seed(args.seed)  # random weights don't depend on the other splits
+    model = ActionClassifier(args.net, len(class_names), args.dropout)
+    missing = load_weights(model, checkpoint, strict=True, origin=args.test).missing if checkpoint else []
+    model.requires_grad_(False)
+    model = prepare_model(args, model, precision)
+
+    videos = read_split(folder, args.split, 'test', args.frame_root)
+    multi_label = is_multi_label(videos, checkpoint, args.test)
+    protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
+                              args.flip_views, args.clips, multi_label)
+    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim,
+                            labels_of(videos, class_names, multi_label), clips_of_all(protocols),
+                            views_of(args.crops, args.flip_views))
+    return model, missing, protocols, test_set, class_names
+
+
+def test_split(args, model, missing, protocols, test_set, class_names, precision, folder):
+    """Tests one split and reports to `folder` (None in all processes but the first). Returns report_test's tables."""
+    if layers_without_statistics(model, missing):
+        train_videos, _ = clip_videos(args, args.split)
+        complete_bn_statistics(model, missing, training_set(args, train_videos), *bn_options(args, precision))
+
+    torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
+    share = range(distributed.rank(), len(test_set), distributed.world())
+    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
+    scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
+                                  clips_at_once=-(-args.batch_size // distributed.world()),
+                                  multi_label=test_set.labels.ndim == 2)
+    if folder:
+        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
+                           protocols, scores, broken, class_names, seed=args.split - 1)
+
+
+def facts_of(args, weights, splits):
+    """{name: value}: what was tested, for test_log.md."""
+    return {'weights': weights, 'net': args.net, 'data': f'{args.dataset}, {splits}',
+            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
