@@ -6,7 +6,7 @@ import pytest
 from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import CLASSIFIER, PRETRAINING, run
-from utils.parallel import device
+from utils.parallel import gpus
 from utils.parallel.gpus import count_processes
 
 SCRIPTS = {'dpc/main.py': (pretraining, PRETRAINING), 'eval/test.py': (classifier, CLASSIFIER)}
@@ -33,7 +33,7 @@ def test_more_than_the_machine_has(script, flags, said, csv_root, tmp_path, caps
 
 
 def test_processes_that_memory_would_not_hold(monkeypatch):
-    monkeypatch.setattr(device, 'available_memory', lambda: 7e8)
+    monkeypatch.setattr(gpus, 'available_memory', lambda: 7e8)
     assert count_processes('cpu', 1) == 1
-    with pytest.raises(device.UserError, match='--num_procs 2 needs at least 1.0 GB of memory; 0.7 GB are free'):
+    with pytest.raises(gpus.UserError, match='--num_procs 2 needs at least 1.0 GB of memory; 0.7 GB are free'):
         count_processes('cpu', 2)

@@ -21,7 +21,7 @@ from utils.run.status import describe
 def obvious_mistakes(prediction, target, first, clips_per_video):
     """Loops over every prediction."""
     B, P, S, _ = prediction.shape
-    counts = dict.fromkeys(('wrong_video', 'wrong_clip', 'wrong_place', 'wrong_time'), 0)
+    counts = dict.fromkeys(('wrong_video', 'wrong_clip', 'wrong_location', 'wrong_time'), 0)
     for b in range(B):
         for p in range(P):
             for s in range(S):
@@ -37,7 +37,7 @@ def obvious_mistakes(prediction, target, first, clips_per_video):
                 elif best[0] != own[0]:
                     counts['wrong_clip'] += 1
                 elif best[2] != s:
-                    counts['wrong_place'] += 1
+                    counts['wrong_location'] += 1
                 else:
                     counts['wrong_time'] += 1
     return {kind: count / (B * P * S) for kind, count in counts.items()}
@@ -54,7 +54,7 @@ def test_mistakes_equal_a_loop(first, clips_per_video, monkeypatch):
     prediction = target[first:] + torch.randn(4, 2, 3, 5)
     found = {name: value.item() for name, value in wrong_answers(prediction, target, first, clips_per_video).items()}
     assert found == pytest.approx(obvious_mistakes(prediction, target, first, clips_per_video))
-    assert min(found[kind] for kind in ('wrong_video', 'wrong_place', 'wrong_time')) > 0
+    assert min(found[kind] for kind in ('wrong_video', 'wrong_location', 'wrong_time')) > 0
     assert (found['wrong_clip'] > 0) == (clips_per_video > 1)
     _, rank = dense_info_nce(prediction, target, first_positive=first * 6)
     assert sum(found.values()) == pytest.approx(1 - (rank == 0).float().mean().item())
@@ -110,7 +110,7 @@ def test_validation_measures_what_training_does(csv_root):
         loss, statistics = validation(model, block, torch.arange(2))
     assert loss == scored.loss
     assert {name: statistics[name] for name in scored.statistics} == scored.statistics
-    mistakes = sum(statistics[f'wrong_{kind}'] for kind in ('video', 'clip', 'place', 'time'))
+    mistakes = sum(statistics[f'wrong_{kind}'] for kind in ('video', 'clip', 'location', 'time'))
     assert mistakes + statistics['top1'] == pytest.approx(1)
     assert statistics['top1_step1'] == pytest.approx(statistics['top1'].item())
 
@@ -168,7 +168,7 @@ def test_control_predictions():
 
 def test_guesses():
     found = guesses(torch.zeros(8, 2, 4, 5), clips_per_video=2)
-    assert found == {'guess_video': 0.75, 'guess_clip': 0.5, 'guess_place': 0.75, 'guess_time': 0.5}
+    assert found == {'guess_video': 0.75, 'guess_clip': 0.5, 'guess_location': 0.75, 'guess_time': 0.5}
 
 
 HEALTHY = {'top1': 0.4, 'wrong_time': 0.3, 'guess_time': 0.5, 'copy_last': 0.1, 'copy_mean': 0.1, 'top1_shuffled': 0.3,
