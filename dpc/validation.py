@@ -8,7 +8,8 @@ from backbone.copy_baselines import copies, shuffled
 from dpc.health import Health
 from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
-from utils.data.lists import group_of, numbered
+from utils.data.classes import numbered
+from utils.data.held_out import group_of
 from utils.knn_vote import leave_group_out
 from utils.parallel.distributed import from_main, is_main, lists_of_all
 

@@ -17,7 +17,7 @@ from eval.forecast.setup import (add_prediction_arguments, check_prediction_argu
                                    prepare_predictions, skipped_lines)
 from eval.extract.inference import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
-from utils.data.lists import fits
+from utils.data.splits import fits
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say

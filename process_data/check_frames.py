@@ -9,6 +9,7 @@ import csv
 import errno
 import glob
 import hashlib
+import itertools
 import os
 import re
 import sys
@@ -21,8 +22,8 @@ sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
-from utils.data.frames import FrameError, decode, frame_name  # noqa: E402
-from utils.data.labels import is_label  # noqa: E402
+from utils.data.classes import is_label  # noqa: E402
+from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames  # noqa: E402
 from utils.data.video import VideoError, VideoFile  # noqa: E402
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
@@ -59,7 +60,7 @@ def main(args):
     states = in_processes(tasks, n_jobs=args.jobs, return_as='generator')
     on_disk = dict(zip(folders, list(progress_bar(states, total=len(folders)))))
     for path, rows in lists.items():
-        judge(rows, on_disk, test_videos_of(path, lists, on_disk))
+        find_faults(rows, on_disk, test_videos_of(path, lists, on_disk))
     print_table(lists)
     if args.repair:
         for path, rows in lists.items():
@@ -68,8 +69,7 @@ def main(args):
         for path, rows in lists.items():
             repaired = re.sub(r'\.csv$', '', path) + '.repaired.csv'
             kept = [(row['path'], row['n_frames'], *row['label']) for row in rows if row['keep']]
-            with layout.write_whole(repaired, newline='') as file:
-                csv.writer(file, lineterminator='\n').writerows(kept)
+            layout.write_rows(repaired, kept)
             print(f'{repaired}: {len(kept)} of {len(rows)} rows')
     return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
 
@@ -128,32 +128,26 @@ def inspect_frames(path, which):
     if os.path.isfile(path):
         return inspect_file(path, which)
     try:
-        present = set(layout.frame_names(path))
-    except layout.BAD_ZIP:
+        present = set(frame_names(path))
+    except BAD_ZIP:
         return 0, [os.path.basename(path) + '.zip'], None
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return None, [], None
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); fix that and run again') from error
-    n_frames = 0
-    while frame_name(n_frames + 1) in present:
-        n_frames += 1
-    numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[which] if n_frames else ()
+    n_frames = next(number for number in itertools.count() if frame_name(number + 1) not in present)
     unreadable, ends = [], []
-    with layout.open_frames(path) as read:
-        for number in numbers:
-            name = frame_name(number)
+    with open_frames(path) as read:
+        for number in numbers_to_decode(n_frames, which):
             try:
-                jpeg = read(name)
-            except (OSError, *layout.BAD_ZIP):
+                jpeg = read(frame_name(number))
+            except FrameError:
                 jpeg = b''
             if not is_readable(jpeg):
-                unreadable.append(name)
+                unreadable.append(frame_name(number))
             if number in (1, n_frames):
                 ends.append(jpeg)
-    if unreadable or len(set(ends)) < 2:
-        return n_frames, unreadable, None
-    return n_frames, [], hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest()
+    return n_frames, unreadable, None if unreadable else digest_of(n_frames, ends)
 
 
 def inspect_file(path, which):
@@ -162,13 +156,22 @@ def inspect_file(path, which):
     try:
         with VideoFile(path) as video:
             n_frames = video.n_frames
-            numbers = {'none': (), 'ends': sorted({1, n_frames}), 'all': range(1, n_frames + 1)}[which]
+            numbers = numbers_to_decode(n_frames, which)
             for number, frame in zip(numbers, video.frames(numbers)):
                 if number in (1, n_frames):
                     ends.append(frame.tobytes())
     except VideoError as error:
         return n_frames, [f'{os.path.basename(path)}: {error}'], None
-    return n_frames, [], (hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest() if len(set(ends)) == 2 else None)
+    return n_frames, [], digest_of(n_frames, ends)
+
+
+def numbers_to_decode(n_frames, which):
+    ends = sorted({min(1, n_frames), n_frames} - {0})
+    return {'none': [], 'ends': ends, 'all': range(1, n_frames + 1)}[which]
+
+
+def digest_of(n_frames, ends):
+    return hashlib.sha1(b'%d ' % n_frames + b''.join(ends)).digest() if len(set(ends)) == 2 else None
 
 
 def is_readable(jpeg):
@@ -194,7 +197,7 @@ def test_videos_of(path, lists, on_disk):
     return tested
 
 
-def judge(rows, on_disk, tested):
+def find_faults(rows, on_disk, tested):
     """Adds to each row its findings, whether a repaired list keeps it, and the frame count on disk."""
     seen = set()
     for row in rows:

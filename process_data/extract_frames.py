@@ -21,14 +21,14 @@ from joblib import delayed
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout, report  # noqa: E402
+from process_data.dataset_kinds import KINDS  # noqa: E402
 from process_data.one_video import extract_video  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from process_data.workspace import open_workspace  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number  # noqa: E402
 from utils.data.files import VIDEO_EXTENSIONS, find_videos  # noqa: E402
 
-SHORT_SIDE = {'k400': 150}
-DEFAULT_SHORT_SIDE = 240
+SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20
 IDLE_SECONDS = 20
 
@@ -37,7 +37,7 @@ jpeg_quality = number(int, lambda value: 1 <= value <= 100, 'a whole number from
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--dataset', required=True, choices=layout.DATASETS,
+    parser.add_argument('--dataset', required=True, choices=KINDS,
                         help='sets the default short side; folder means any tree of {class}/{video}, or a folder of '
                              'unlabelled videos')
     parser.add_argument('--video_root', help='folder with the videos (default: for demo and puppets, labelled or not, '
@@ -59,13 +59,14 @@ def parse_args(argv=None):
     parser.add_argument('--allow_failures', action='store_true',
                         help='exit with status 0 even if videos failed (default: off, status 1)')
     args = parser.parse_args(argv)
-    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED:
+    kind = KINDS[args.dataset]
+    if kind.own_folders:
         args.video_root = args.video_root or layout.synthetic_folder(args.dataset, 'videos')
         args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
     if not args.video_root or not args.frame_root:
         parser.error('--video_root and --frame_root are needed')
     if args.short_side is None:
-        args.short_side = SHORT_SIDE.get(args.dataset, DEFAULT_SHORT_SIDE)
+        args.short_side = kind.short_sides[0] if kind.short_sides else SHORT_SIDE
     return args
 
 
@@ -83,7 +84,7 @@ def main(args):
     if not videos:
         raise UserError(f'{args.video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
                         + ' '.join(sorted(VIDEO_EXTENSIONS)))
-    report_unlabelled(videos, args.video_root, args.dataset)
+    report_unlabelled(videos, args.video_root, KINDS[args.dataset].class_folders)
     videos = [name for name in videos if in_shard(name, args.shard)]
     shard = '{}of{}'.format(*args.shard)
     settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality}
@@ -94,14 +95,14 @@ def main(args):
 
 # ---- What to extract
 
-def report_unlabelled(videos, video_root, dataset):
-    """Says which videos have no class folder: none may be needed (--dataset folder), or a few were misplaced."""
+def report_unlabelled(videos, video_root, class_folders):
+    """Says which videos have no class folder: none may be needed (not `class_folders`), or a few were misplaced."""
     unlabelled = [name for name in videos if '/' not in name]
     if len(unlabelled) < len(videos):
         if unlabelled:
             warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); '
                  'they are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
-    elif dataset in ('folder', *layout.UNLABELLED):
+    elif not class_folders:
         print('no class folders: the videos are unlabelled, for pretraining only')
     else:
         raise UserError(f'{video_root}: no class folder in it; arrange the videos as {{class}}/{{video}}, or give '

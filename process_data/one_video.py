@@ -10,7 +10,7 @@ import numpy as np
 
 from process_data import layout, report
 from utils.cli import UserError
-from utils.data.frames import FrameError, decode, frame_name
+from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, has_frames, open_frames
 from utils.data.video import VideoError, VideoFile
 
 
@@ -88,16 +88,16 @@ def move_into_place(work, target, packed):
 
 
 def target_exists(target):
-    return os.path.exists(os.path.join(target, frame_name(1))) or os.path.exists(target + '.zip')
+    return has_frames(target) or os.path.exists(target + '.zip')
 
 
 def existing_frames(target):
     """-> (number of frames, their (width, height)) of a frame folder that exists but has no row in a report."""
     try:
-        names = layout.frame_names(target)
-        with layout.open_frames(target) as read:
+        names = frame_names(target)
+        with open_frames(target) as read:
             image = decode(read(names[0])) if names else None
-    except (*layout.BAD_ZIP, FrameError, cv2.error):
+    except (*BAD_ZIP, FrameError, cv2.error):
         image = None
     if image is None:
         raise VideoError('its frames exist but cannot be read: remove them')

@@ -21,6 +21,8 @@ sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
 from process_data.processes import in_processes, progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
+from utils.data.files import find_frame_folders, walk  # noqa: E402
+from utils.data.frames import BAD_ZIP, FrameError, frame_names, has_frames, open_frames  # noqa: E402
 
 PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 
@@ -41,10 +43,10 @@ def parse_args(argv=None):
 def main(args):
     layout.require_folder(args.frame_root, '--frame_root')
     sweep(args.frame_root)
-    folders = [folder for folder in layout.find_frame_folders(args.frame_root)
+    folders = [folder for folder in find_frame_folders(args.frame_root)
                if os.path.isdir(os.path.join(args.frame_root, folder))]
     if not folders:
-        packed = layout.find_frame_folders(args.packed_root) if os.path.isdir(args.packed_root) else []
+        packed = find_frame_folders(args.packed_root) if os.path.isdir(args.packed_root) else []
         if not packed:
             raise UserError(f'{args.frame_root}: no loose frame folder in it and no zip in {args.packed_root}; check '
                             '--frame_root')
@@ -67,7 +69,7 @@ def main(args):
 def sweep(frame_root):
     """Removes what a killed run left of loose folders it was removing: their zips had been compared."""
     try:
-        for path in [entry.path for _, entry, _ in layout.scan(frame_root) if entry.name.startswith(GONE)]:
+        for path in [entry.path for _, entry, _ in walk(frame_root, has_frames, hidden=True) if entry.name.startswith(GONE)]:
             shutil.rmtree(path)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); fix that and run again') from error
@@ -75,12 +77,12 @@ def sweep(frame_root):
 
 def pack(loose, packed, remove_loose):
     """-> (number of frames, bytes of the zip)."""
-    names = layout.frame_names(loose)
     try:
+        names = frame_names(loose)
         if not os.path.exists(packed):
             os.makedirs(os.path.dirname(packed), exist_ok=True)
             part = short_name(PART, packed)
-            with layout.open_packer(part) as add, layout.open_frames(loose) as read:
+            with layout.open_packer(part) as add, open_frames(loose) as read:
                 for name in names:
                     add(name, read(name))
             os.replace(part, packed)
@@ -92,7 +94,7 @@ def pack(loose, packed, remove_loose):
             shutil.rmtree(gone)
         return len(names), os.path.getsize(packed)
     except OSError as error:
-        raise UserError(f'{packed}: cannot be written ({error.strerror}); fix that and run the same command again'
+        raise UserError(f'{error.filename or packed}: {error.strerror}; fix that and run the same command again'
                         ) from error
 
 
@@ -104,10 +106,10 @@ def short_name(prefix, path):
 def compare(loose, packed, names):
     """Checks that the zip is on disk and has every frame of the folder. It may have more, after a killed removal."""
     try:
-        with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped, layout.open_frames(loose) as read:
+        with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped, open_frames(loose) as read:
             os.fsync(file.fileno())
             same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == read(name) for name in names)
-    except layout.BAD_ZIP:
+    except (FrameError, *BAD_ZIP):
         same = False
     if not same:
         raise UserError(f'{packed}: differs from {loose}; look at both, remove the wrong one and run again')

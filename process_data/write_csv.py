@@ -22,29 +22,32 @@ left out.
 """
 import argparse
 import contextlib
-import csv
+import functools
 import os
 import re
 import sys
-
-from joblib import Parallel, delayed
+from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import csv_splits, layout, report, splits  # noqa: E402
-from process_data.processes import progress_bar  # noqa: E402
+from process_data import layout, report  # noqa: E402
+from process_data.dataset_kinds import KINDS, Given  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
-from utils.data.files import count_all, find_videos  # noqa: E402
-from utils.data.labels import SEPARATOR  # noqa: E402
+from utils.data.classes import SEPARATOR  # noqa: E402
+from utils.data.files import find_frame_folders, find_videos  # noqa: E402
+from utils.data.sources import count_all  # noqa: E402
 
-CLASSES = {'ucf101': 101, 'hmdb51': 51, 'k400': 400}
-SHORT_SIDES = (150, 256)         # of Kinetics frames, px
 LISTED_MISSING = 10
+
+
+class Video(NamedTuple):
+    path: str  # of the frame folder or file, relative to the root
+    n_frames: int
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--dataset', required=True, choices=(*layout.DATASETS, 'csv'),
+    parser.add_argument('--dataset', required=True, choices=KINDS,
                         help='format of the split files')
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--frame_root', help='folder with the frames (default: for demo and puppets, '
@@ -61,7 +64,7 @@ def parse_args(argv=None):
     parser.add_argument('--name', help='name of that folder, and of the data set in training (default: the data set; '
                                        'for k400 frames with the short side: k400_150; for folder and csv: the name '
                                        'of that folder)')
-    parser.add_argument('--short_side', type=int, choices=SHORT_SIDES,
+    parser.add_argument('--short_side', type=int, choices=KINDS['k400'].short_sides,
                         help='k400: short side of the frames, px (default: the one that the extraction recorded in the '
                              'frame root, else 150)')
     parser.add_argument('--relative', action='store_true',
@@ -78,19 +81,18 @@ def parse_args(argv=None):
                         help='threads that count the frames of video files, or those missing from the report (default: '
                              'the cores available to this process)')
     args = parser.parse_args(argv)
-    if args.dataset in layout.SYNTHETIC + layout.UNLABELLED and not args.videos:
+    kind = KINDS[args.dataset]
+    if kind.own_folders and not args.videos:
         args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
-    if args.dataset in layout.SYNTHETIC:
+    if kind.own_folders and kind.needs == 'split_root':
         args.split_root = args.split_root or layout.synthetic_folder(args.dataset, 'splits')
     if args.test_share is None:
-        args.test_share = 0.05 if args.dataset in layout.UNLABELLED else 0.25
+        args.test_share = kind.test_share
     if not args.frame_root and not args.videos:
         parser.error('--frame_root or --videos is needed')
-    if args.dataset in ('ucf101', 'hmdb51') and not args.split_root:
-        parser.error(f'--split_root is needed for {args.dataset}')
-    if args.dataset in ('k400', 'csv') and not args.annotations:
-        parser.error(f'--annotations is needed for {args.dataset}')
-    if args.annotations and args.dataset not in ('k400', 'csv'):
+    if kind.needs and not getattr(args, kind.needs):
+        parser.error(f'--{kind.needs} is needed for {args.dataset}')
+    if args.annotations and kind.needs != 'annotations':
         parser.error(f'--dataset {args.dataset} has no --annotations; labels in csv files are --dataset csv')
     if not 0 < args.test_share < 1:
         parser.error('--test_share must be above 0 and below 1')
@@ -104,58 +106,39 @@ def parse_args(argv=None):
 
 
 def main(args):
-    source = args.videos or args.frame_root
+    kind, source = KINDS[args.dataset], args.videos or args.frame_root
     layout.require_folder(source, '--videos' if args.videos else '--frame_root')
     if args.split_root:
         layout.require_folder(args.split_root, '--split_root')
-    for path in args.annotations or ():  # errors come before the frames are counted, which may take long
-        if args.dataset == 'csv':
-            csv_splits.read_annotations(path)
-        else:
-            next(splits.read_annotations(path), None)
-    # frames: of each video by its folder; files: the paths of those that are video files
-    frames, files = index_videos(source, args.jobs) if args.videos else (index_frames(source, args.jobs), {})
-    split_at_random = args.dataset in ('folder', 'csv', *layout.UNLABELLED)
-    labels = {}  # by folder; without any, the class is the name of the folder
-    if args.dataset == 'hmdb51':
-        lists, class_names = splits.hmdb51_splits(args.split_root)
-    elif args.dataset == 'k400':
-        lists, class_names = splits.k400_splits(args.annotations, frames)
-    elif args.dataset == 'csv':
-        lists, class_names, labels = csv_splits.csv_splits(args.annotations, source, frames, args.test_share,
-                                                           args.group_regex, args.seed)
-    elif split_at_random:
-        lists, class_names = splits.random_split(frames, args.test_share, args.group_regex, args.seed)
-    else:
-        lists, class_names = splits.ucf101_splits(args.split_root)
-
-    expected = CLASSES.get(args.dataset, len(class_names))
-    if len(class_names) != expected:
-        warn(f'{len(class_names)} classes, not {expected}')
-    found = {name: [folder for folder in folders if folder in frames] for name, folders in lists.items()}
+    # Counting frames may take long, so mistakes in split files and annotations are found before.
+    index = functools.cache(lambda: (index_videos if args.videos else index_frames)(source, args.jobs))
+    lists, class_names, labels = kind.read(Given(source, index, args.split_root, args.annotations, args.test_share,
+                                                 args.group_regex, args.seed))
+    videos = index()
+    if kind.classes not in (None, len(class_names)):
+        warn(f'{len(class_names)} classes, not {kind.classes}')
+    found = {name: [folder for folder in folders if folder in videos] for name, folders in lists.items()}
     for name, folders in lists.items():
         if not folders:
-            raise UserError(f'{name}: no video belongs to it; ' + (
-                splits.needs_two_videos(class_names, args.group_regex)
-                if split_at_random else 'check the split files'))
+            raise UserError(f'{name}: no video belongs to it; check the split files')
         if not found[name]:
             raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there, such as {folders[0]}; ' + (
                 'check --videos' if args.videos else 'extract them first, or check --frame_root') + (
-                ' and the paths in --annotations' if args.dataset == 'csv' else ''))
+                ' and the paths in --annotations' if labels else ''))
 
     out = os.path.join(args.csv_root, list_name(args))
     root = '' if args.relative else os.path.abspath(source)
     for name, folders in lists.items():
         path = os.path.join(out, name + '.csv')
-        with layout.write_whole(path, newline='') as file:
-            csv.writer(file, lineterminator='\n').writerows(
-                [os.path.join(root, files.get(folder, folder)), frames[folder], *([labels[folder]] if labels else [])]
-                for folder in found[name])
-        missing = [folder for folder in folders if folder not in frames]
+        rows = [(os.path.join(root, videos[folder].path), videos[folder].n_frames) for folder in found[name]]
+        if labels:
+            rows = [(*row, labels[folder]) for row, folder in zip(rows, found[name])]
+        layout.write_rows(path, rows)
+        missing = [folder for folder in folders if folder not in videos]
         print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
         for folder in missing[:LISTED_MISSING]:
             print(f'  missing: {folder}')
-    write_class_list(os.path.join(out, 'classInd.txt'), class_names, ',' if args.dataset == 'k400' else ' ')
+    write_class_list(os.path.join(out, 'classInd.txt'), class_names, kind.separator)
     several = [folder for folders in found.values() for folder in folders if SEPARATOR in labels.get(folder, '')]
     if several:
         print(f'{len(several)} videos have several labels (first {several[0]}: {labels[several[0]]}); if that is '
@@ -176,63 +159,51 @@ def write_class_list(path, class_names, separator):
 
 def list_name(args):
     """Name of the folder with the lists."""
-    if args.dataset == 'k400' and args.frame_root:
+    kind, default = KINDS[args.dataset], args.dataset
+    if kind.short_sides and args.frame_root:
         extracted = report.read_settings(args.frame_root).get('short_side')
-        short_side = args.short_side or (extracted if extracted in SHORT_SIDES else SHORT_SIDES[0])
+        short_side = args.short_side or (extracted if extracted in kind.short_sides else kind.short_sides[0])
         if extracted not in (None, short_side):
             warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
-        default = f'k400_{short_side}'
-    elif args.dataset in ('folder', 'csv'):
+        default = f'{args.dataset}_{short_side}'
+    elif kind.folder_name:
         default = os.path.basename(os.path.abspath(args.videos or args.frame_root))
-    else:
-        default = args.dataset
     return args.name or default
 
 
 def index_frames(frame_root, jobs):
-    """-> {folder: number of frames} of every frame folder with frames. Counts only those that no report has."""
+    """-> {folder: Video} of every frame folder with frames. Counts only those that no report has."""
     counts = {layout.folder_of(row['video']): int(row['frames'])
               for row in report.read_reports(frame_root).values() if row['status'] != 'failed'}
-    folders = layout.find_frame_folders(frame_root)
+    folders = find_frame_folders(frame_root)
     if not folders:
         raise UserError(f'{frame_root}: no frame folder in it; run process_data/extract_frames.py first')
-    unknown = [folder for folder in folders if folder not in counts]
-    # Threads: listing a folder waits for the disk, not for Python.
-    counted = Parallel(n_jobs=jobs, prefer='threads')(
-        delayed(count_frames)(os.path.join(frame_root, folder))
-        for folder in progress_bar(unknown, total=len(unknown), desc='counting'))
-    counts.update(zip(unknown, counted))
-    for folder in [folder for folder in folders if not counts[folder]][:LISTED_MISSING]:
-        warn(f'{os.path.join(frame_root, folder)}: no frames in it or its zip, left out')
-    return {folder: counts[folder] for folder in folders if counts[folder]}
+    counts.update(count_usable(frame_root, [folder for folder in folders if folder not in counts], jobs))
+    return {folder: Video(folder, counts[folder]) for folder in folders if counts.get(folder)}
 
 
 def index_videos(video_root, jobs):
-    """-> ({folder: number of frames}, {folder: path relative to the root}) of every usable video file; `folder` is the
-    path without its extension, by which split files are matched."""
+    """-> {folder: Video} of every usable video file; `folder` is the path without its extension, by which split files are
+    matched."""
     names = find_videos(video_root)
     if not names:
         raise UserError(f'{video_root}: no video in it; check --videos')
-    counts, unusable = count_all(video_root, names, jobs)
+    videos = {}
+    for name, n_frames in count_usable(video_root, names, jobs).items():
+        first = videos.setdefault(layout.folder_of(name), Video(name, n_frames))
+        if first.path != name:
+            warn(f'{os.path.join(video_root, name)}: {first.path} has the same name, left out')
+    return videos
+
+
+def count_usable(root, names, jobs):
+    """{name: number of frames} of the usable videos; names some of the others."""
+    counts, unusable = count_all(root, names, jobs)
     for name, reason in list(unusable.items())[:LISTED_MISSING]:
-        warn(f'{os.path.join(video_root, name)}: {reason}, left out')
+        warn(f'{os.path.join(root, name)}: {reason}, left out')
     if len(unusable) > LISTED_MISSING:
         warn(f'{len(unusable)} videos in all cannot be used and are left out')
-    files = {}
-    for name in counts:
-        if files.setdefault(layout.folder_of(name), name) != name:
-            warn(f'{os.path.join(video_root, name)}: {files[layout.folder_of(name)]} has the same name, left out')
-    return {folder: counts[name] for folder, name in files.items()}, files
-
-
-def count_frames(path):
-    """0 if the zip is broken."""
-    try:
-        return len(layout.frame_names(path))
-    except layout.BAD_ZIP:
-        return 0
-    except OSError as error:
-        raise UserError(f'{error.filename}: cannot be read ({error.strerror}); fix that and run again') from error
+    return counts
 
 
 if __name__ == '__main__':

@@ -15,7 +15,8 @@ from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING
 from utils.data.frames import FrameError, frame_name
 from utils.data.classes import labels_of
-from utils.data.lists import VideoList, check_on_disk, hold_out
+from utils.data.held_out import hold_out
+from utils.data.lists import VideoList, check_on_disk
 from utils.data.sources import SHORT_SIDE, has_frame, read_pictures
 from utils.data.video import VideoFile
 from utils.parallel.precision import Precision

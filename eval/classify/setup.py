@@ -6,7 +6,7 @@ from pathlib import Path
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError
-from utils.data.classes import read_class_list
+from utils.data.classes import class_key, read_class_list
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.data.lists import csv_file, list_folder
@@ -48,7 +48,7 @@ def check_class_names(origin, trained, listed, class_list, allow_other=False):
     number of classes.
     """
     pairs = list(zip(trained, listed))
-    different = [label for label, pair in enumerate(pairs) if len({name.replace('_', ' ') for name in pair}) > 1]
+    different = [label for label, pair in enumerate(pairs) if len(set(map(class_key, pair))) > 1]
     if len(trained) == len(listed) and (not different or allow_other):
         return
     examples = [f'label {label} is {trained[label]!r} there and {listed[label]!r} here' for label in different[:SHOWN]]

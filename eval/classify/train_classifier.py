@@ -13,7 +13,7 @@ from utils.checkpoint import load_weights
 from utils.cli import UserError
 from utils.data.classes import labels_of
 from utils.data.clips import ClipDataset
-from utils.data.lists import NothingHeldOut
+from utils.data.held_out import NothingHeldOut
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.dry_run import dry_run

@@ -12,8 +12,7 @@ from eval.networks.settings import SPLITS, common_settings, resolve_settings, tr
 from utils.defaults import default_settings
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
-from utils.data.classes import labels_of, read_class_list
-from utils.data.labels import SEPARATOR
+from utils.data.classes import SEPARATOR, labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed

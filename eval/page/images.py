@@ -4,8 +4,8 @@ import base64
 import cv2
 import numpy as np
 
-from eval.extract.inputs import count_frames
 from eval.protocols.pictures import middle_frame
+from utils.data.sources import count_frames
 from utils.data.video import VideoError
 from utils.run.log import warn
 

@@ -5,7 +5,8 @@ import numpy as np
 
 from eval.metrics.multi_label import classes_in, is_right
 from utils.cli import UserError
-from utils.data.lists import VideoList, hold_out
+from utils.data.held_out import hold_out
+from utils.data.lists import VideoList
 
 HELD_OUT = 0.2  # part of the training groups on which hyperparameters are chosen
 

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from process_data import write_csv
-from process_data.csv_splits import csv_splits
-from process_data.splits import random_split
+from process_data.annotations import csv_lists
+from process_data.dataset_kinds import Given
+from process_data.random_split import random_split
 from tests.process_data.tiny_videos import run, write_video
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
@@ -108,7 +109,8 @@ def test_a_random_split_is_that_of_class_folders(tmp_path):
     there = list(folder_of.values())[5:]
     for grouped, (lists, class_names) in expected.items():
         regex = r'^(?:[abc]_)(.*)_part' if grouped else None
-        found, found_names, of_folder = csv_splits([str(labels)], str(tmp_path), there, 0.3, regex, 7)
+        found, found_names, of_folder = csv_lists(
+            Given(str(tmp_path), lambda: there, None, [str(labels)], 0.3, regex, 7))
         assert found == {name: sorted(folder_of[folder] for folder in folders) for name, folders in lists.items()}
         assert found_names == class_names == ['a', 'b', 'c'] and of_folder['a_v03_part1'] == 'a;c'
 
@@ -170,10 +172,10 @@ def test_annotations_that_cannot_be_read(videos, tmp_path):
                           (b'path,label\na/2.mp4,x\n', f"second.csv:2: 'a/2.mp4' is in {first}:3 already")):
         second.write_bytes(content)
         with pytest.raises(UserError) as error:
-            csv_splits([str(first), str(second)], str(videos), ['a/1', 'a/2', 'six'], 0.25, None, 0)
+            csv_lists(Given(str(videos), lambda: ['a/1', 'a/2', 'six'], annotations=[str(first), str(second)]))
         assert said in str(error.value)
     with pytest.raises(UserError, match=r'none.csv: cannot be read \(No such file or directory\)'):
-        csv_splits([str(tmp_path / 'none.csv')], str(videos), [], 0.25, None, 0)
+        csv_lists(Given(str(videos), list, annotations=[str(tmp_path / 'none.csv')]))
     done = run('write_csv', '--dataset', 'csv', '--videos', videos)
     assert done.returncode == 2 and '--annotations is needed for csv' in done.stderr
     done = run('write_csv', '--dataset', 'folder', '--videos', videos, '--annotations', first)
@@ -201,11 +203,12 @@ def test_a_missing_video_is_not_another_one(tmp_path):
 
 def test_several_annotation_files_are_one(videos, tmp_path):
     first = write_annotations(tmp_path / 'first.csv', 'path,label,split', 'a/1,x,train')
-    second = write_annotations(tmp_path / 'second.csv', 'label,split,path', 'x,test,a/2')
+    second = write_annotations(tmp_path / 'second.csv', 'path,label', 'a/2,y')
+    given = Given(str(videos), lambda: ['a/1', 'a/2'], annotations=[str(first), str(second)])
     with pytest.raises(UserError, match='give all files the same'):
-        csv_splits([str(first), str(second)], str(videos), ['a/1', 'a/2'], 0.25, None, 0)
-    write_annotations(second, 'path,label,split', 'a/2,y,test')
-    lists, names, _ = csv_splits([str(first), str(second)], str(videos), ['a/1', 'a/2'], 0.25, None, 0)
+        csv_lists(given)
+    write_annotations(second, 'label,split,path', 'y,test,a/2')     # in another order
+    lists, names, _ = csv_lists(given)
     assert lists == {'train_split01': ['a/1'], 'test_split01': ['a/2']} and names == ['x', 'y']
 
 

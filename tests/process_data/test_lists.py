@@ -14,11 +14,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from process_data import check_frames, layout, splits, write_csv
-from process_data.splits import random_split
+from process_data import check_frames, write_csv
+from process_data.annotations import kinetics_lists
+from process_data.dataset_kinds import Given
+from process_data.random_split import random_split
+from process_data.split_files import ucf101_lists
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 from utils.cli import UserError, run_cli
-from utils.data.lists import VideoList, check_on_disk, hold_out
+from utils.data import files
+from utils.data.files import find_frame_folders
+from utils.data.held_out import hold_out
+from utils.data.lists import VideoList, check_on_disk
 
 
 def rows_of(path):
@@ -89,9 +95,10 @@ def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
     (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
-    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), 'classInd.txt:2: this id or name'),
-    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n2 Archery\n'), 'classInd.txt:2: this id or name'),
-    (lambda r: (r / 'splits/classInd.txt').write_text('1' * 5000 + ' Archery\n'), 'classInd.txt:1: not a line'),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), "classInd.txt:2: the id '1' is on line 1"),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n2 Archery\n'),
+     "classInd.txt:2: the class 'Archery' is on line 1"),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1' * 5000 + ' Archery\n'), 'classInd.txt:1: expected "id name"'),
     (lambda r: shutil.rmtree(r / 'splits'), 'no such folder'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('t*.txt')], 'such as trainlist01.txt, testlist01.txt, …;'),
     (lambda r: [os.remove(p) for p in (r / 'splits').glob('test*.txt')], 'testlist01.txt: missing'),
@@ -143,7 +150,7 @@ def test_other_zips_and_names_that_are_not_utf8(ucf):
         file.write(b'Archery/v_gone\xe9.avi 1\n')
     done = write_ucf(ucf)
     assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
-    assert 'notes: no frames' in done.stderr and 'empty: no frames' in done.stderr
+    assert 'notes: no video that can be read, its zip is broken' in done.stderr and 'empty: no video: ' in done.stderr
     assert b'v_Caf\xe9,3\n' in (ucf / 'csv/ucf101/train_split01.csv').read_bytes()
     assert r'missing: Archery/v_gone\udce9' in done.stdout
     done = run('check_frames', '--jobs', 1, '--decode', 'none', '--csv', ucf / 'csv/ucf101/train_split01.csv')
@@ -151,7 +158,7 @@ def test_other_zips_and_names_that_are_not_utf8(ucf):
     (ucf / 'splits/classInd.txt').unlink()
     (ucf / 'splits/classInd.txt').mkdir()
     with pytest.raises(UserError, match='classInd.txt: cannot be read'):
-        splits.ucf101_splits(str(ucf / 'splits'))
+        ucf101_lists(Given('', dict, str(ucf / 'splits')))
 
 
 @pytest.mark.parametrize('folder', ['frames/Surfing', 'frames/Surfing/v_Surfing_g02_c01', 'splits'])
@@ -180,13 +187,13 @@ def test_links_to_a_folder_above_are_not_followed(tmp_path):
     (tmp_path / 'frames/a/one/up').symlink_to(tmp_path / 'frames')
     (tmp_path / 'frames/a/itself').symlink_to('itself')
     (tmp_path / 'frames/c').symlink_to('b')
-    assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
+    assert find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
     # and through another link: only the real path of the frame root is inside `disk`
     (tmp_path / 'disk').mkdir()
     (tmp_path / 'frames').rename(tmp_path / 'disk/frames')
     (tmp_path / 'frames').symlink_to('disk/frames')
     (tmp_path / 'frames/b/disk').symlink_to(tmp_path / 'disk')
-    assert layout.find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
+    assert find_frame_folders(str(tmp_path / 'frames')) == ['a/one', 'a/two', 'b/three', 'c/three']
 
 
 def test_a_link_that_cannot_be_followed_is_one_line(tmp_path, monkeypatch):
@@ -194,9 +201,9 @@ def test_a_link_that_cannot_be_followed_is_one_line(tmp_path, monkeypatch):
         def is_dir(self):
             raise PermissionError(errno.EACCES, 'Permission denied', self.path)
 
-    monkeypatch.setattr(layout, 'entries_of', lambda folder: [Entry(name='link', path=f'{folder}link')])
+    monkeypatch.setattr(files, 'entries_of', lambda folder: [Entry(name='link', path=f'{folder}link')])
     with pytest.raises(UserError, match=r'link: cannot be read \(Permission denied\)'):
-        layout.find_frame_folders(str(tmp_path))
+        find_frame_folders(str(tmp_path))
 
 
 # ---- HMDB51
@@ -289,7 +296,8 @@ def test_incomplete_settings_are_one_line(tmp_path):
 
 def test_kinetics_videos_outside_class_folders_are_named(tmp_path, capsys):
     (tmp_path / 'train.csv').write_text(HEADER + 'yoga,aaaaaaaaaaa,3,13,train\nyoga,bbbbbbbbbbb,3,13,train\n')
-    splits.k400_splits([str(tmp_path / 'train.csv')], {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3})
+    there = {'train/aaaaaaaaaaa': 3, 'yoga/bbbbbbbbbbb': 3}
+    kinetics_lists(Given('', lambda: there, annotations=[str(tmp_path / 'train.csv')]))
     assert 'found train/aaaaaaaaaaa, but not in a class folder yoga' in capsys.readouterr().err
 
 
@@ -336,8 +344,9 @@ def test_random_split_is_stratified_seeded_and_keeps_groups_together():
 
 @pytest.mark.parametrize('n_videos, n_test', [(1, 0), (2, 1), (3, 1), (8, 2)])
 def test_small_classes_are_for_training_first(n_videos, n_test):
-    lists, _ = random_split({f'c/{i}': 5 for i in range(n_videos)}, 0.25, None, seed=0)
-    assert len(lists['test_split01']) == n_test and len(lists['train_split01']) == n_videos - n_test
+    lists, _ = random_split([*(f'c/{i}' for i in range(n_videos)), 'other/1', 'other/2'], 0.25, None, seed=0)
+    count = {name: sum(folder.startswith('c/') for folder in folders) for name, folders in lists.items()}
+    assert count == {'train_split01': n_videos - n_test, 'test_split01': n_test}
 
 
 def test_folder_from_videos_to_checked_lists(tmp_path):

@@ -12,12 +12,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def run(script, *flags, **options):
-    """Runs process_data/{script}.py; -> the finished process with stdout and stderr as text."""
+    """Runs a script of process_data or a maker of experiments/data; -> the finished process, stdout and stderr as text."""
     return subprocess.run(command(script, *flags), capture_output=True, text=True, timeout=120, **options)
 
 
 def command(script, *flags):
-    return [sys.executable, os.path.join(ROOT, 'process_data', script + '.py'), *map(str, flags)]
+    folder = 'experiments/data' if script.startswith('make_') else 'process_data'
+    return [sys.executable, os.path.join(ROOT, folder, script + '.py'), *map(str, flags)]
 
 
 def extract(video_root, frame_root, *flags, **options):

@@ -1,12 +1,10 @@
-"""Folders of video files: finding the files and counting their frames. No torch."""
+"""Walks folders to find what is in them: video files, frame folders, packed frames. No torch."""
+import errno
 import os
 import pathlib
 
-from joblib import Parallel, delayed
-from tqdm import tqdm
-
 from utils.cli import UserError
-from utils.data.video import VideoError, VideoFile
+from utils.data.frames import has_frames
 
 VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
                              '.m2ts .ogv .ogg .asf .divx'.split())
@@ -19,29 +17,65 @@ def is_video(name):
 def find_videos(video_root, frame_root=None):
     """Sorted paths, relative to video_root, of the videos and of folders that are named like one but contain none.
 
-    Hidden files and folders, frame_root and links back to a folder above are left out. Says how many other files there
-    are. UserError: a folder can't be listed.
+    frame_root is left out. Says how many other files there are. UserError: a folder can't be listed.
     """
-    found, skipped = [], 0
     frames = frame_root and os.path.realpath(frame_root)
-
-    def is_open(path):
-        return not (os.path.basename(path).startswith('.') or os.path.realpath(path) == frames
-                    or leads_back(path))
-
-    def unreadable(error):
-        raise UserError(f'{error.filename}: cannot be listed ({error.strerror}); fix that and run again')
-
-    for folder, subfolders, files in os.walk(video_root, onerror=unreadable, followlinks=True):
-        subfolders[:] = [name for name in subfolders if is_open(os.path.join(folder, name))]
-        files = [name for name in files if not name.startswith('.')]
-        found += [os.path.join(folder, name) for name in files if is_video(name)]
-        skipped += sum(not is_video(name) for name in files)
-        if folder != video_root and is_video(folder) and not any(map(is_video, files)):
-            found.append(folder)
+    found, folders, skipped = [], [], 0
+    for path, entry, _ in walk(video_root, lambda folder: os.path.realpath(folder) == frames):
+        if is_video(path):
+            (folders if is_folder(entry) else found).append(path)
+        else:
+            skipped += not is_folder(entry)
     if skipped:
         print(f"{skipped} files without a video's extension skipped")
-    return sorted(os.path.relpath(path, video_root) for path in found)
+    return sorted([*found, *set(folders).difference(map(os.path.dirname, found))])
+
+
+def find_frame_folders(frame_root):
+    """Sorted list of every frame folder in a frame root, loose or packed. Does not list the frames."""
+    return sorted({path if is_frame_folder else path.removesuffix('.zip')
+                   for path, entry, is_frame_folder in walk(frame_root, has_frames)
+                   if is_frame_folder or path.endswith('.zip') and not is_folder(entry)})
+
+
+def walk(root, is_closed, hidden=False):
+    """Yields (path relative to the root, os.DirEntry, whether it is a closed folder) of all below a folder.
+
+    is_closed: path of a folder -> whether to leave out what is in it. Links back to a folder above are not entered,
+    either. hidden: also yield what has a hidden name; hidden folders are not entered. UserError: a folder can't be listed.
+    """
+    waiting = ['']
+    while waiting:
+        parent = waiting.pop()
+        for entry in entries_of(os.path.join(root, parent)):
+            is_hidden = entry.name.startswith('.')
+            if is_hidden and not hidden:
+                continue
+            path = os.path.join(parent, entry.name)
+            is_open = not is_hidden and is_folder(entry)
+            closed = is_open and is_closed(entry.path)
+            if is_open and not closed and not leads_back(entry.path):
+                waiting.append(path)
+            yield path, entry, closed
+
+
+def entries_of(folder):
+    """Content of a folder: an unsorted list of os.DirEntry."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be listed ({error.strerror}); fix that and run again') from error
+
+
+def is_folder(entry):
+    """Whether an os.DirEntry is a folder or a link to one. Links to nowhere or to themselves are not."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise UserError(f'{entry.path}: cannot be read ({error.strerror}); fix that and run again') from error
 
 
 def leads_back(path):
@@ -50,25 +84,3 @@ def leads_back(path):
     # Compare with the real paths of all folders above, and with the parents of these: other links may be on the way.
     return os.path.islink(path) and any(pathlib.Path(os.path.realpath(path)) in (real, *real.parents)
                                         for real in map(pathlib.Path.resolve, above))
-
-
-def count_frames(path):
-    """(frames of a video file, '') or (0, the reason why it can't be used). VideoFile.n_frames says how they are
-    counted; only the first is converted to RGB."""
-    try:
-        with VideoFile(path) as video:
-            if next(video.all_frames(), None) is None:
-                return 0, 'no frame in it can be decoded'
-            return video.n_frames, ''
-    except VideoError as error:
-        return 0, str(error)
-
-
-def count_all(root, names, jobs):
-    """({name: frames}, {name: reason}) of the usable and of the unusable video files `names` in `root`, by `jobs`
-    threads, with a progress bar."""
-    counts = Parallel(n_jobs=jobs, prefer='threads', return_as='generator')(
-        delayed(count_frames)(os.path.join(root, name)) for name in names)
-    counted = dict(zip(names, list(tqdm(counts, total=len(names), desc='counting frames', unit='video'))))
-    return ({name: frames for name, (frames, _) in counted.items() if frames},
-            {name: reason for name, (frames, reason) in counted.items() if not frames})

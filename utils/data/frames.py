@@ -3,6 +3,8 @@
 OpenCV decodes them: within a few per cent of the fastest alternative at full quality, and it is needed anyway
 (benchmarks/NOTES.md has the comparison).
 """
+import contextlib
+import functools
 import os
 import struct
 import zipfile
@@ -20,7 +22,7 @@ JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 JPEG_SIZE_MARKERS = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
 JPEG_BARE_MARKERS = frozenset([0x00, 0x01, *range(0xd0, 0xd8)])  # without a segment
 # What zipfile raises for broken archives, depending on where they are broken; RuntimeError for encrypted ones.
-ZIP_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 # OpenCV's flags that decode at 1/1, 1/2 and 1/4 of the size and give RGB; libjpeg then skips most of the inverse DCT.
 DECODE_FLAGS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -38,59 +40,76 @@ def frame_name(number):
     return f'image_{number:05d}.jpg'
 
 
-def read_jpegs(path, numbers):
-    """Yields the bytes of some frames of the video `path` (its frame folder), from the folder or from `path + '.zip'`.
+def has_frames(folder):
+    return os.path.exists(os.path.join(folder, frame_name(1)))
 
-    numbers: frame numbers from 1. FrameError: a frame or the whole video is missing, the archive is broken or
-    encrypted, or a frame has over MAX_BYTES."""
-    if not os.path.isdir(path) and os.path.isfile(path + '.zip'):
-        yield from _read_packed(path + '.zip', numbers)
+
+def frame_names(path):
+    """Sorted names of the frames of the video `path` (its frame folder), in the folder or in `path + '.zip'`.
+
+    OSError: neither is there, or it can't be read. BAD_ZIP: a broken archive."""
+    if os.path.isdir(path):
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries]
+    else:
+        with zipfile.ZipFile(path + '.zip') as archive:
+            names = archive.namelist()
+    return sorted(name for name in names if name.startswith('image_') and name.endswith('.jpg'))
+
+
+@contextlib.contextmanager
+def open_frames(path):
+    """Gives a function read(name) -> bytes for the frames of the video `path`, in its folder or in `path + '.zip'`.
+
+    FrameError: a frame or the whole video is missing, the archive is broken or encrypted, or a frame has over MAX_BYTES
+    (from `read`)."""
+    file = path + '.zip'
+    if os.path.isdir(path) or not os.path.isfile(file):
+        yield functools.partial(_read_file, path)
         return
     try:
+        archive = zipfile.ZipFile(file)
+    except (OSError, *BAD_ZIP) as error:
+        raise FrameError(f'{file}: {_reason(error)}') from None
+    with archive:
+        yield functools.partial(_read_entry, archive)
+
+
+def read_jpegs(path, numbers):
+    """Yields the bytes of some frames of the video `path`, by their numbers from 1. FrameError: see open_frames."""
+    with open_frames(path) as read:
         for number in numbers:
-            yield _read_file(f'{path}/{frame_name(number)}')
-    except OSError as error:
-        raise FrameError(f'{error.filename or path}: {error.strerror}') from None
+            yield read(frame_name(number))
 
 
-def _read_file(file):
-    with open(file, 'rb', buffering=0) as frame:
-        if os.fstat(frame.fileno()).st_size > MAX_BYTES:
-            raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
-        return frame.read()
-
-
-def _read_packed(file, numbers):
+def _read_file(folder, name):
+    file = f'{folder}/{name}'
     try:
-        with zipfile.ZipFile(file) as archive:
-            for number in numbers:
-                yield _read_entry(archive, frame_name(number))
-    except KeyError as error:
-        raise FrameError(f'{file}: {error.args[0]}') from None
-    except ZIP_ERRORS as error:
-        raise FrameError(f'{file}: {str(error)[:200] or "cut short"}') from None
+        with open(file, 'rb', buffering=0) as frame:
+            if os.fstat(frame.fileno()).st_size > MAX_BYTES:
+                raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
+            return frame.read()
+    except OSError as error:
+        raise FrameError(f'{file}: {error.strerror}') from None
 
 
 def _read_entry(archive, name):
-    entry = archive.getinfo(name)
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise zipfile.BadZipFile(f'{name} is compressed by method {entry.compress_type}; pack it again with '
-                                 'process_data/pack_frames.py')
-    if max(entry.file_size, entry.compress_size) > MAX_BYTES:
-        raise zipfile.BadZipFile(f'{name} has over {MAX_BYTES} bytes, too big for a frame')
-    with archive.open(entry) as frame:
-        return frame.read(entry.file_size)  # read() would inflate without bound before it looks at the size
-
-
-def has_frame(path, number):
-    """Whether frame `number` of the video `path` is there, loose or packed."""
-    if os.path.isdir(path):
-        return os.path.isfile(os.path.join(path, frame_name(number)))
     try:
-        with zipfile.ZipFile(path + '.zip') as archive:
-            return frame_name(number) in archive.NameToInfo
-    except ZIP_ERRORS:
-        return False
+        entry = archive.getinfo(name)
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile(f'{name} is compressed by method {entry.compress_type}; pack it again with '
+                                     'process_data/pack_frames.py')
+        if max(entry.file_size, entry.compress_size) > MAX_BYTES:
+            raise zipfile.BadZipFile(f'{name} has over {MAX_BYTES} bytes, too big for a frame')
+        with archive.open(entry) as frame:
+            return frame.read(entry.file_size)  # read() would inflate without bound before it looks at the size
+    except (KeyError, OSError, *BAD_ZIP) as error:
+        raise FrameError(f'{archive.filename}: {_reason(error)}') from None
+
+
+def _reason(error):
+    """What an error of zipfile says, in one line."""
+    return error.args[0] if isinstance(error, KeyError) else str(error)[:200] or 'cut short'
 
 
 def is_whole(jpeg):

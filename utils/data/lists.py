@@ -9,21 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import UserError
-from utils.data.labels import CONTROL, SEPARATOR, is_label, names_in
+from utils.data.classes import CONTROL, SEPARATOR, is_label, names_in
 from utils.data.sources import has_frame
+from utils.data.text_files import ENCODING, brief, lines_of
 
-# File names are bytes on disk; 'surrogateescape' brings those that aren't valid UTF-8 through unharmed.
-ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
-UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+(\.\w+)?')  # v_{class}_g{group}_c{clip}, of a file with its extension
 KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
 
 MAX_PATH = 4096        # bytes, what Linux opens; every path of a list takes as much memory as the longest
 MAX_FRAMES = 10 ** 7   # of a video: 92 hours at 30 frames a second
-MAX_LINE = 4 * MAX_PATH  # characters
-
-
-class NothingHeldOut(UserError):
-    """A training list of which no video can be held out for validation."""
 
 
 class VideoList:
@@ -145,22 +138,6 @@ def is_usable(path):
             and (len(path) * 4 <= MAX_PATH or len(path.encode(**ENCODING)) <= MAX_PATH))
 
 
-def lines_of(file, path):
-    """The lines of a text file. UserError: one of over MAX_LINE characters, which is no list (a picture, say)."""
-    number = 1
-    while line := file.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
-            raise UserError(f'{path}:{number}: a line of {MAX_LINE} characters or more, {brief(line)}; write the file '
-                            'again with process_data/write_csv.py')
-        yield line
-        number += 1
-
-
-def brief(text):
-    """Quotes a text, shortened in the middle."""
-    return repr(text if len(text) <= 120 else f'{text[:60]}…{text[-30:]}')
-
-
 # ---- the folder of a data set's lists
 
 def is_kinetics(dataset):
@@ -204,58 +181,7 @@ def csv_file(folder, split, subset):
     return next((file for file in [numbered, *plain] if os.path.isfile(file)), numbered)
 
 
-# ---- lengths, validation
-
-def numbered(values):
-    """Numbers equal values alike, from 0 in order of appearance -> (int64 [R], list of the distinct values)."""
-    numbers = {}
-    codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64)
-    return codes, list(numbers)
-
-
-def fits(videos, clip_frames):
-    """Mask [R] of the videos with at least `clip_frames` frames; one of exactly that length fits."""
-    return videos.n_frames >= clip_frames
-
-
-def hold_out(videos, fraction, seed):
-    """Splits a training list into (train, validation), two sorted index arrays; the same for the same seed.
-
-    In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
-    elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
-    at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    looks alike in several classes, its looks would tell which class it is not.) Of several labels of a video the first
-    counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
-    nothing can be."""
-    paths = videos.paths()
-    class_of, _ = numbered(names[0] for names in videos.classes())
-    group_index, groups = numbered(map(group_of, paths))
-    class_of_group = np.zeros(len(groups), np.int64)
-    class_of_group[group_index] = class_of
-
-    # Within each class the groups in a random order of their names (gNN in UCF101): the first `count` are held out.
-    name_of_group, names = numbered(re.sub(r'v_.+_g(?=\d+$)', '', os.path.basename(group)) for group in groups)
-    order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
-    sizes = np.bincount(class_of_group)
-    count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
-    place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    held_group = np.zeros(len(groups), bool)
-    held_group[order] = place < np.repeat(count, sizes)
-    held = held_group[group_index]
-    if not held.any():
-        reason = ('no class has more than one video' if len(groups) == len(videos) else
-                  'the videos of each class are all of one group (gNN in their names), clips of one recording that '
-                  'stay together')
-        raise NothingHeldOut(f'nothing can be held out of {len(videos)} videos for validation, as {reason}: list more '
-                             'videos, or validate with --val_on test')
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def group_of(path):
-    """What a video shares with others of the same recording: its path up to gNN in UCF101, else all of it."""
-    match = UCF101_NAME.fullmatch(path, path.rfind('/') + 1)
-    return path[:match.end(1)] if match else path
-
+# ---- the videos on disk
 
 def check_on_disk(videos, sample=64):
     """Looks at up to `sample` evenly spread videos: is each there, with its last listed frame?

@@ -1,10 +1,12 @@
-"""Frames of a video by number, whatever a list names: a frame folder, a packed one (`path` + .zip) or a video file."""
+"""A video, whatever a list names: a frame folder, a packed one (`path` + .zip) or a video file. No torch."""
 import os
 
 import cv2
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
-from utils.data import frames
-from utils.data.frames import MAX_PIXELS, FrameError, decode, frame_name, read_jpegs
+from utils.cli import UserError
+from utils.data.frames import BAD_ZIP, MAX_PIXELS, FrameError, decode, frame_name, frame_names, read_jpegs
 from utils.data.video import VideoError, VideoFile
 
 SHORT_SIDE = 240  # px, of the frames of a video file: what extract_frames.py shrinks to by default
@@ -25,13 +27,56 @@ def read_pictures(path, numbers, reduction_of=None):
 
 def has_frame(path, number):
     """Whether the video `path` has frame `number`. FrameError: it is a video file that can't be read."""
+    if os.path.isdir(path):
+        return os.path.isfile(os.path.join(path, frame_name(number)))
     if not os.path.isfile(path):
-        return frames.has_frame(path, number)
+        try:
+            return frame_name(number) in frame_names(path)
+        except (OSError, *BAD_ZIP):
+            return False
     try:
         with VideoFile(path, patience=PATIENCE) as video:
             return number <= video.n_frames
     except VideoError as error:
         raise FrameError(f'{path}: {error}') from None
+
+
+def count_frames(path):
+    """Frames of the video `path`; VideoFile.n_frames says how those of a file are counted, of which the first is decoded.
+
+    VideoError: it is no video, or a broken one. UserError: a folder or zip that can't be read."""
+    if os.path.isfile(path):
+        with VideoFile(path) as video:
+            if next(video.all_frames(), None) is None:
+                raise VideoError('no frame in it can be decoded')
+            return video.n_frames
+    try:
+        names = frame_names(path)
+    except FileNotFoundError:
+        names = []
+    except BAD_ZIP as error:
+        raise VideoError(f'no video that can be read, its zip is broken ({str(error)[:200]})') from None
+    except OSError as error:
+        raise UserError(f'{path}: cannot be listed ({error.strerror}); fix that and run again') from error
+    if not names:
+        raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
+    return len(names)
+
+
+def count_all(root, names, jobs):
+    """({name: frames}, {name: reason}) of the usable and of the unusable videos `names` in `root`, by `jobs` threads,
+    with a progress bar."""
+    def count(name):
+        try:
+            return count_frames(os.path.join(root, name)), ''
+        except VideoError as error:
+            return 0, str(error)
+
+    counts = Parallel(n_jobs=jobs, prefer='threads', return_as='generator')(delayed(count)(name) for name in names)
+    counted = dict(zip(names, list(tqdm(counts, total=len(names), desc='counting frames', unit='video',
+                                          disable=not names))))
+    return ({name: frames for name, (frames, _) in counted.items() if frames},
+            {name: reason for name, (frames, reason) in counted.items() if not frames})
 
 
 def _read_folder(path, numbers, reduction_of):

@@ -4,8 +4,10 @@ import os
 import numpy as np
 
 from utils.cli import UserError, cpu_cores, warn
-from utils.data.files import count_all, find_videos
-from utils.data.lists import VideoList, check_on_disk, csv_file, fits, hold_out
+from utils.data.files import find_videos
+from utils.data.held_out import hold_out
+from utils.data.lists import VideoList, check_on_disk, csv_file
+from utils.data.sources import count_all
 from utils.parallel import distributed
 
 LISTED_UNUSABLE = 10
@@ -55,6 +57,11 @@ def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, 
         raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)
     return train.select(kept), train.select(held)
+
+
+def fits(videos, clip_frames):
+    """Mask [R] of the videos with at least `clip_frames` frames; one of exactly that length fits."""
+    return videos.n_frames >= clip_frames
 
 
 def drop_short(videos, clip_frames, purpose):
