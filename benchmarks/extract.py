@@ -41,7 +41,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import extract_frames, layout  # noqa: E402
-from process_data.one_video import extract_video  # noqa: E402
+from process_data.extract_one_video import extract_video  # noqa: E402
 from utils.cli import Parser, cpu_cores, positive_int  # noqa: E402
 from utils.data.frames import frame_name  # noqa: E402
 

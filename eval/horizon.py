@@ -18,7 +18,7 @@ from eval.forecast.setup import (add_prediction_arguments, check_prediction_argu
 from eval.forecast.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
 from eval.extract.inference import read_videos
 from utils.cli import Parser, UserError, make_folder, positive_int
-from utils.data.clips import count_blocks
+from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
 from utils.run.setup import check_memory, clip_settings

@@ -20,7 +20,7 @@ from joblib import delayed
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout  # noqa: E402
-from process_data.processes import in_processes, progress_bar  # noqa: E402
+from process_data.worker_processes import in_processes, progress_bar  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
 from utils.data.classes import is_label  # noqa: E402
 from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames  # noqa: E402

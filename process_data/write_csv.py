@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import layout, report  # noqa: E402
+from process_data import extract_report, layout  # noqa: E402
 from process_data.dataset_kinds import KINDS, Given  # noqa: E402
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
 from utils.data.classes import SEPARATOR  # noqa: E402
@@ -161,7 +161,7 @@ def list_name(args):
     """Name of the folder with the lists."""
     kind, default = KINDS[args.dataset], args.dataset
     if kind.short_sides and args.frame_root:
-        extracted = report.read_settings(args.frame_root).get('short_side')
+        extracted = extract_report.read_settings(args.frame_root).get('short_side')
         short_side = args.short_side or (extracted if extracted in kind.short_sides else kind.short_sides[0])
         if extracted not in (None, short_side):
             warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
@@ -174,7 +174,7 @@ def list_name(args):
 def index_frames(frame_root, jobs):
     """-> {folder: Video} of every frame folder with frames. Counts only those that no report has."""
     counts = {layout.folder_of(row['video']): int(row['frames'])
-              for row in report.read_reports(frame_root).values() if row['status'] != 'failed'}
+              for row in extract_report.read_reports(frame_root).values() if row['status'] != 'failed'}
     folders = find_frame_folders(frame_root)
     if not folders:
         raise UserError(f'{frame_root}: no frame folder in it; run process_data/extract_frames.py first')

@@ -5,7 +5,7 @@ import torch
 import torchvision.transforms.functional as F
 
 from utils.data import colour
-from utils.data.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, draw_colour, to_block
+from utils.data.colour import FINETUNING, IMAGENET_MEAN, IMAGENET_STD, PRETRAINING, ColourRecipe, draw_colour, to_block
 
 ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
 
@@ -53,7 +53,7 @@ def test_equals_torchvision(way, recipe):
     frames = some_frames(96)
     rng = np.random.default_rng(1)
     # 24 clips of 4 frames: fine-tuning draws once for a clip
-    draws = [draw_colour(rng, 4, **recipe) for _ in range(24)]
+    draws = [draw_colour(rng, 4, recipe) for _ in range(24)]
     parameters = tensors({name: np.concatenate([draw[name] for draw in draws]) for name in draws[0]})
     result = way(frames, parameters)
     assert result.dtype == torch.float32 and result.shape == frames.shape
@@ -79,7 +79,7 @@ def test_extreme_factors(way):
 @pytest.mark.parametrize('compiled', [False, True])
 def test_cuda_equals_cpu(compiled):
     frames = some_frames(96)
-    parameters = tensors(draw_colour(np.random.default_rng(2), 96, **PRETRAINING))
+    parameters = tensors(draw_colour(np.random.default_rng(2), 96, PRETRAINING))
     on_device = {name: value.cuda() for name, value in parameters.items()}
     result = apply_colour(frames.cuda(), on_device, compiled).cpu()
     assert (result - apply_colour(frames, parameters)).abs().max() <= 2 / 255
@@ -90,7 +90,7 @@ def test_cuda_equals_cpu(compiled):
 def test_block(dtype, coloured):
     B, N, T, H, W = 2, 3, 4, 24, 20
     frames = some_frames(B * N * T)
-    parameters = tensors(draw_colour(np.random.default_rng(3), B * N * T, **PRETRAINING)) if coloured else None
+    parameters = tensors(draw_colour(np.random.default_rng(3), B * N * T, PRETRAINING)) if coloured else None
     rgb = apply_colour(frames, parameters) if coloured else frames.float() / 255
     expected = F.normalize(rgb.permute(0, 3, 1, 2), IMAGENET_MEAN, IMAGENET_STD)  # [B·N·T, C, H, W]
 
@@ -108,7 +108,7 @@ def test_block(dtype, coloured):
 
 
 def test_pretraining_distribution():
-    drawn = draw_colour(np.random.default_rng(0), 20000, **PRETRAINING)
+    drawn = draw_colour(np.random.default_rng(0), 20000, PRETRAINING)
     grey, factors, order = drawn['grey'], drawn['factors'], drawn['order']
     assert (grey.dtype, factors.dtype, order.dtype) == (np.int8, np.float32, np.int8)
     assert abs((grey < 0).mean() - 0.5) < 0.02
@@ -126,7 +126,7 @@ def test_pretraining_distribution():
 
 def test_finetuning_distribution():
     rng = np.random.default_rng(0)
-    clips = [draw_colour(rng, 5, **FINETUNING) for _ in range(3000)]
+    clips = [draw_colour(rng, 5, FINETUNING) for _ in range(3000)]
     for clip in clips[:50]:
         assert all((value == value[0]).all() for value in clip.values())  # the same for all frames of a clip
     assert all((clip['grey'] == -1).all() for clip in clips)
@@ -136,6 +136,6 @@ def test_finetuning_distribution():
 
 def test_no_colour_changes_nothing():
     frames = some_frames(4)
-    parameters = tensors(draw_colour(np.random.default_rng(0), 4, grey_p=0, jitter_p=0, per_frame=True))
+    parameters = tensors(draw_colour(np.random.default_rng(0), 4, ColourRecipe(per_frame=True, grey_p=0, jitter_p=0)))
     for way in (apply_colour, all_at_once):
         torch.testing.assert_close(way(frames, parameters), frames.float() / 255, atol=1e-6, rtol=0)

@@ -15,7 +15,8 @@ from tests.tiny import make_frames
 from utils.data import sources
 from utils.data.crops import Box, views_of
 from utils.data.colour import FINETUNING, PRETRAINING
-from utils.data.clips import ClipDataset, VideoDataset, clip_starts, clip_starts_at, read_frames, spaced_starts
+from utils.data.clip_starts import clip_starts, spaced_starts, training_starts
+from utils.data.clips import ClipDataset, VideoDataset, read_frames
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 
@@ -77,7 +78,7 @@ def test_where_clips_may_start(clips):
     range of one clip, so that clips differ from epoch to epoch."""
     span = 6
     for n_frames in range(1, 45):
-        ranges = [clip_starts_at(n_frames, span, clip, clips) for clip in range(clips)]
+        ranges = [training_starts(n_frames, span, clip, clips) for clip in range(clips)]
         latest = max(0, n_frames - span)
         assert all(0 <= first <= first + choices - 1 <= latest for first, choices in ranges)
         gaps = [later - (first + choices - 1) for (first, choices), (later, _) in zip(ranges, ranges[1:])]

@@ -16,7 +16,7 @@ from eval.classify.outputs import (accuracy_text, confusion_matrix, draw_class_a
 from eval.classify.test_report import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
-from utils.data.clips import count_blocks
+from utils.data.clip_starts import count_blocks
 from utils.data.colour import to_block
 from utils.parallel.precision import Precision
 

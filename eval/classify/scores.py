@@ -14,10 +14,9 @@ from eval.metrics.intervals import draws, interval_of
 from eval.metrics.multi_label import is_right, probabilities
 from eval.extract.inference import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
-from utils.data.clips import clip_starts, count_blocks, spaced_starts
+from utils.data.clip_starts import PUBLISHED_STRIDE, clip_starts, count_blocks, published_stride, spaced_starts
 from utils.parallel.distributed import sum_over_processes
 
-PUBLISHED_STRIDE = {'ucf101': lambda num_seq: num_seq // 2, 'hmdb51': lambda num_seq: 3 * num_seq // 4}
 CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the corners and the centre',
          10: 'crops of the corners and the centre, and their mirror images'}
 
@@ -75,7 +74,7 @@ def special_views(crops, flip, clips):
 def published_protocol(dataset, num_seq, seq_len, ds):
     """The published code's protocol, for UCF101 and HMDB51: videos not longer than a clip are dropped, and so are the
     blocks after the last clip. Loss: cross-entropy of the mean logits."""
-    stride = max(1, PUBLISHED_STRIDE[dataset](num_seq))
+    stride = published_stride(dataset, num_seq)
     clip_frames = num_seq * seq_len * ds
 
     def starts(n_frames):

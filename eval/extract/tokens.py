@@ -19,7 +19,8 @@ from eval.networks.settings import trained_settings
 from eval.extract.inference import broken_of_all, clip_outputs, read_videos
 from utils.cli import UserError
 from utils.data.batches import make_loader
-from utils.data.clips import VideoDataset, clip_starts, count_blocks
+from utils.data.clip_starts import clip_starts, count_blocks
+from utils.data.clips import VideoDataset
 from utils.data.crops import random_view, views_of
 from utils.parallel import distributed
 from utils.run.log import say

@@ -12,7 +12,8 @@ from eval.extract.inference import broken_of_all
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, positive_int
 from utils.data.batches import make_loader
-from utils.data.clips import VideoDataset, count_blocks
+from utils.data.clip_starts import count_blocks
+from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
 from utils.run.check_backbone import check_backbone, run_on_meta

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from utils.cli import UserError
-from utils.data.clips import clip_starts, count_blocks
+from utils.data.clip_starts import clip_starts, count_blocks
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD, to_block
 from utils.data.crops import SQUARE, box_at, cut, reduction
 

@@ -5,8 +5,9 @@
     {unlabelled_root}/v_00001.avi                                            unlabelled: one flat folder
 
 One textured sprite moves over a static textured background, and no single frame reveals the class. By default all
-videos share one look (sprite and background), so that only motion tells them apart. With several looks (--looks) group
-gNN has the same look in *every* class, so appearance says nothing about the class, even to a network that memorises it.
+videos share one appearance (sprite and background), so that only motion tells them apart. With several (--appearances)
+group gNN has the same one in *every* class, so appearance says nothing about the class, even to a network that
+memorises it.
 """
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ from utils.cli import positive_int, run_cli  # noqa: E402
 
 def parse_args(argv=None):
     parser = synthetic.make_parser(__doc__, 'demo', videos_per_class=32, unlabelled=None, size=80, frames=64)
-    parser.add_argument('--looks', default=1, type=positive_int,
-                        help="number of different looks; a video's group picks one (default: %(default)s)")
+    parser.add_argument('--appearances', default=1, type=positive_int,
+                        help="number of different appearances; a video's group picks one (default: %(default)s)")
     return synthetic.parse(parser, argv, len(sprites.MOTIONS))
 
 

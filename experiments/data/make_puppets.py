@@ -6,8 +6,8 @@
 
 Five pairs of actions differ only by the direction of time: open and close the arms, walk and moonwalk, bend down and
 straighten up, sit down and stand up, circle the arms forward and backward. A single frame tells at most the pair.
-Videos differ in look, place, size, view and drift of the camera; the videos of a group gNN share look and place, in
-*every* class. --fixed turns such differences off, to study how much each of them matters.
+Videos differ in appearance, position, size, view and drift of the camera; the videos of a group gNN share appearance
+and position, in *every* class. --fixed turns such differences off, to study how much each of them matters.
 """
 import sys
 from pathlib import Path

@@ -3,9 +3,10 @@
 An action is a pose as a function of the phase of its cycle; the other action of the pair runs the same cycle backwards.
 The phase of a video starts anywhere, so a single frame tells at most the pair, never the action.
 
-What varies beside the action are the NUISANCES: the look (colours, stripes and the room), the place in the frame, the
-size of the puppet, the view (facing, foreshortening, camera roll) and the drift of the camera. Look and place belong to
-a group, the others to a video. Each has random numbers of its own: fixing one leaves all others as they are.
+What varies beside the action are the NUISANCES: the appearance (colours, stripes and the room), the position in the
+frame, the size of the puppet, the view (facing, foreshortening, camera roll) and the drift of the camera. Appearance and
+position belong to a group, the others to a video. Each has random numbers of its own: fixing one leaves all others as
+they are.
 """
 import functools
 
@@ -14,10 +15,10 @@ import numpy as np
 
 from experiments.data.painting import texture
 
-NUISANCES = ('look', 'place', 'size', 'view', 'drift')
-LOOK, PLACE, SIZE, VIEW, DRIFT, MOTION = range(6)   # what random numbers are for
+NUISANCES = ('appearance', 'position', 'size', 'view', 'drift')
+APPEARANCE, POSITION, SIZE, VIEW, DRIFT, MOTION = range(6)   # what random numbers are for
 FLOOR = 0.62               # height in the frame where the wall meets the floor, from the top; all lengths in the frame
-PLACES = ((0.32, 0.68), (0.84, 0.95))               # are shares of its side: where the puppet stands (x, y),
+POSITIONS = ((0.32, 0.68), (0.84, 0.95))               # are shares of its side: where the puppet stands (x, y),
 HEIGHTS = (0.58, 0.84)                              # how tall it is,
 DRIFTS = (0.03, 0.08)                               # how far the camera drifts (amplitude)
 DRIFT_PERIODS = (60, 160)                           # frames
@@ -127,7 +128,7 @@ def skeleton(angles):
         joints[f'{side}_knee'] = THIGH * down(angle[f'{side}_leg'])
         joints[f'{side}_ankle'] = joints[f'{side}_knee'] + SHANK * down(shank)
         joints[f'{side}_toe'] = joints[f'{side}_ankle'] + FOOT * down(shank + np.pi / 2)
-    # The feet stay where they are: the lower one on the floor, the puppet's place between them.
+    # The feet stay where they are: the lower one on the floor, the puppet's position between them.
     ankles = np.stack([joints['near_ankle'], joints['far_ankle']])
     pelvis = -np.stack([ankles[..., 0].mean(0), ankles[..., 1].max(0)], axis=-1)
     joints = {name: pelvis + joint for name, joint in joints.items()}
@@ -195,11 +196,11 @@ def render(args, video):
     def random(purpose, key):
         return np.random.default_rng([*key, purpose])
 
-    room, colours = make_look(args.seed, None if 'look' in args.fixed else video.group, size)
-    place, height = np.mean(PLACES, axis=1), np.mean(HEIGHTS)
+    room, colours = make_appearance(args.seed, None if 'appearance' in args.fixed else video.group, size)
+    position, height = np.mean(POSITIONS, axis=1), np.mean(HEIGHTS)
     facing, squeeze, roll, drift = 1, 1, 0, np.zeros((args.frames, 2))
-    if 'place' not in args.fixed:
-        place = random(PLACE, group).uniform(*np.transpose(PLACES))
+    if 'position' not in args.fixed:
+        position = random(POSITION, group).uniform(*np.transpose(POSITIONS))
     if 'size' not in args.fixed:
         height = random(SIZE, alone).uniform(*HEIGHTS)
     if 'view' not in args.fixed:
@@ -215,10 +216,10 @@ def render(args, video):
     phase = rng.uniform() + direction * time / rng.uniform(*cycle)
     angles = {name: np.broadcast_to(angle, time.shape) for name, angle in {**REST, **pose(phase)}.items()}
 
-    # body heights -> pixels: squeeze, face left or right, scale, roll, stand at the place, drift with the camera
+    # body heights -> pixels: squeeze, face left or right, scale, roll, stand at the position, drift with the camera
     rotation = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     camera = size * height * rotation @ np.diag([facing * squeeze, 1])
-    origin = (size * (place + drift))[:, None]
+    origin = (size * (position + drift))[:, None]
     polygons = [(np.rint((outline @ camera.T + origin) * 2 ** SHIFT).astype(np.int32), colours[colour, is_far])
                 for outline, colour, is_far in outlines(skeleton(angles))]
     centre = np.array([room.shape[1] - 1, room.shape[0] - 1]) / 2
@@ -231,9 +232,9 @@ def render(args, video):
 
 
 @functools.lru_cache(maxsize=64)
-def make_look(seed, group, size):
+def make_appearance(seed, group, size):
     """-> room uint8 [side, side, 3] with a margin beyond the frame, {(colour's name, of a far limb): (b, g, r)}."""
-    rng = np.random.default_rng([seed, LOOK] if group is None else [seed, group, LOOK])
+    rng = np.random.default_rng([seed, APPEARANCE] if group is None else [seed, group, APPEARANCE])
     margin = round(MARGIN * size)
     side = size + 2 * margin
     floor = margin + round(FLOOR * size)

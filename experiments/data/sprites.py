@@ -35,7 +35,7 @@ def render(args, video):
 
     Every class draws all random numbers, whether it uses them or not, so that all classes share one distribution.
     """
-    background, sprite = make_look(args.seed, video.group % args.looks, args.size)
+    background, sprite = make_appearance(args.seed, video.group % args.appearances, args.size)
     motion, size, time = MOTIONS[video.class_name], args.size, np.arange(args.frames)
     rng = np.random.default_rng([args.seed, video.group, video.clip, list(MOTIONS).index(video.class_name)])
     start, angle, phase = rng.uniform(0, size, 2), rng.uniform(0, 360), rng.uniform()
@@ -50,11 +50,11 @@ def render(args, video):
 
 
 @functools.lru_cache(maxsize=32)
-def make_look(seed, look, size):
+def make_appearance(seed, number, size):
     """-> background [size, size, 3] and sprite [SPRITE, SPRITE, 4] (BGR and coverage), both uint8.
 
     The background is dark and the sprite bright in every channel: pretraining shows single channels as grey frames."""
-    rng = np.random.default_rng([seed, look])
+    rng = np.random.default_rng([seed, number])
     background = texture(rng, size, wavelength=size / 8, contrast=40) // 2
     paint = 127 + texture(rng, SPRITE, wavelength=SPRITE / 3, contrast=128) // 2
     # An irregular star-shaped outline, so that rotation is visible.

@@ -16,13 +16,14 @@ import numpy as np
 from joblib import delayed
 
 from process_data import layout
-from process_data.processes import in_processes, progress_bar
+from process_data.worker_processes import in_processes, progress_bar
 from utils.cli import Parser, UserError, cpu_cores, positive_int, whole_number
 
 CLIPS_PER_GROUP = 2
 SPLITS = 3
 FPS = 25
 SETTINGS = '.made_with.json'     # hidden: not a file that the extraction would count as skipped
+FORMER_NAMES = {'looks': 'appearances'}     # in the settings of videos that earlier versions made
 
 
 class Video(NamedTuple):
@@ -122,10 +123,10 @@ def open_folder(root, settings):
     try:
         os.makedirs(root, exist_ok=True)
         with open(path) as file:
-            same = json.load(file) == settings
+            same = {FORMER_NAMES.get(name, name): value for name, value in json.load(file).items()} == settings
     except FileNotFoundError:
         same = not os.listdir(root)
-    except ValueError:
+    except (AttributeError, ValueError):
         same = False
     except OSError as error:
         raise UserError(f'{root}: cannot make or read this folder ({error.strerror}); choose another') from error

@@ -1,4 +1,4 @@
-"""The demo data set: one look for all videos; motion reveals the class, single frames do not."""
+"""The demo data set: one appearance for all videos; motion reveals the class, single frames do not."""
 import os
 
 import cv2
@@ -59,11 +59,11 @@ def test_layout_is_that_of_ucf101(demo):
         tested |= groups[1]
 
 
-def test_the_group_picks_the_look():
+def test_the_group_picks_the_appearance():
     """The median over all classes of a group is its background: each pixel is covered in less than half of the frames.
     Every class appears with it."""
-    def backgrounds(looks):
-        args = parse_args(['--looks', str(looks), '--videos_per_class', '8', '--size', '32', '--frames', '16'])
+    def backgrounds(appearances):
+        args = parse_args(['--appearances', str(appearances), '--videos_per_class', '8', '--size', '32', '--frames', '16'])
         by_group = {}
         for video in labelled_videos(list(MOTIONS), args.videos_per_class):
             by_group.setdefault(video.group, []).extend(render(args, video))
@@ -138,7 +138,7 @@ def test_motion_reveals_the_class(videos):
 
 
 def test_flags_that_make_no_sense(capsys):
-    for flags in (['--seed', '-1'], ['--seed', 'x'], ['--size', '8'], ['--videos_per_class', '4'], ['--looks', '0'],
+    for flags in (['--seed', '-1'], ['--seed', 'x'], ['--size', '8'], ['--videos_per_class', '4'], ['--appearances', '0'],
                   ['--unlabelled', '-1'], ['--frames', '0']):
         with pytest.raises(SystemExit) as end:
             parse_args(flags)

@@ -33,7 +33,7 @@ def test_only_what_is_not_fixed_varies(standing, varies):
     videos = {(group, clip, name): frames_of(Video('', name, group, clip), fixed=fixed)
               for group in (1, 2) for clip in (1, 2) for name in ('OpenArms', 'Walk')}
     for (one, a), (other, b) in itertools.combinations(videos.items(), 2):
-        same = {None: True, 'look': one[0] == other[0], 'place': one[0] == other[0]}.get(varies, False)
+        same = {None: True, 'appearance': one[0] == other[0], 'position': one[0] == other[0]}.get(varies, False)
         assert np.array_equal(a[0], b[0]) == same
     for frames in videos.values():
         assert all(np.array_equal(frames[0], frame) == (varies != 'drift') for frame in frames[1:])
@@ -42,11 +42,11 @@ def test_only_what_is_not_fixed_varies(standing, varies):
 @pytest.mark.parametrize('name', NUISANCES)
 def test_fixing_one_leaves_the_others_as_they_are(standing, monkeypatch, name):
     """With one thing the same by other means, fixing it too changes nothing."""
-    if name == 'look':
-        look = puppets.make_look(0, 1, 32)
-        monkeypatch.setattr(puppets, 'make_look', lambda seed, group, size: look)
+    if name == 'appearance':
+        appearance = puppets.make_appearance(0, 1, 32)
+        monkeypatch.setattr(puppets, 'make_appearance', lambda seed, group, size: appearance)
     else:
-        middle = {'place': ('PLACES', tuple((np.mean(p),) * 2 for p in puppets.PLACES)),
+        middle = {'position': ('POSITIONS', tuple((np.mean(p),) * 2 for p in puppets.POSITIONS)),
                   'size': ('HEIGHTS', (np.mean(puppets.HEIGHTS),) * 2), 'drift': ('DRIFTS', (0, 0))}
         if name == 'view':
             monkeypatch.setattr(puppets, 'ROLL', 0)
@@ -136,4 +136,4 @@ def test_defaults():
     args = parse_args([])
     assert args.fixed == [] and (args.unlabelled, args.frames) == (2000, 96)
     assert len(labelled_videos(list(ACTIONS), args.videos_per_class)) == 900
-    assert parse_args(['--fixed']).fixed == [] and parse_args(['--fixed', 'view', 'look']).fixed == ['look', 'view']
+    assert parse_args(['--fixed']).fixed == [] and parse_args(['--fixed', 'view', 'appearance']).fixed == ['appearance', 'view']

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 
+from utils.data.clip_starts import clip_starts, count_blocks, training_starts
 from utils.data.crops import Box, cut, draw_box, reduction, views_of
 from utils.data.colour import draw_colour
 from utils.data.frames import FrameError
@@ -23,10 +24,10 @@ class ClipDataset(torch.utils.data.Dataset):
     crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip); see draw_box
     img_dim: px, side of the output frames
     flip:    probability of mirroring a clip left to right
-    colour:  arguments of draw_colour, e.g. utils.data.colour.PRETRAINING, or None for no colour augmentation
+    colour:  a utils.data.colour.ColourRecipe such as PRETRAINING, or None for no colour augmentation
     labels:  int64 [R], bool [R, C] of several labels, or None
     seed:    every random choice depends on (seed, epoch, index) only, so a clip is the same in every process
-    clips_per_video: K; clip `index` is number index % K of video index // K, see `clip_starts_at` for where it starts
+    clips_per_video: K; clip `index` is number index % K of video index // K, see `training_starts` for where it starts
 
     `dataset[epoch, index]` is a dict:
         frames  uint8 [N·T, H, W, 3]
@@ -84,7 +85,7 @@ class ClipDataset(torch.utils.data.Dataset):
                 broken.append(str(error))
                 video = int(rng.integers(len(self.videos)))
             else:
-                colour = self.colour and draw_colour(rng, self.num_frames, **self.colour)
+                colour = self.colour and draw_colour(rng, self.num_frames, self.colour)
                 return colour, video, broken
         raise FrameError(f'{broken[-1]} ({TRIES} broken videos in a row; '
                          'process_data/check_frames.py finds them all)')
@@ -92,27 +93,12 @@ class ClipDataset(torch.utils.data.Dataset):
     def _read_clip(self, video, clip, rng, out):
         centre = self.crop == 'centre'
         n_frames = int(self.videos.n_frames[video])
-        first, windows = clip_starts_at(n_frames, self.num_frames * self.ds, clip, self.clips_per_video)
+        first, windows = training_starts(n_frames, self.num_frames * self.ds, clip, self.clips_per_video)
         start = first + ((windows - 1) // 2 if centre else int(rng.integers(windows)))
         mirrored = not centre and rng.random() < self.flip
         numbers = np.minimum(1 + start + self.ds * np.arange(self.num_frames), n_frames)
         read_frames(self.videos.path(video), numbers, lambda h, w: draw_box(rng, h, w, self.crop), mirrored, out,
                     self.progress)
-
-
-def clip_starts_at(n_frames, span, clip, clips):
-    """Where clip number `clip` of the `clips` of a video may start: (first frame, from 0; number of choices from there).
-
-    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. Where a
-    part is shorter than a clip, the places where a clip may start are cut into equal parts instead: clips overlap, but
-    still differ from epoch to epoch.
-    """
-    first, end = n_frames * clip // clips, n_frames * (clip + 1) // clips
-    if n_frames >= clips * span:
-        return first, end - first - span + 1
-    places = max(1, n_frames - span + 1)
-    first, end = places * clip // clips, places * (clip + 1) // clips
-    return first, max(1, end - first)
 
 
 class VideoDataset(torch.utils.data.Dataset):
@@ -187,28 +173,6 @@ class PieceDataset(VideoDataset):
 
     def __getitem__(self, number):
         return self.clips_of(*self.pieces[number])
-
-
-def count_blocks(n_frames, num_seq, seq_len, ds):
-    """Whole blocks of T = `seq_len` in every ds-th of `n_frames` frames; a short video is padded to N = `num_seq`."""
-    sampled = -(-n_frames // ds)  # frames 1, 1 + ds, … up to the end
-    return max(num_seq, sampled // seq_len)
-
-
-def clip_starts(blocks, num_seq):
-    """First blocks, int64 [K], of clips that cover `blocks` blocks: every N//2; the last clip ends with the last."""
-    stride = max(1, num_seq // 2)
-    last = blocks - num_seq
-    return np.append(np.arange(0, last, stride), last)
-
-
-def spaced_starts(blocks, num_seq, count):
-    """First blocks, int64 [K], of `count` clips evenly spaced over `blocks` blocks, from the first to the last; of one
-    clip, the middle. K is smaller where the video has fewer places for a clip."""
-    last = blocks - num_seq
-    if count == 1:
-        return np.array([last // 2])
-    return np.linspace(0, last, min(count, last + 1)).round().astype(np.int64)
 
 
 def read_frames(path, numbers, box_of, flip, out, progress):

@@ -5,6 +5,7 @@ and hue change in the frame's own order, each as torchvision's `adjust_*` does o
 Contrast needs the mean grey of the frame as the operations before it leave it.
 """
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,25 +17,44 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.2989, 0.587, 0.114)  # weights of r, g, b in grey
 
-# What draw_colour takes, by recipe: per frame in pretraining, where colour would be a shortcut from block to block;
-# the same for the whole clip in fine-tuning.
-PRETRAINING = {'grey_p': 0.5, 'jitter_p': 1.0, 'per_frame': True}
-FINETUNING = {'grey_p': 0.0, 'jitter_p': 0.3, 'per_frame': False}
+
+@dataclass(frozen=True)
+class ColourRecipe:
+    """How strongly colours are augmented.
+
+    >>> gentle = ColourRecipe(per_frame=True, grey_p=0.5, jitter_p=1, hue=0.1)
+    >>> gentle.hue, gentle.brightness
+    (0.1, 0.5)
+    """
+    per_frame: bool          # parameters are drawn for each frame, or once for the whole clip
+    grey_p: float            # probability of grey
+    jitter_p: float          # probability of the jitter below
+    brightness: float = 0.5  # factor from 1 − this to 1 + this
+    contrast: float = 0.5    # the same
+    saturation: float = 0.5  # the same
+    hue: float = 0.25        # shift of at most this, turns of the colour circle
 
 
-def draw_colour(rng, n_frames, grey_p, jitter_p, per_frame, brightness=.5, contrast=.5, saturation=.5, hue=.25):
-    """Draws the colour parameters of M = `n_frames` frames, as a dict of numpy arrays:
+# Per frame in pretraining, where colour would be a shortcut from block to block.
+PRETRAINING = ColourRecipe(per_frame=True, grey_p=0.5, jitter_p=1)
+FINETUNING = ColourRecipe(per_frame=False, grey_p=0, jitter_p=0.3)
+
+
+def draw_colour(rng: np.random.Generator, n_frames: int, recipe: ColourRecipe) -> dict[str, np.ndarray]:
+    """Draws the colour parameters of M = `n_frames` frames:
 
     grey     int8 [M]        channel that replaces all three, or -1
-    factors  float32 [M, 4]  brightness, contrast, saturation (1 ± the argument), hue (shift in turns, ± the argument)
+    factors  float32 [M, 4]  brightness, contrast, saturation (factors), hue (shift in turns)
     order    int8 [M, 4]     permutation of 0..3, which of the factors comes first, second, …
 
-    `grey_p` and `jitter_p` are probabilities, per frame or (`per_frame=False`) once for all frames."""
-    rows = n_frames if per_frame else 1
-    reach = np.array([brightness, contrast, saturation, hue])
-    factors = np.maximum(np.array(UNCHANGED) + rng.uniform(-1, 1, (rows, 4)) * reach, [0, 0, 0, -hue])
-    factors[rng.random(rows) >= jitter_p] = UNCHANGED
-    grey = np.where(rng.random(rows) < grey_p, rng.integers(3, size=rows), -1)
+    >>> draw_colour(np.random.default_rng(0), 40, PRETRAINING)['factors'].shape
+    (40, 4)
+    """
+    rows = n_frames if recipe.per_frame else 1
+    reach = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
+    factors = np.maximum(np.array(UNCHANGED) + rng.uniform(-1, 1, (rows, 4)) * reach, [0, 0, 0, -recipe.hue])
+    factors[rng.random(rows) >= recipe.jitter_p] = UNCHANGED
+    grey = np.where(rng.random(rows) < recipe.grey_p, rng.integers(3, size=rows), -1)
     order = rng.random((rows, 4)).argsort(axis=1)  # a random permutation in each row
     colour = {'grey': grey.astype(np.int8), 'factors': factors.astype(np.float32), 'order': order.astype(np.int8)}
     return {name: np.broadcast_to(value, (n_frames, *value.shape[1:])).copy()
@@ -94,8 +114,8 @@ def _shift_hue(r, g, b, turns):
 def _all_frames(frames, grey, factors, order):
     """frames uint8 [M, H, W, 3] -> float32 [M, H, W, 3] in 0..1, with the colours of `draw_colour`'s parameters.
 
-    Every operation at each of the four places runs on all frames, with a factor that changes
-    nothing for the frames whose turn it isn't: no frame takes a branch, so nothing has to be known on the host."""
+    Each of the four steps runs every operation on all frames, with a factor that changes nothing for the frames whose
+    turn it isn't: no frame takes a branch, so nothing has to be known on the host."""
     channel = grey.long().clamp(min=0).view(-1, 1, 1, 1).expand(*frames.shape[:3], 1)
     single = frames.gather(3, channel)  # [M, H, W, 1]
     frames = torch.where(grey.view(-1, 1, 1, 1) >= 0, single, frames).float() / 255
@@ -103,18 +123,18 @@ def _all_frames(frames, grey, factors, order):
 
     # Contrast needs the mean grey after the operations before it, so those run once for the mean and all four again.
     # Less memory traffic than keeping the intermediate frames, and the two passes compile to two kernels.
-    place = (order == CONTRAST).int().argmax(1)  # [M]
+    step = (order == CONTRAST).int().argmax(1)  # [M]
     before = rgb
     for i in range(3):
-        before = _one_place(before, torch.where(i < place, order[:, i], -1), factors, 0)
+        before = _one_step(before, torch.where(i < step, order[:, i], -1), factors, 0)
     mean = _grey(*before).mean((1, 2), keepdim=True)  # [M, 1, 1]
     for i in range(4):
-        rgb = _one_place(rgb, order[:, i], factors, mean)
+        rgb = _one_step(rgb, order[:, i], factors, mean)
     return torch.stack(rgb, dim=3)
 
 
-def _one_place(rgb, operation, factors, mean):
-    """Applies to each frame the operation [M] that stands at one place of its order (none for -1)."""
+def _one_step(rgb, operation, factors, mean):
+    """Applies to each frame the operation [M] at one step of its order (none for -1)."""
     brightness, contrast, saturation, turns = (
         torch.where(operation == i, factors[:, i], UNCHANGED[i]).view(-1, 1, 1) for i in range(4))
     grey = _grey(*rgb)

@@ -66,19 +66,19 @@ def random_view(rng, flip):
 
 
 def box_at(height, width, down, right):
-    """The square of the centre crop at another place: `down` and `right` are 0 for the top and left edge, 1 for the
+    """The square of the centre crop at another position: `down` and `right` are 0 for the top and left edge, 1 for the
     bottom and right one."""
     side = min(SQUARE, height, width)
     return Box(int((height - side) * down), int((width - side) * right), side, side)
 
 
-def box_along(height, width, place):
-    """The same square, `place` (0 to 1) along the longer side and in the middle of the shorter one."""
-    return box_at(height, width, place, 0.5) if height > width else box_at(height, width, 0.5, place)
+def box_along(height, width, position):
+    """The same square, at `position` (0 to 1) along the longer side and in the middle of the shorter one."""
+    return box_at(height, width, position, 0.5) if height > width else box_at(height, width, 0.5, position)
 
 
 CENTRE = [partial(box_at, down=0.5, right=0.5)]
-THREE = [partial(box_along, place=place) for place in (0, 0.5, 1)]
+THREE = [partial(box_along, position=position) for position in (0, 0.5, 1)]
 CORNERS = [partial(box_at, down=down, right=right) for down in (0, 1) for right in (0, 1)]
 # --crops: the views of every frame
 VIEWS = {

@@ -20,8 +20,8 @@ def hold_out(videos, fraction, seed):
     In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
     elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
     at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    looks alike in several classes, its looks would tell which class it is not.) Of several labels of a video the first
-    counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
+    has the same appearance in several classes, it would tell which class it is not.) Of several labels of a video the
+    first counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
     nothing can be."""
     paths = videos.paths()
     class_of, _ = numbered(names[0] for names in videos.classes())
@@ -34,9 +34,9 @@ def hold_out(videos, fraction, seed):
     order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
     sizes = np.bincount(class_of_group)
     count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
-    place = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    position = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     held_group = np.zeros(len(groups), bool)
-    held_group[order] = place < np.repeat(count, sizes)
+    held_group[order] = position < np.repeat(count, sizes)
     held = held_group[group_index]
     if not held.any():
         reason = ('no class has more than one video' if len(groups) == len(videos) else

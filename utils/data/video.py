@@ -91,6 +91,10 @@ class VideoFile:
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
 
+    def is_truncated(self, decoded):
+        """Whether `decoded` frames of this file are fewer than its container announces: it was cut short, or is damaged."""
+        return decoded < self.announced
+
     def frames(self, numbers):
         """Yields the frames of ascending distinct `numbers`, from 1: uint8 [H, W, 3].
 
@@ -202,7 +206,7 @@ class VideoFile:
                 continue
 
     def _packets(self):
-        """Yields the packets from the current position on. The last is empty, or None where the file breaks off."""
+        """Yields the packets from the current position on. The last is empty, or None where the file is truncated."""
         self._unread = False
         try:
             for packet in self._container.demux(self._stream):

@@ -8,7 +8,7 @@ import shutil
 import cv2
 import numpy as np
 
-from process_data import layout, report
+from process_data import extract_report, layout
 from utils.cli import UserError
 from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, has_frames, open_frames
 from utils.data.video import VideoError, VideoFile
@@ -36,14 +36,14 @@ def extract_video(name, source, target, work, packed, settings):
                 move_into_place(work, target, packed)
     except (VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
-        return report.make_row(name, 'failed', ' '.join(str(error).split()))
+        return extract_report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
-    short = frames < video.announced
-    if short:
+    truncated = video.is_truncated(frames)
+    if truncated:
         remarks.insert(0, f'{frames} of {video.announced} announced frames can be decoded')
-    return report.make_row(name, 'partial' if short else 'ok', '; '.join(remarks), frames, video.announced,
+    return extract_report.make_row(name, 'partial' if truncated else 'ok', '; '.join(remarks), frames, video.announced,
                            width, height, video.fps)
 
 
