@@ -1,4 +1,4 @@
-"""Reads annotations, csv files with a first line that names the columns: Kinetics' own, and those of any labelled videos.
+"""Reads annotations, csv files whose first line names the columns: Kinetics' own, and those of any labelled videos.
 See process_data.dataset_kinds for what is returned."""
 import csv
 import os
@@ -35,8 +35,8 @@ def read_annotations(paths, required, optional=None):
                                     f'{",".join(first)}; give all files the same')
                 for cells in filter(None, reader):
                     if len(cells) != len(columns):
-                        raise UserError(f'{path}:{reader.line_num}: {len(cells)} columns, not {len(columns)}; put names '
-                                        'with a comma in quotes')
+                        raise UserError(f'{path}:{reader.line_num}: {len(cells)} columns, not {len(columns)}; put '
+                                        'names with a comma in quotes')
                     rows.append((f'{path}:{reader.line_num}', dict(zip(columns, cells))))
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror}); name csv files with --annotations') from error

@@ -19,12 +19,12 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import layout  # noqa: E402
-from process_data.worker_processes import in_processes, progress_bar  # noqa: E402
-from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
-from utils.data.classes import is_label  # noqa: E402
-from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames  # noqa: E402
-from utils.data.video import VideoError, VideoFile  # noqa: E402
+from process_data import layout
+from process_data.worker_processes import in_processes, progress_bar
+from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli
+from utils.data import lists
+from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames
+from utils.data.video import VideoError, VideoFile
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -111,10 +111,12 @@ def read_rows(path, frame_root):
 
 
 def parse_row(line, fields):
-    good = (len(fields) in (2, 3) and re.fullmatch(r'[^\0]+', fields[0]) and re.fullmatch(r'\d{1,9}', fields[1].strip())
-            and all(map(is_label, fields[2:])))
-    return dict(line=line, text=','.join(fields), path=fields[0] if good else '', findings=[],
-                details={}, n_frames=int(fields[1]) if good else 0, label=fields[2:])
+    try:
+        path, n_frames, _ = lists.parse_row(fields)
+    except ValueError:
+        path, n_frames = '', 0
+    return dict(line=line, text=','.join(fields), findings=[], details={}, path=path, n_frames=n_frames,
+                label=fields[2:])
 
 
 def inspect_frames(path, which):

@@ -20,13 +20,14 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import extract_report, layout  # noqa: E402
-from process_data.dataset_kinds import KINDS  # noqa: E402
-from process_data.extract_one_video import extract_video  # noqa: E402
-from process_data.worker_processes import in_processes, progress_bar  # noqa: E402
-from process_data.extract_workspace import open_workspace  # noqa: E402
-from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number  # noqa: E402
-from utils.data.files import VIDEO_EXTENSIONS, find_videos  # noqa: E402
+from process_data import extract_report as report
+from process_data import layout
+from process_data.dataset_kinds import KINDS
+from process_data.extract_one_video import extract_video
+from process_data.extract_workspace import open_workspace
+from process_data.worker_processes import in_processes, progress_bar
+from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number
+from utils.data.files import VIDEO_EXTENSIONS, find_videos
 
 SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20
@@ -90,7 +91,7 @@ def main(args):
     settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality}
     with open_workspace(args.frame_root, shard, settings) as work_folder:
         rows = extract_all(args, videos, shard, work_folder, settings)
-    return conclude(rows, extract_report.report_path(args.frame_root, shard), args.allow_failures)
+    return conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
 
 
 # ---- What to extract
@@ -135,14 +136,14 @@ def finished_folders(frame_root, folders):
 
 def extract_all(args, videos, shard, work_folder, settings):
     """Extracts what is not finished; -> {video: row of the report} for every video of the shard."""
-    known = extract_report.read_reports(args.frame_root)
+    known = report.read_reports(args.frame_root)
     finished = finished_folders(args.frame_root, {layout.folder_of(name) for name in videos})
     rows, tasks, claimed = {}, [], {}
     for name in videos:
         folder = layout.folder_of(name)
         status = known[name]['status'] if name in known else None
         if claimed.setdefault(folder, name) != name:
-            rows[name] = extract_report.make_row(name, 'failed', f'{claimed[folder]} has the same frame folder: rename one')
+            rows[name] = report.make_row(name, 'failed', f'{claimed[folder]} has the same frame folder: rename one')
         elif folder in finished and status in ('ok', 'partial'):
             rows[name] = known[name]
         elif status == 'failed' and not args.retry_failed and folder not in finished:
@@ -152,20 +153,20 @@ def extract_all(args, videos, shard, work_folder, settings):
                               target=os.path.join(args.frame_root, folder), packed=args.packed,
                               work=os.path.join(work_folder, f'{layout.stable_hash(name):016x}')))
     skipped = sum(row is known.get(name) for name, row in rows.items())
-    report_path = extract_report.report_path(args.frame_root, shard)
+    path = report.report_path(args.frame_root, shard)
     # Videos of another --video_root (training and validation, for example) stay in the report.
-    before = extract_report.read_report(report_path)
-    extract_report.write_report(report_path, {**before, **rows})
+    before = report.read_report(path)
+    report.write_report(path, {**before, **rows})
     print(f'{len(videos)} videos: {skipped} done before, {len(tasks)} to do with {args.jobs} processes')
     start, frames = time.monotonic(), 0
     with progress_bar(total=len(tasks)) as bar:
         for row in run_tasks(tasks, args.jobs):
             rows[row['video']] = row
-            extract_report.append_row(report_path, row)
+            report.append_row(path, row)
             frames += int(row['frames'])
             bar.set_postfix_str(f'{frames / (time.monotonic() - start):.0f} frames/s', refresh=False)
             bar.update()
-    extract_report.write_report(report_path, {**before, **rows})
+    report.write_report(path, {**before, **rows})
     return rows
 
 
@@ -191,7 +192,7 @@ def run_tasks(tasks, jobs):
             fruitless = fruitless + 1 if len(waiting) == before else 0
             if fruitless == 3:
                 raise UserError('the worker processes die as soon as they start; is there enough memory for this many '
-                                '--jobs?')
+                                '--jobs?') from None
 
 
 def run_parallel(tasks, jobs):
@@ -205,12 +206,12 @@ def run_alone(task):
         # n_jobs=2 for one task: with n_jobs=1 joblib would run it, and crash, in this process.
         return next(run_parallel([task], 2))
     except BrokenProcessPool:
-        return extract_report.make_row(task['name'], 'failed', 'the decoder crashed or ran out of memory')
+        return report.make_row(task['name'], 'failed', 'the decoder crashed or ran out of memory')
 
 
-def conclude(rows, report_path, allow_failures):
+def conclude(rows, path, allow_failures):
     """Prints the outcome; -> exit status."""
-    by_status = {status: [row for row in rows.values() if row['status'] == status] for status in extract_report.STATUSES}
+    by_status = {status: [row for row in rows.values() if row['status'] == status] for status in report.STATUSES}
     for status in ('partial', 'failed'):
         for row in by_status[status][:LISTED_PER_STATUS]:
             print(f'{status}: {row["video"]}: {row["reason"]}', file=sys.stderr)
@@ -218,10 +219,10 @@ def conclude(rows, report_path, allow_failures):
             print(f'{status}: {len(by_status[status]) - LISTED_PER_STATUS} more, see the report', file=sys.stderr)
     for row in [row for row in by_status['ok'] if row['reason']][:LISTED_PER_STATUS]:
         warn(f'{row["video"]}: {row["reason"]}')
-    ok, partial, failed = (len(by_status[status]) for status in extract_report.STATUSES)
+    ok, partial, failed = (len(by_status[status]) for status in report.STATUSES)
     print(f'{ok} videos complete, {partial} partial, {failed} failed; '
           f'{sum(int(row["frames"]) for row in rows.values())} frames decoded of '
-          f'{sum(int(row["announced"]) for row in rows.values())} announced; report: {report_path}')
+          f'{sum(int(row["announced"]) for row in rows.values())} announced; report: {path}')
     return 1 if failed and not allow_failures else 0
 
 

@@ -8,7 +8,8 @@ import shutil
 import cv2
 import numpy as np
 
-from process_data import extract_report, layout
+from process_data import extract_report as report
+from process_data import layout
 from utils.cli import UserError
 from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, has_frames, open_frames
 from utils.data.video import VideoError, VideoFile
@@ -36,14 +37,14 @@ def extract_video(name, source, target, work, packed, settings):
                 move_into_place(work, target, packed)
     except (VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
-        return extract_report.make_row(name, 'failed', ' '.join(str(error).split()))
+        return report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
     truncated = video.is_truncated(frames)
     if truncated:
         remarks.insert(0, f'{frames} of {video.announced} announced frames can be decoded')
-    return extract_report.make_row(name, 'partial' if truncated else 'ok', '; '.join(remarks), frames, video.announced,
+    return report.make_row(name, 'partial' if truncated else 'ok', '; '.join(remarks), frames, video.announced,
                            width, height, video.fps)
 
 

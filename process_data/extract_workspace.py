@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 
-from process_data import extract_report
+from process_data import extract_report as report
 from utils.cli import UserError
 
 WORK_FOLDER = '.extracting'
@@ -59,7 +59,7 @@ def sweep(parent, shard):
 def keep_settings(frame_root, settings, work_folder):
     """A frame root holds frames of one size and quality: other settings are refused."""
     path = os.path.join(frame_root, 'extract_settings.json')
-    before = extract_report.read_settings(frame_root)
+    before = report.read_settings(frame_root)
     if before and before != settings:
         raise UserError(f'{path}: these frames were made with {before}, not {settings}; '
                         'use the same flags or another --frame_root')

@@ -18,11 +18,11 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import layout  # noqa: E402
-from process_data.worker_processes import in_processes, progress_bar  # noqa: E402
-from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli  # noqa: E402
-from utils.data.files import find_frame_folders, walk  # noqa: E402
-from utils.data.frames import BAD_ZIP, FrameError, frame_names, has_frames, open_frames  # noqa: E402
+from process_data import layout
+from process_data.worker_processes import in_processes, progress_bar
+from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli
+from utils.data.files import find_frame_folders, walk
+from utils.data.frames import BAD_ZIP, FrameError, frame_names, has_frames, open_frames
 
 PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 
@@ -69,8 +69,9 @@ def main(args):
 def sweep(frame_root):
     """Removes what a killed run left of loose folders it was removing: their zips had been compared."""
     try:
-        for path in [entry.path for _, entry, _ in walk(frame_root, has_frames, hidden=True) if entry.name.startswith(GONE)]:
-            shutil.rmtree(path)
+        for _, entry, _ in list(walk(frame_root, has_frames, hidden=True)):
+            if entry.name.startswith(GONE):
+                shutil.rmtree(entry.path)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be removed ({error.strerror}); fix that and run again') from error
 

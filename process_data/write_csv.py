@@ -30,12 +30,13 @@ from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from process_data import extract_report, layout  # noqa: E402
-from process_data.dataset_kinds import KINDS, Given  # noqa: E402
-from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number  # noqa: E402
-from utils.data.classes import SEPARATOR  # noqa: E402
-from utils.data.files import find_frame_folders, find_videos  # noqa: E402
-from utils.data.sources import count_all  # noqa: E402
+from process_data import extract_report as report
+from process_data import layout
+from process_data.dataset_kinds import KINDS, Given
+from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
+from utils.data.classes import SEPARATOR
+from utils.data.files import find_frame_folders, find_videos
+from utils.data.sources import count_all
 
 LISTED_MISSING = 10
 
@@ -122,9 +123,9 @@ def main(args):
         if not folders:
             raise UserError(f'{name}: no video belongs to it; check the split files')
         if not found[name]:
-            raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there, such as {folders[0]}; ' + (
-                'check --videos' if args.videos else 'extract them first, or check --frame_root') + (
-                ' and the paths in --annotations' if labels else ''))
+            raise UserError(f'{source}: none of the {len(folders)} videos of {name} is there, such as {folders[0]}; '
+                            + ('check --videos' if args.videos else 'extract them first, or check --frame_root')
+                            + (' and the paths in --annotations' if labels else ''))
 
     out = os.path.join(args.csv_root, list_name(args))
     root = '' if args.relative else os.path.abspath(source)
@@ -161,7 +162,7 @@ def list_name(args):
     """Name of the folder with the lists."""
     kind, default = KINDS[args.dataset], args.dataset
     if kind.short_sides and args.frame_root:
-        extracted = extract_report.read_settings(args.frame_root).get('short_side')
+        extracted = report.read_settings(args.frame_root).get('short_side')
         short_side = args.short_side or (extracted if extracted in kind.short_sides else kind.short_sides[0])
         if extracted not in (None, short_side):
             warn(f'{args.frame_root}: extracted with --short_side {extracted}, not {short_side}')
@@ -174,7 +175,7 @@ def list_name(args):
 def index_frames(frame_root, jobs):
     """-> {folder: Video} of every frame folder with frames. Counts only those that no report has."""
     counts = {layout.folder_of(row['video']): int(row['frames'])
-              for row in extract_report.read_reports(frame_root).values() if row['status'] != 'failed'}
+              for row in report.read_reports(frame_root).values() if row['status'] != 'failed'}
     folders = find_frame_folders(frame_root)
     if not folders:
         raise UserError(f'{frame_root}: no frame folder in it; run process_data/extract_frames.py first')
@@ -183,8 +184,8 @@ def index_frames(frame_root, jobs):
 
 
 def index_videos(video_root, jobs):
-    """-> {folder: Video} of every usable video file; `folder` is the path without its extension, by which split files are
-    matched."""
+    """-> {folder: Video} of every usable video file; `folder` is the path without its extension, by which split files
+    name it."""
     names = find_videos(video_root)
     if not names:
         raise UserError(f'{video_root}: no video in it; check --videos')

@@ -13,10 +13,10 @@ import torch
 from tests.numbered import is_flipped, numbers, write_videos
 from tests.tiny import make_frames
 from utils.data import sources
-from utils.data.crops import Box, views_of
-from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.clip_starts import clip_starts, spaced_starts, training_starts
 from utils.data.clips import ClipDataset, VideoDataset, read_frames
+from utils.data.colour import FINETUNING, PRETRAINING
+from utils.data.crops import Box, views_of
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 

@@ -12,8 +12,7 @@ from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk, csv_file, is_kinetics, list_folder
-from utils.data.splits import fits
-from utils.data.splits import train_and_validation
+from utils.data.splits import fits, train_and_validation
 
 
 def write_csv(path, rows):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
-from experiments.data import puppets, synthetic  # noqa: E402
-from utils.cli import run_cli  # noqa: E402
+from experiments.data import puppets, synthetic
+from utils.cli import run_cli
 
 
 def parse_args(argv=None):

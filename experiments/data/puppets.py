@@ -4,9 +4,9 @@ An action is a pose as a function of the phase of its cycle; the other action of
 The phase of a video starts anywhere, so a single frame tells at most the pair, never the action.
 
 What varies beside the action are the NUISANCES: the appearance (colours, stripes and the room), the position in the
-frame, the size of the puppet, the view (facing, foreshortening, camera roll) and the drift of the camera. Appearance and
-position belong to a group, the others to a video. Each has random numbers of its own: fixing one leaves all others as
-they are.
+frame, the size of the puppet, the view (facing, foreshortening, camera roll) and the drift of the camera. Appearance
+and position belong to a group, the others to a video. Each has random numbers of its own: fixing one leaves all others
+as they are.
 """
 import functools
 

@@ -95,7 +95,7 @@ def test_ucf101_label_missing_class_file_missing_video_missing(ucf):
 @pytest.mark.parametrize('break_it, message', [
     (lambda r: (r / 'splits/trainlist02.txt').write_text('Archery 1\n'), 'trainlist02.txt:1'),
     (lambda r: (r / 'splits/classInd.txt').write_text('Archery\n'), 'classInd.txt:1'),
-    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), "classInd.txt:2: the id '1' is on line 1"),
+    (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n1 Surfing\n'), ":2: the id '1' is on line 1"),
     (lambda r: (r / 'splits/classInd.txt').write_text('1 Archery\n2 Archery\n'),
      "classInd.txt:2: the class 'Archery' is on line 1"),
     (lambda r: (r / 'splits/classInd.txt').write_text('1' * 5000 + ' Archery\n'), 'classInd.txt:1: expected "id name"'),

@@ -63,7 +63,8 @@ def test_the_group_picks_the_appearance():
     """The median over all classes of a group is its background: each pixel is covered in less than half of the frames.
     Every class appears with it."""
     def backgrounds(appearances):
-        args = parse_args(['--appearances', str(appearances), '--videos_per_class', '8', '--size', '32', '--frames', '16'])
+        args = parse_args(['--appearances', str(appearances), '--videos_per_class', '8', '--size', '32',
+                           '--frames', '16'])
         by_group = {}
         for video in labelled_videos(list(MOTIONS), args.videos_per_class):
             by_group.setdefault(video.group, []).extend(render(args, video))
@@ -138,7 +139,8 @@ def test_motion_reveals_the_class(videos):
 
 
 def test_flags_that_make_no_sense(capsys):
-    for flags in (['--seed', '-1'], ['--seed', 'x'], ['--size', '8'], ['--videos_per_class', '4'], ['--appearances', '0'],
+    for flags in (['--seed', '-1'], ['--seed', 'x'], ['--size', '8'], ['--videos_per_class', '4'],
+                  ['--appearances', '0'],
                   ['--unlabelled', '-1'], ['--frames', '0']):
         with pytest.raises(SystemExit) as end:
             parse_args(flags)

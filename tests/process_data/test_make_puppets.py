@@ -136,4 +136,5 @@ def test_defaults():
     args = parse_args([])
     assert args.fixed == [] and (args.unlabelled, args.frames) == (2000, 96)
     assert len(labelled_videos(list(ACTIONS), args.videos_per_class)) == 900
-    assert parse_args(['--fixed']).fixed == [] and parse_args(['--fixed', 'view', 'appearance']).fixed == ['appearance', 'view']
+    assert parse_args(['--fixed']).fixed == []
+    assert parse_args(['--fixed', 'view', 'appearance']).fixed == ['appearance', 'view']

@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def run(script, *flags, **options):
-    """Runs a script of process_data or a maker of experiments/data; -> the finished process, stdout and stderr as text."""
+    """Runs a script of process_data, or a maker of experiments/data; -> the finished process with its output."""
     return subprocess.run(command(script, *flags), capture_output=True, text=True, timeout=120, **options)
 
 

@@ -4,13 +4,16 @@ import contextlib
 import sys
 import time
 from types import SimpleNamespace
+from typing import Iterator
 
 import cv2
 import numpy as np
 import torch
 
 from utils.cli import UserError
+from utils.data.clips import ClipDataset
 from utils.data.colour import to_block
+from utils.parallel.device import Precision
 from utils.parallel.signals import kill_workers, leave_signals_to_parent
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight
@@ -21,10 +24,9 @@ class EpochSampler:
     """Yields the tasks of an epoch, lists of keys (epoch, index), `pieces` of them for each batch.
 
     An epoch has the `clips_per_video` clips of each of `videos` videos. The order of the videos is a permutation drawn
-    from (seed, epoch); the clips of a video stay together. Process `rank` of `world` takes its contiguous share of every
-    batch. With `drop_last` all batches have `batch_size` keys and the rest of the list is left out; without, the list is
-    cut into as many batches of nearly equal size, so that every process has its part in each and nothing is counted
-    twice.
+    from (seed, epoch); the clips of a video stay together. Process `rank` of `world` takes its contiguous share of
+    every batch. With `drop_last` all batches have `batch_size` keys and the rest of the list is left out; without, the
+    list is cut into as many batches of nearly equal size: every process has its part in each, nothing counts twice.
     """
 
     def __init__(self, videos, batch_size, seed, drop_last, rank=0, world=1, clips_per_video=1):
@@ -71,12 +73,19 @@ class ClipBatches:
     num_workers: processes that read clips; 0 reads in this process. The clips are the same whatever their number.
     timeout:     seconds without a single frame read after which the workers count as hung (0: never)
     compiled:    compile the colour operations on CUDA
-    UserError: the batch doesn't divide by `world` and into whole videos, there is not one full batch, or there are fewer
-    videos than processes.
+    UserError: the batch doesn't divide by `world` and into whole videos, there is not one full batch, or there are
+    fewer videos than processes.
+
+    >>> from utils.data.lists import VideoList
+    >>> videos = VideoList.from_rows([f'/frames/run/v{i}' for i in range(10)], [200] * 10)
+    >>> dataset, cpu = ClipDataset(videos, 8, 5, 3, 'resized', 128), Precision('off', torch.device('cpu'))
+    >>> len(ClipBatches(dataset, batch_size=4, drop_last=True, precision=cpu))    # .epoch(0) yields them
+    2
     """
 
-    def __init__(self, dataset, batch_size, drop_last, precision, num_workers=0, seed=0, timeout=0, compiled=False,
-                 rank=0, world=1):
+    def __init__(self, dataset: ClipDataset, batch_size: int, drop_last: bool, precision: Precision,
+                 num_workers: int = 0, seed: int = 0, timeout: int = 0, compiled: bool = False, rank: int = 0,
+                 world: int = 1):
         if batch_size % world:
             raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
         videos, clips = len(dataset.videos), dataset.clips_per_video
@@ -96,11 +105,11 @@ class ClipBatches:
                                   pin_memory=self.device.type == 'cuda')
         self.copies = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches of a whole epoch."""
         return self.sampler.batches
 
-    def epoch(self, epoch, first_step=0):
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[SimpleNamespace]:
         """Yields the batches of an epoch, from its batch number `first_step` on, as namespaces of
 
         block         [B, N, C, T, H, W] of the precision's dtype, coloured and normalised (utils.data.colour.to_block)
@@ -118,7 +127,7 @@ class ClipBatches:
             coming = self._fetch(items) if step < steps else None
             yield batch
 
-    def paths(self, index):
+    def paths(self, index: torch.Tensor) -> list[str]:
         """Paths of the videos of an `index` tensor."""
         return [self.dataset.videos.path(i) for i in index.tolist()]
 
@@ -210,5 +219,5 @@ def as_user_error(error, loader):
     """A DataLoader's timeout as a line for the user; any other error as it is."""
     if 'timed out' not in str(error):
         return error
-    return UserError(f'the data workers have not read a frame for {loader.timeout:g} s: look at the disk, or allow more '
-                     'with --timeout')
+    return UserError(f'the data workers have not read a frame for {loader.timeout:g} s: look at the disk, or allow '
+                     'more with --timeout')

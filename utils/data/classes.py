@@ -1,4 +1,4 @@
-"""Names of classes, and what a list says about them: the label of a video, and the class list classInd.txt. No torch."""
+"""Names of classes: in the label of a video, and in the class list classInd.txt. No torch."""
 import os
 import re
 

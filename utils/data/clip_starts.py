@@ -55,8 +55,8 @@ def published_stride(dataset: str, num_seq: int) -> int:
 def training_starts(n_frames: int, span: int, clip: int, clips: int) -> tuple[int, int]:
     """Where training clip number `clip` of the `clips` of a video may start: (first frame, from 0; number of choices).
 
-    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. Where a
-    part is shorter than a clip, the possible starts are cut into equal parts instead: clips overlap, but still differ
+    A clip spans `span` frames. The video is cut into equal parts, one for each clip, so that clips never overlap. Where
+    a part is shorter than a clip, the possible starts are cut into equal parts instead: clips overlap, but still differ
     from epoch to epoch.
 
     >>> [training_starts(60, span=24, clip=clip, clips=2) for clip in (0, 1)]

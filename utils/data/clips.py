@@ -3,15 +3,17 @@
 All data sets (UCF101, HMDB51, Kinetics, a folder of your own) use the same two classes and differ by csv only.
 """
 import multiprocessing
+from typing import Callable, Optional, Union
 
 import cv2
 import numpy as np
 import torch
 
 from utils.data.clip_starts import clip_starts, count_blocks, training_starts
-from utils.data.crops import Box, cut, draw_box, reduction, views_of
-from utils.data.colour import draw_colour
+from utils.data.colour import ColourRecipe, draw_colour
+from utils.data.crops import Box, View, cut, draw_box, reduction, views_of
 from utils.data.frames import FrameError
+from utils.data.lists import VideoList
 from utils.data.sources import has_frame, read_pictures
 
 TRIES = 10  # videos tried for one sample before the run stops
@@ -35,24 +37,31 @@ class ClipDataset(torch.utils.data.Dataset):
         label   int64 [], -1 where there are no labels; or bool [C]
         index   int64 [], the video of the clip
         broken  list of str, a line for each broken video that this clip replaces; usually empty
-    `dataset.__getitems__(keys)`, which a DataLoader calls for a batch of keys, stacks these over B keys; `broken` is one
-    list. A video shorter than a clip repeats its last frame; `fits` in utils.data.lists finds short videos, to drop them.
+    `dataset.__getitems__(keys)`, which a DataLoader calls for a batch of keys, stacks these over B keys; `broken` is
+    one list. A video shorter than a clip repeats its last frame; `usable` in utils.data.splits drops short videos.
     Ten broken videos in a row give {error: str} instead: an exception in a worker would arrive with its traceback.
 
-    `progress.value` counts the frames read by all workers."""
+    `progress.value` counts the frames read by all workers.
 
-    def __init__(self, videos, num_seq, seq_len, ds, crop, img_dim, flip=0.5, colour=None, labels=None, seed=0,
-                 clips_per_video=1):
+    >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
+    >>> dataset = ClipDataset(videos, num_seq=8, seq_len=5, ds=3, crop='resized', img_dim=128)
+    >>> len(dataset), dataset.num_frames    # dataset[0, 1] is a clip of the second video, as epoch 0 draws it
+    (2, 40)
+    """
+
+    def __init__(self, videos: VideoList, num_seq: int, seq_len: int, ds: int, crop: str, img_dim: int,
+                 flip: float = 0.5, colour: Optional[ColourRecipe] = None, labels: Optional[np.ndarray] = None,
+                 seed: int = 0, clips_per_video: int = 1):
         self.videos, self.labels, self.seed = videos, labels, seed
         self.num_seq, self.num_frames, self.ds = num_seq, num_seq * seq_len, ds
         self.crop, self.img_dim, self.flip, self.colour = crop, img_dim, flip, colour
         self.clips_per_video = clips_per_video
         self.progress = multiprocessing.RawValue('L')
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.videos) * self.clips_per_video
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: tuple[int, int]) -> dict:
         batch = self.__getitems__([key])
         if 'error' in batch:
             raise FrameError(batch['error'])
@@ -60,7 +69,7 @@ class ClipDataset(torch.utils.data.Dataset):
         return {**{name: batch[name][0] for name in ('frames', 'label', 'index')}, 'colour': colour,
                 'broken': batch['broken']}
 
-    def __getitems__(self, keys):
+    def __getitems__(self, keys: list[tuple[int, int]]) -> dict:
         frames = torch.empty(len(keys), self.num_frames, self.img_dim, self.img_dim, 3, dtype=torch.uint8)
         try:
             drawn = [self._draw_clip(*key, out) for key, out in zip(keys, frames.numpy())]
@@ -117,22 +126,30 @@ class VideoDataset(torch.utils.data.Dataset):
         label     int64 [], -1 where there are no labels; or bool [C]
         index     int64 []
     For a video with a missing or broken frame it is {index, broken: str} instead: the error does not end a test.
-    `progress.value` counts the frames read by all workers."""
+    `progress.value` counts the frames read by all workers.
 
-    def __init__(self, videos, num_seq, seq_len, ds, img_dim, labels=None, starts_of=None, views=None):
+    >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
+    >>> dataset = VideoDataset(videos, num_seq=8, seq_len=5, ds=3, img_dim=128)    # dataset[0] is the first video
+    >>> dataset.starts_of(200)
+    array([0, 4, 5])
+    """
+
+    def __init__(self, videos: VideoList, num_seq: int, seq_len: int, ds: int, img_dim: int,
+                 labels: Optional[np.ndarray] = None, starts_of: Optional[Callable[[int], np.ndarray]] = None,
+                 views: Union[list[View], Callable[[int], list[View]], None] = None):
         self.videos, self.labels = videos, labels
         self.num_seq, self.seq_len, self.ds, self.img_dim = num_seq, seq_len, ds, img_dim
         self.starts_of = starts_of or self._covering_starts
         self.views = views or views_of()
         self.progress = multiprocessing.RawValue('L')
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict:
         return self.clips_of(index, self.starts_of(int(self.videos.n_frames[index])))
 
-    def clips_of(self, index, starts):
+    def clips_of(self, index: int, starts: np.ndarray) -> dict:
         """The dict of some clips of a video, by their first blocks, int64 [K], ascending."""
         try:
             return self._read_clips(index, starts)
@@ -160,18 +177,23 @@ class VideoDataset(torch.utils.data.Dataset):
 
 class PieceDataset(VideoDataset):
     """The same for videos of any length in bounded memory: an item has at most `most` successive clips of a video, and
-    items of a video follow each other. Errors come once for each piece."""
+    items of a video follow each other. Errors come once for each piece.
 
-    def __init__(self, *about, most, **options):
+    >>> videos = VideoList.from_rows(['/frames/run/v1'], [600])    # 7 clips
+    >>> [starts.tolist() for _, starts in PieceDataset(videos, 8, 5, 3, 128, most=3).pieces]
+    [[0, 4, 8], [12, 16, 20], [24, 28, 32]]
+    """
+
+    def __init__(self, *about, most: int, **options):
         super().__init__(*about, **options)
         starts = [self.starts_of(int(n_frames)) for n_frames in self.videos.n_frames]
         self.pieces = [(index, part) for index, each in enumerate(starts)
                        for part in np.split(each, range(most, len(each), most))]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pieces)
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> dict:
         return self.clips_of(*self.pieces[number])
 
 

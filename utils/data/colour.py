@@ -6,6 +6,7 @@ Contrast needs the mean grey of the frame as the operations before it leave it.
 """
 import functools
 from dataclasses import dataclass
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -61,13 +62,18 @@ def draw_colour(rng: np.random.Generator, n_frames: int, recipe: ColourRecipe) -
             for name, value in colour.items()}
 
 
-def to_block(frames, colour, num_seq, dtype=torch.float32, compiled=False):
+def to_block(frames: torch.Tensor, colour: Optional[dict[str, torch.Tensor]], num_seq: int,
+             dtype: torch.dtype = torch.float32, compiled: bool = False) -> torch.Tensor:
     """frames uint8 [B, N·T, H, W, 3] -> block [B, N, C, T, H, W] with ImageNet's mean 0 and std 1 (N = `num_seq`).
 
     colour: parameters with leading dimensions [B, N·T], or None to leave the colours alone. The block is a view of
     contiguous [B, N, T, H, W, C] memory: what 2-D convolutions call channels-last, at no cost.
-    On CUDA all frames go through the same operations at once, fused by torch.compile if `compiled`, and nothing waits for
-    the device. The CPU takes one frame after the other, in OpenCV, so that it stays in cache."""
+    On CUDA all frames go through the same operations at once, fused by torch.compile if `compiled`, and nothing waits
+    for the device. The CPU takes one frame after the other, in OpenCV, so that it stays in cache.
+
+    >>> to_block(torch.zeros(2, 40, 32, 32, 3, dtype=torch.uint8), None, num_seq=8).shape
+    torch.Size([2, 8, 3, 5, 32, 32])
+    """
     flat = frames.flatten(0, 1)  # [B·N·T, H, W, 3]
     if colour is not None:
         colour = {name: value.flatten(0, 1) for name, value in colour.items()}

@@ -12,20 +12,24 @@ ASPECT = (3 / 4, 4 / 3)  # its width / height
 
 
 class Box(NamedTuple):
-    """A rectangle in a frame, px."""
+    """A rectangle in a frame, px.
+
+    >>> box_at(240, 320, down=0.5, right=1)
+    Box(top=8, left=96, height=224, width=224)
+    """
     top: int
     left: int
     height: int
     width: int
 
 
-def pretraining_crop(dataset):
+def pretraining_crop(dataset: str) -> str:
     """Crop of the pretraining recipe: 'square' for UCF101 and HMDB51 (frames of short side 240), 'resized' for Kinetics
     and all others. Fine-tuning always uses 'resized'; validation and test use 'centre'."""
     return 'square' if dataset in ('ucf101', 'hmdb51') else 'resized'
 
 
-def draw_box(rng, height, width, crop):
+def draw_box(rng: np.random.Generator, height: int, width: int, crop: str) -> Box:
     """Draws the box of a clip whose frames have height × width px.
 
     crop: 'square'  224×224 anywhere (for smaller frames, a square of the short side)
@@ -56,23 +60,23 @@ def _draw_resized(rng, height, width):
 
 class View(NamedTuple):
     """Which part of every frame of a video is seen."""
-    box_of: Callable        # (height, width) of the frames -> Box
-    mirrored: bool = False  # the box is cut out of the mirrored frame, so that a mirrored video has the same views
+    box_of: Callable[[int, int], Box]  # of the height and width of the frames
+    mirrored: bool = False             # the box is cut out of the mirrored frame: a mirrored video has the same views
 
 
-def random_view(rng, flip):
+def random_view(rng: np.random.Generator, flip: float) -> View:
     """A View drawn as fine-tuning augments: a random resized crop, mirrored with probability `flip`."""
     return View(partial(draw_box, rng, crop='resized'), mirrored=rng.random() < flip)
 
 
-def box_at(height, width, down, right):
+def box_at(height: int, width: int, down: float, right: float) -> Box:
     """The square of the centre crop at another position: `down` and `right` are 0 for the top and left edge, 1 for the
     bottom and right one."""
     side = min(SQUARE, height, width)
     return Box(int((height - side) * down), int((width - side) * right), side, side)
 
 
-def box_along(height, width, position):
+def box_along(height: int, width: int, position: float) -> Box:
     """The same square, at `position` (0 to 1) along the longer side and in the middle of the shorter one."""
     return box_at(height, width, position, 0.5) if height > width else box_at(height, width, 0.5, position)
 
@@ -89,8 +93,12 @@ VIEWS = {
 }
 
 
-def views_of(crops=1, flip=False):
-    """The V views of `--crops`; `flip` adds the mirror image of each."""
+def views_of(crops: int = 1, flip: bool = False) -> list[View]:
+    """The V views of `--crops`; `flip` adds the mirror image of each.
+
+    >>> len(views_of(crops=5, flip=True))
+    10
+    """
     return VIEWS[crops] + ([View(view.box_of, True) for view in VIEWS[crops]] if flip else [])
 
 

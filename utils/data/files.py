@@ -41,8 +41,8 @@ def find_frame_folders(frame_root):
 def walk(root, is_closed, hidden=False):
     """Yields (path relative to the root, os.DirEntry, whether it is a closed folder) of all below a folder.
 
-    is_closed: path of a folder -> whether to leave out what is in it. Links back to a folder above are not entered,
-    either. hidden: also yield what has a hidden name; hidden folders are not entered. UserError: a folder can't be listed.
+    is_closed: path of a folder -> whether to leave out what is in it. Links back to a folder above are not entered.
+    hidden: also yield what has a hidden name, without entering it. UserError: a folder can't be listed.
     """
     waiting = ['']
     while waiting:

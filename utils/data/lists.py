@@ -5,6 +5,7 @@ import csv
 import os
 import re
 from pathlib import Path
+from typing import Optional, Sequence
 
 import numpy as np
 
@@ -27,61 +28,67 @@ class VideoList:
     n_frames:  int32 [R]
     root:      folder that relative paths start from, or None where all are absolute
     label:     bytes [R], the third column of the csv; None where it has two
+
+    >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
+    >>> len(videos), videos.path(1), videos.classes()
+    (2, '/frames/jump/v2', [('run',), ('jump',)])
+    >>> videos.select(videos.n_frames > 100).paths()
+    ['/frames/run/v1']
     """
 
-    def __init__(self, encoded, n_frames, root=None, label=None):
+    def __init__(self, encoded: np.ndarray, n_frames: np.ndarray, root: Optional[str] = None,
+                 label: Optional[np.ndarray] = None):
         self.encoded, self.n_frames, self.root, self.label = encoded, n_frames, root, label
 
     @classmethod
-    def from_rows(cls, paths, n_frames, root=None, label=None):
-        """Packs a list of str, as many frame counts and maybe as many labels (str)."""
+    def from_rows(cls, paths: Sequence[str], n_frames: Sequence[int], root: Optional[str] = None,
+                  label: Optional[Sequence[str]] = None) -> 'VideoList':
+        """Packs paths, as many frame counts and maybe as many labels."""
         encoded = [path.rstrip('/').encode(**ENCODING) for path in paths]
         if label is not None:
             label = np.array([each.encode(**ENCODING) for each in label], dtype='S')
         return cls(np.array(encoded, dtype='S'), np.asarray(n_frames, np.int32), root, label)
 
     @classmethod
-    def read_csv(cls, path, frame_root=None):
+    def read_csv(cls, path: str, frame_root: Optional[str] = None) -> 'VideoList':
         """Reads a csv of `path,n_frames[,label]` rows; relative paths start from `frame_root`.
 
         UserError: no such file, an empty file, a row that doesn't parse, a relative path without `frame_root`."""
         paths, n_frames, label = _read_rows(path)
-        if frame_root is None:
-            relative = next((row for row in paths if not row.startswith('/')), None)
-            if relative is not None:
-                raise UserError(f'{path}: path {brief(relative)} is relative; say where it starts from with '
-                                '--frame_root')
+        relative = next((row for row in paths if not row.startswith('/')), None)
+        if frame_root is None and relative is not None:
+            raise UserError(f'{path}: path {brief(relative)} is relative; say where it starts from with --frame_root')
         return cls.from_rows(paths, n_frames, frame_root, label)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.n_frames)
 
-    def path(self, i):
-        """Frame folder or file of video i, as str."""
-        return self._from_root(self.encoded[i].decode(**ENCODING))
+    def path(self, i: int) -> str:
+        """Frame folder or file of video i."""
+        return self._from_root(self.encoded[i])
 
-    def paths(self):
-        """All frame folders or files, as a list of str."""
-        return [self._from_root(path.decode(**ENCODING)) for path in self.encoded.tolist()]
+    def paths(self) -> list[str]:
+        """All frame folders or files."""
+        return list(map(self._from_root, self.encoded.tolist()))
 
-    def _from_root(self, path):
-        return path if self.root is None else os.path.join(self.root, path)
+    def _from_root(self, encoded):
+        return os.path.join(self.root or '', encoded.decode(**ENCODING))
 
-    def class_name(self, i):
+    def class_name(self, i: int) -> str:
         """Class of video i, several with ';' between them: its label, else the name of the folder around it."""
         return class_name(self.path(i)) if self.label is None else self.label[i].decode(**ENCODING)
 
-    def classes(self):
-        """Classes of every video, the first label first: a list of R tuples of str."""
+    def classes(self) -> list[tuple[str, ...]]:
+        """Classes of every video, the first label first."""
         if self.label is None:
             return [(class_name(path),) for path in self.paths()]
         return [names_in(label.decode(**ENCODING)) for label in self.label.tolist()]
 
-    def has_several_labels(self):
+    def has_several_labels(self) -> bool:
         """Whether some video has more than one label."""
         return self.label is not None and any(SEPARATOR.encode() in label for label in self.label.tolist())
 
-    def select(self, rows):
+    def select(self, rows: np.ndarray) -> 'VideoList':
         """The videos of an index array or a boolean mask [R], in that order."""
         return VideoList(self.encoded[rows], self.n_frames[rows], self.root,
                          None if self.label is None else self.label[rows])
@@ -99,30 +106,20 @@ def _read_rows(path):
     row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
-    paths, n_frames, labels, row = [], [], [], []
+    paths, n_frames, labels = [], [], []
     with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
         reader = csv.reader(lines_of(file, path))
         try:
-            for row in filter(None, reader):
-                folder, count, *label = row
-                count = int(count)
-                if not folder or not 0 < count <= MAX_FRAMES or len(label) > 1:
-                    raise ValueError
-                if not is_usable(folder):
-                    raise UserError(f'{path}:{reader.line_num}: {brief(folder)} is no path of a video; write '
-                                    'the csv again with process_data/write_csv.py')
-                if paths and bool(label) != bool(labels):
-                    raise UserError(f'{path}:{reader.line_num}: {len(row)} columns, but {5 - len(row)} in the rows '
-                                    'before: give all rows a label, or none')
-                if label and not is_label(label[0]):
-                    raise UserError(f'{path}:{reader.line_num}: {brief(label[0])} is no label: give the name of a '
-                                    f'class, or several with {SEPARATOR!r} between them')
+            for cells in filter(None, reader):
+                folder, count, label = parse_row(cells)
+                if paths and (label is None) == bool(labels):
+                    raise ValueError(f'{len(cells)} columns, but {5 - len(cells)} in the rows before: give all rows a '
+                                     'label, or none')
                 paths.append(folder)
                 n_frames.append(count)
-                labels += label
-        except ValueError:
-            raise UserError(f'{path}:{reader.line_num}: expected "path,n_frames" or "path,n_frames,label", with '
-                            f'n_frames from 1 to {MAX_FRAMES}, got {brief(",".join(row))}') from None
+                labels += [] if label is None else [label]
+        except ValueError as error:
+            raise UserError(f'{path}:{reader.line_num}: {error}') from None
         except csv.Error as error:
             raise UserError(f'{path}:{reader.line_num}: not a row of a csv ({error}); is a quote never closed?'
                             ) from None
@@ -131,11 +128,24 @@ def _read_rows(path):
     return paths, n_frames, labels or None
 
 
-def is_usable(path):
-    """Whether a path can name a frame folder or file: no control characters, not too long, with a name at its end."""
+def parse_row(cells):
+    """(path, number of frames, label or None) of the cells of a row. ValueError: what is wrong with it.
+
+    >>> parse_row(['/frames/run/v1', '200'])
+    ('/frames/run/v1', 200, None)
+    """
+    count = cells[1].strip() if len(cells) in (2, 3) else ''
+    if not (re.fullmatch('[0-9]{1,9}', count) and 0 < int(count) <= MAX_FRAMES and cells[0]):
+        raise ValueError('expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 to '
+                         f'{MAX_FRAMES}, got {brief(",".join(cells))}')
+    path, _, *label = cells
     name = path.rstrip('/').rpartition('/')[2]
-    return (name not in ('', '.', '..') and not CONTROL.search(path)
-            and (len(path) * 4 <= MAX_PATH or len(path.encode(**ENCODING)) <= MAX_PATH))
+    if name in ('', '.', '..') or CONTROL.search(path) or len(path.encode(**ENCODING)) > MAX_PATH:
+        raise ValueError(f'{brief(path)} is no path of a video; write the csv again with process_data/write_csv.py')
+    if label and not is_label(label[0]):
+        raise ValueError(f'{brief(label[0])} is no label: give the name of a class, or several with {SEPARATOR!r} '
+                         'between them')
+    return path, int(count), label[0] if label else None
 
 
 # ---- the folder of a data set's lists

@@ -42,7 +42,7 @@ def has_frame(path, number):
 
 
 def count_frames(path):
-    """Frames of the video `path`; VideoFile.n_frames says how those of a file are counted, of which the first is decoded.
+    """Frames of the video `path`. VideoFile.n_frames says how those of a file are counted; its first must decode.
 
     VideoError: it is no video, or a broken one. UserError: a folder or zip that can't be read."""
     if os.path.isfile(path):

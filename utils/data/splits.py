@@ -14,8 +14,8 @@ LISTED_UNUSABLE = 10
 
 
 def read_split(folder, split, subset, frame_root=None):
-    """The videos of one csv ('train' or 'test') of a data set's `list_folder`; without any csv in it, the training list is
-    all video files below it. UserError: missing or malformed."""
+    """The videos of one csv ('train' or 'test') of a data set's `list_folder`; without any csv in it, the training list
+    is all video files below it. UserError: missing or malformed."""
     path = csv_file(folder, split, subset)
     if subset == 'train' and not any(name.endswith('.csv') for name in os.listdir(folder)):
         return videos_below(folder)
@@ -38,8 +38,8 @@ def videos_below(folder):
     distributed.wait_for_main()
     names, counts = distributed.from_main((names, counts))
     if not names:
-        raise UserError(f'{folder} has neither lists nor video files: give a folder of videos, or write lists to it with '
-                        'process_data/write_csv.py')
+        raise UserError(f'{folder} has neither lists nor video files: give a folder of videos, or write lists to it '
+                        'with process_data/write_csv.py')
     if not counts:
         raise UserError(f'{folder}: none of its {len(names)} video files can be used')
     return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values()))
@@ -64,25 +64,20 @@ def fits(videos, clip_frames):
     return videos.n_frames >= clip_frames
 
 
-def drop_short(videos, clip_frames, purpose):
-    """The videos of at least `clip_frames` frames; says how many were dropped. UserError if none is left."""
-    mask = fits(videos, clip_frames)
-    if not mask.any():
+def usable(videos, clip_frames, short_videos, purpose):
+    """The videos as the loaders will use them, spot-checked on disk. Says how many are shorter than a clip.
+
+    short_videos: 'drop' leaves those out, 'pad' keeps them. UserError: none is left, or one isn't on the disk."""
+    long, drop = fits(videos, clip_frames), short_videos == 'drop'
+    if drop and not long.any():
         longest = int(np.max(videos.n_frames, initial=0))
         raise UserError(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the '
                         f'longest has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad')
-    if not mask.all():
-        print(f'{purpose}: {np.count_nonzero(~mask)} of {len(videos)} videos are shorter than a clip of {clip_frames} '
-              'frames and are left out (--short_videos pad keeps them)')
-    return videos.select(mask)
-
-
-def usable(videos, clip_frames, short_videos, purpose):
-    """The videos as the loaders will use them, after `--short_videos`, spot-checked on disk."""
-    if short_videos == 'drop':
-        videos = drop_short(videos, clip_frames, purpose)
-    elif short := np.count_nonzero(~fits(videos, clip_frames)):
-        print(f'{purpose}: {short} of {len(videos)} videos are shorter than a clip of {clip_frames} frames and repeat '
-              'their last frame (--short_videos drop leaves them out)')
+    if not long.all():
+        print(f'{purpose}: {np.count_nonzero(~long)} of {len(videos)} videos are shorter than a clip of {clip_frames} '
+              'frames and ' + ('are left out (--short_videos pad keeps them)' if drop else
+                               'repeat their last frame (--short_videos drop leaves them out)'))
+    if drop:
+        videos = videos.select(long)
     check_on_disk(videos)
     return videos

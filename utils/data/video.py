@@ -92,7 +92,7 @@ class VideoFile:
             self._waiting_since = time.monotonic()
 
     def is_truncated(self, decoded):
-        """Whether `decoded` frames of this file are fewer than its container announces: it was cut short, or is damaged."""
+        """Whether `decoded` frames are fewer than the container announces: the file was cut short, or is damaged."""
         return decoded < self.announced
 
     def frames(self, numbers):
