@@ -14,7 +14,7 @@ from utils.run.read_log import read_records
 # in `make demo`: 64 for testing would give intervals of ±12 points. Each video of demo8 has one of eight looks. In puppets3
 # the first three of NUISANCES vary, in puppets all.
 DEMO = {'videos_per_class': 80, 'unlabelled': 2560}
-MAKERS = {'demo': ('demo', DEMO), **{f'demo{count}': ('demo', {**DEMO, 'appearances': count}) for count in (2, 8, 64)},
+MAKERS = {'demo': ('demo', DEMO), **{f'demo{looks}': ('demo', {**DEMO, 'looks': looks}) for looks in (2, 8, 64)},
           'puppets': ('puppets', {}),
           **{f'puppets{count}': ('puppets', {'fixed': NUISANCES[count:]}) for count in range(len(NUISANCES))}}
 TRAINING = {'net': 'resnet18', 'lr': 5e-4, 'print_freq': 20, 'keep': 1, 'resume': 'auto'}
@@ -44,7 +44,7 @@ def make_data(study):
         return
     dataset, flags = MAKERS[study.data]
     roots = {name: study.folder / 'data' / name for name in (study.labelled, study.unlabelled, 'splits')}
-    run(f'experiments/data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
+    run(f'process_data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
         split_root=roots['splits'], **flags)
     for name in (study.labelled, study.unlabelled):
         frames = study.folder / 'data' / f'{name}_frames'

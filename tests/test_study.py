@@ -149,13 +149,13 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
         if name == 'data':
             work(one)
             made = commands[0][1]
-            assert getattr(made, 'appearances', None) == {'demo': 1, 'demo8': 8}.get(data)
+            assert getattr(made, 'looks', None) == {'demo': 1, 'demo8': 8}.get(data)
             assert getattr(made, 'fixed', None) == {'puppets': [], 'puppets2': ['drift', 'size', 'view']}.get(data)
         elif name not in results:
             with pytest.raises(StopIteration):
                 work(one, *about)
     assert {script for script, _ in commands} == {
-        f'experiments/data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
+        f'process_data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
         'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
     costs = {}
     for script, parsed in commands:

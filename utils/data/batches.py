@@ -13,7 +13,7 @@ import torch
 from utils.cli import UserError
 from utils.data.clips import ClipDataset
 from utils.data.colour import to_block
-from utils.parallel.device import Precision
+from utils.parallel.precision import Precision
 from utils.parallel.signals import kill_workers, leave_signals_to_parent
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight

@@ -1,4 +1,4 @@
-"""Subsets of a labelled training list, for learning from few labels: class-balanced, nested, the same for the same seed."""
+"""Subsets of a labelled training list, for learning from few labels: class-balanced, nested, fixed by the seed."""
 import numpy as np
 
 
