@@ -7,13 +7,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.protocols.attentive_probe import GRID, HELD_OUT, attentive
 from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, repetitions_of,
                           start_judging, warn_of_unseen_classes, write_table)
-from eval.classify.outputs import printable
 from eval.protocols.results import row_of, short_names
 from eval.protocols.protocol import make_task
 from eval.extract.tokens import kinds_with_places, say_sizes, size_of, tokens_of
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
+from utils.text import printable
 
 
 def parse_args(argv=None):

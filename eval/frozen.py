@@ -9,7 +9,6 @@ from eval.protocols.appearance import appearance
 from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, start_judging,
                           warn_of_unseen_classes, write_table)
 from eval.protocols.knn import knn
-from eval.classify.outputs import ENCODING, printable
 from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.linear_probe import probe, subsets
 from eval.protocols.results import row_of, short_names
@@ -20,6 +19,7 @@ from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
+from utils.text import ENCODING, printable
 
 PROTOCOLS = {'retrieval': retrieval, 'knn': knn, 'probe': probe}
 

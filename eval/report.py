@@ -7,13 +7,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.classify.outputs import printable
 from eval.page.charts import chart_groups
 from eval.page.images import PictureStore
 from eval.page.sources import find_sources
 from eval.page.tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
                                 video_rows)
 from utils.cli import Parser, UserError, make_folder, run_cli
+from utils.text import printable
 
 TEMPLATES = Path(__file__).resolve().parent / 'page' / 'templates'
 

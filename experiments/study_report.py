@@ -8,9 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from eval.classify.outputs import ENCODING
 from eval.protocols.results import key_of, row_of, table_lines
 from eval.protocols.protocol import Outcome
+from utils.text import ENCODING
 
 # protocol, setting and metric of what is shown, and what its panel of the picture is called
 SHOWN = {

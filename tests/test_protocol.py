@@ -11,14 +11,15 @@ from eval.classify import outputs
 from eval.classify.scores import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
                                  score_videos, summarise)
 from eval.metrics.intervals import RESAMPLES, bootstrap
-from eval.classify.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
-                          write_predictions)
+from eval.classify.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, write_log,
+                                   write_predictions)
 from eval.classify.test_report import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clips import count_blocks
 from utils.data.colour import to_block
 from utils.parallel.device import Precision
+from utils.text import printable
 
 
 def scores_of(probability, label):

@@ -7,6 +7,7 @@ import numpy as np
 
 from eval.metrics.average_precision import average_precision
 from utils.data.labels import SEPARATOR
+from utils.text import ENCODING, printable
 
 matplotlib.use('Agg')
 warnings.filterwarnings('ignore', r'Glyph \d+ .* missing from')  # letters that the font lacks are drawn as boxes

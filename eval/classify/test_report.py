@@ -6,8 +6,9 @@ import numpy as np
 from eval.classify.scores import summarise
 from eval.metrics.intervals import interval_of
 from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, confusion_matrix, draw_class_accuracies,
-                          draw_confusion, printable, skipped_text, write_average_precision, write_log,
-                          write_predictions, write_probabilities)
+                                   draw_confusion, skipped_text, write_average_precision, write_log,
+                                   write_predictions, write_probabilities)
+from utils.text import printable
 
 
 def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):

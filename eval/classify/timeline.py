@@ -5,9 +5,9 @@ import numpy as np
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-from eval.classify.outputs import printable
 from utils.data.clips import read_frames
 from utils.data.crops import box_at
+from utils.text import printable
 
 FRAMES = 8    # in the strip
 SIDE = 112    # px, of a frame

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.classify.outputs import ENCODING
 from utils.cli import UserError
 from utils.run.read_log import read_records, state
+from utils.text import ENCODING
 
 PREDICTION_COLUMNS = ['path', 'label', 'prediction', 'probability']
 RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos']

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from eval.networks.torchvision_models import split_weights
-from eval.classify.outputs import confusion_matrix, printable
+from eval.classify.outputs import confusion_matrix
 from eval.protocols.results import key_of, short_names
 from utils.run.read_log import duration
+from utils.text import printable
 
 MAX_PAIRS = 12        # confused pairs with their frames
 MAX_CELLS = 24        # classes of a confusion matrix with numbers; larger ones are a picture

@@ -6,12 +6,13 @@ import numpy as np
 
 from eval.metrics.multi_label import classes_in
 from eval.networks.torchvision_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
-from eval.classify.outputs import draw_class_accuracies, printable, skipped_text
+from eval.classify.outputs import draw_class_accuracies, skipped_text
 from eval.protocols.results import short_names, table_lines, write_results
 from eval.networks.settings import SPLITS
 from eval.extract.setup import add_feature_arguments, prepare
 from utils.cli import UserError, make_folder
 from utils.run.log import warn
+from utils.text import printable
 
 RANDOM_SEEDS = 3  # random weights that are averaged
 SHOWN_CLASSES = 5

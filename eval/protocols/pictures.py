@@ -6,10 +6,10 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from sklearn.manifold import TSNE
 
-from eval.classify.outputs import printable
 from eval.protocols.retrieval import neighbours_of_test
 from utils.data.frames import FrameError
 from utils.data.sources import read_pictures
+from utils.text import printable
 
 QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE

@@ -8,7 +8,7 @@ import numpy as np
 from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import bootstrap
 from eval.networks.torchvision_models import split_weights
-from eval.classify.outputs import ENCODING
+from utils.text import ENCODING
 
 
 def row_of(weights, feature, outcome):
