@@ -2,21 +2,20 @@
 import csv
 import warnings
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from eval.metrics.average_precision import average_precision
 from utils.data.labels import SEPARATOR
 from utils.text import ENCODING, printable
 
-matplotlib.use('Agg')
 warnings.filterwarnings('ignore', r'Glyph \d+ .* missing from')  # letters that the font lacks are drawn as boxes
-import matplotlib.pyplot as plt
 
 ACCURACIES = {'map': 'mAP', 'top1': 'top-1', 'top5': 'top-5', 'mean_class': 'mean per class'}  # of eval.classify.scores
 MAX_DRAWN = 1000    # classes of a picture
 MAX_LABELLED = 400  # classes with their names at its sides
 MAX_INCHES = 40
+DPI = 120
 BARS = 40           # of classes in a column, for each column: 51 classes take one, 101 two, 400 three
 # Names of files and classes may hold bytes that are not UTF-8; they are written as they were read.
 ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
@@ -113,12 +112,13 @@ def confusion_matrix(label, prediction, num_class):
     return matrix
 
 
-def draw_confusion(path, matrix, class_names):
-    """A picture of the confusion matrix, each row normalised to 1."""
+def confusion_figure(matrix, class_names):
+    """A Figure of the confusion matrix, each row normalised to 1."""
     size = len(class_names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     inches = min(MAX_INCHES, max(5, 2.5 + size * 0.22))
-    figure, axes = plt.subplots(figsize=(inches + 1, inches), layout='constrained')
+    figure = Figure((inches + 1, inches), dpi=DPI, layout='constrained')
+    axes = figure.subplots()
     image = axes.imshow(shares, cmap='Blues', vmin=0, vmax=1)
     font = 9 if size <= 20 else 6
     if size <= MAX_LABELLED:
@@ -133,21 +133,19 @@ def draw_confusion(path, matrix, class_names):
                     axes.text(column, row, matrix[row, column], ha='center', va='center', fontsize=font,
                               color='white' if shares[row, column] > 0.5 else 'black')
     figure.colorbar(image, label='share of the class', shrink=0.8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure
 
 
-def draw_class_accuracies(path, accuracy, counts, class_names, title):
-    """A picture with a bar for each class that has a video, the best first; many classes in several columns.
+def class_accuracies_figure(accuracy, counts, class_names, title):
+    """A Figure with a bar for each class that has a video, the best first; many classes in several columns.
 
     accuracy: [C], from 0 to 1. counts: int [C], videos of each class. class_names: C str."""
     order = [c for c in np.argsort(-accuracy, kind='stable') if counts[c]]
     columns = max(1, round(np.sqrt(len(order) / BARS)))
     rows = -(-len(order) // columns)
-    figure, all_axes = plt.subplots(1, columns, figsize=(2 + 6 * columns, 1.5 + 0.22 * rows), squeeze=False,
-                                    layout='constrained')
+    figure = Figure((2 + 6 * columns, 1.5 + 0.22 * rows), dpi=DPI, layout='constrained')
     mean = accuracy[order].mean()
-    for axes, start in zip(all_axes[0], range(0, columns * rows, rows)):
+    for axes, start in zip(figure.subplots(1, columns, squeeze=False)[0], range(0, columns * rows, rows)):
         shown = order[start:start + rows]
         axes.axvline(mean, color='grey', linewidth=1, linestyle=':', zorder=0)
         bars = axes.barh(range(len(shown)), accuracy[shown], height=0.75)
@@ -159,5 +157,4 @@ def draw_class_accuracies(path, accuracy, counts, class_names, title):
     unseen = len(class_names) - len(order)
     figure.suptitle(f'{title}\nmean {mean:.1%} (dotted)' + (f'; classes without a video: {unseen}' if unseen else ''),
                     fontsize=11, parse_math=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure

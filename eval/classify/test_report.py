@@ -5,8 +5,8 @@ import numpy as np
 
 from eval.classify.scores import summarise
 from eval.metrics.intervals import interval_of
-from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, confusion_matrix, draw_class_accuracies,
-                                   draw_confusion, skipped_text, write_average_precision, write_log,
+from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, class_accuracies_figure, confusion_figure,
+                                   confusion_matrix, skipped_text, write_average_precision, write_log,
                                    write_predictions, write_probabilities)
 from utils.text import printable
 
@@ -46,10 +46,11 @@ def write_details(folder, paths, scores, class_names, name):
     write_predictions(folder / 'predictions.csv', paths, scores, class_names)
     if len(class_names) <= MAX_DRAWN:
         matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
-        draw_confusion(folder / 'confusion.png', matrix, class_names)
+        confusion_figure(matrix, class_names).savefig(folder / 'confusion.png')
         counts = matrix.sum(axis=1)
-        draw_class_accuracies(folder / 'per_class.png', matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
-                              f'Accuracy by class, {name}')
+        bars = class_accuracies_figure(matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
+                                       f'Accuracy by class, {name}')
+        bars.savefig(folder / 'per_class.png')
         return ['predictions.csv', 'confusion.png', 'per_class.png']
     print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
     return ['predictions.csv']

@@ -6,7 +6,7 @@ import numpy as np
 
 from eval.metrics.multi_label import classes_in
 from eval.networks.torchvision_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
-from eval.classify.outputs import draw_class_accuracies, skipped_text
+from eval.classify.outputs import class_accuracies_figure, skipped_text
 from eval.protocols.results import short_names, table_lines, write_results
 from eval.networks.settings import SPLITS
 from eval.extract.setup import add_feature_arguments, prepare
@@ -134,5 +134,5 @@ def draw_bars(path, task, outcome, class_names, title):
     """A picture of an Outcome's accuracy by class."""
     counts = np.bincount(task.test_label, minlength=len(class_names))
     right = np.bincount(task.test_label, outcome.hits.mean(axis=0), minlength=len(class_names))
-    draw_class_accuracies(path, right / np.maximum(counts, 1), counts, class_names,
-                          f'Accuracy by class, {outcome.protocol} on {title}')
+    class_accuracies_figure(right / np.maximum(counts, 1), counts, class_names,
+                            f'Accuracy by class, {outcome.protocol} on {title}').savefig(path)
