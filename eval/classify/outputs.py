@@ -17,13 +17,6 @@ MAX_LABELLED = 400  # classes with their names at its sides
 MAX_INCHES = 40
 DPI = 120
 BARS = 40           # of classes in a column, for each column: 51 classes take one, 101 two, 400 three
-# Names of files and classes may hold bytes that are not UTF-8; they are written as they were read.
-ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
-
-
-def printable(text):
-    """The text with bytes that are not UTF-8 escaped, for screens and pictures."""
-    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def skipped_text(errors):

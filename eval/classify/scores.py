@@ -60,7 +60,7 @@ def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
         return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
 
     where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
-             f'{clips} evenly spaced clips, fewer where the video has no more places')
+             f'{clips} evenly spaced clips, fewer where the video is too short for so many')
     about = f'{where}; short videos repeat their last frame; {CROPS[crops]}{", each also mirrored" if flip else ""}'
     return Protocol(', '.join(['every video', *special_views(crops, flip, clips)]), about, starts, loss)
 

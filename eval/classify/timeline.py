@@ -1,9 +1,8 @@
 """A picture of what is seen in a video when: some of its frames, and probabilities over time."""
-import matplotlib
-import numpy as np
+from types import SimpleNamespace
 
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
 
 from utils.data.clips import read_frames
 from utils.data.crops import box_at
@@ -23,14 +22,16 @@ def draw_timeline(path, name, video, n_frames, starts, span, probability, class_
     `span` frames. probability: [K, num_class] of each clip. name: what to call the video."""
     numbers = np.linspace(1, n_frames, FRAMES).round().astype(int)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
-    read_frames(video, numbers, centre, False, frames, Progress())
+    read_frames(video, numbers, lambda height, width: box_at(height, width, 0.5, 0.5), False, frames,
+                progress=SimpleNamespace(value=0))
     mean = probability.mean(axis=0)
     order = np.argsort(-mean, kind='stable')
     winners = set(probability.argmax(axis=1))  # of any clip: in a video of several actions, not just the best on average
-    best = [label for place, label in enumerate(order) if place < CLASSES or label in winners][:MOST_CLASSES]
+    best = [label for rank, label in enumerate(order) if rank < CLASSES or label in winners][:MOST_CLASSES]
     middle = np.minimum(starts + span / 2, n_frames)
 
-    figure, (strip, chart) = plt.subplots(2, 1, figsize=(11, 4.2), layout='constrained', height_ratios=(1, 2))
+    figure = Figure((11, 4.2), layout='constrained')
+    strip, chart = figure.subplots(2, 1, height_ratios=(1, 2))
     frames = np.pad(frames, ((0, 0), (0, 0), (GAP // 2, GAP // 2), (0, 0)), constant_values=255)
     strip.imshow(np.hstack(frames), extent=(0, FRAMES, 0, 1))
     strip.set(xticks=np.arange(FRAMES) + 0.5, xticklabels=numbers, yticks=[])
@@ -42,13 +43,3 @@ def draw_timeline(path, name, video, n_frames, starts, span, probability, class_
         text.set_parse_math(False)
     chart.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
-def centre(height, width):
-    return box_at(height, width, 0.5, 0.5)
-
-
-class Progress:
-    """Counts frames for read_frames; nobody looks at it here."""
-    value = 0
