@@ -1,12 +1,16 @@
 """Files that a test writes: test_log.md, predictions.csv with a row for each video, confusion.png, per_class.png."""
 import csv
 import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from eval.classify.scores import VideoScores
 from eval.metrics.average_precision import average_precision
 from utils.data.labels import SEPARATOR
+from utils.data.lists import VideoList
 from utils.text import ENCODING, printable
 
 warnings.filterwarnings('ignore', r'Glyph \d+ .* missing from')  # letters that the font lacks are drawn as boxes
@@ -19,25 +23,32 @@ DPI = 120
 BARS = 40           # of classes in a column, for each column: 51 classes take one, 101 two, 400 three
 
 
-def skipped_text(errors):
+def skipped_text(errors: Sequence[str]) -> str:
     """What reports say of the unreadable videos, a line for each in `errors`."""
     return f'skipped {len(errors)} unreadable videos, which are not in these numbers'
 
 
-def accuracies_in(stats):
-    """{name: title} of the ACCURACIES that statistics have."""
+def accuracies_in(stats: dict) -> dict[str, str]:
+    """{name: title} of the ACCURACIES that statistics have.
+
+    >>> accuracies_in({'videos': 10, 'loss': 1.5, 'top1': 0.5})
+    {'top1': 'top-1'}
+    """
     return {name: title for name, title in ACCURACIES.items() if name in stats}
 
 
-def accuracy_text(stats, name):
-    """'41.25% [38.10%, 44.40%]': an accuracy and its interval; '41.25% ± 1.30% [39.20%, 43.30%]': of a mean over splits
-    also its deviation."""
+def accuracy_text(stats: dict, name: str) -> str:
+    """An accuracy and its interval; of a mean over splits also its deviation.
+
+    >>> accuracy_text({'top1': 0.4125, 'interval': {'top1': (0.381, 0.444)}}, 'top1')
+    '41.25% [38.10%, 44.40%]'
+    """
     deviation = f' ± {stats["deviation"][name]:.2%}' if 'deviation' in stats else ''
     low, high = stats['interval'][name]
     return f'{stats[name]:.2%}{deviation} [{low:.2%}, {high:.2%}]'
 
 
-def write_log(path, title, facts, tables, skipped=()):
+def write_log(path: Path, title: str, facts: dict, tables: dict[str, dict], skipped: Sequence[str] = ()) -> None:
     """Appends a section to test_log.md.
 
     facts: {name: value}. tables: {protocol: statistics}, a table row each. skipped: a line for each unreadable video.
@@ -59,53 +70,56 @@ def write_log(path, title, facts, tables, skipped=()):
         file.write('\n'.join(lines) + '\n\n')
 
 
-def write_predictions(path, video_paths, scores, class_names):
+def write_rows(path: Path, rows: Iterable[Sequence]) -> None:
+    """Writes a csv file."""
+    with open(path, 'w', newline='', **ENCODING) as file:
+        csv.writer(file).writerows(rows)
+
+
+def write_predictions(path: Path, video_paths: Sequence[str], scores: VideoScores, class_names: Sequence[str]) -> None:
     """csv of the R videos of `scores`: path, label, prediction, probability of the prediction. video_paths: R str."""
-    with open(path, 'w', newline='', **ENCODING) as file:
-        writer = csv.writer(file)
-        writer.writerow(['path', 'label', 'prediction', 'probability'])
-        for video, label, prediction, row in zip(video_paths, scores.label, scores.prediction, scores.probability):
-            writer.writerow([video, class_names[label], class_names[prediction], f'{row[prediction]:.4f}'])
+    rows = ((video, class_names[label], class_names[prediction], f'{row[prediction]:.4f}') for
+            video, label, prediction, row in zip(video_paths, scores.label, scores.prediction, scores.probability))
+    write_rows(path, [('path', 'label', 'prediction', 'probability'), *rows])
 
 
-def write_probabilities(path, video_paths, scores, class_names):
+def write_probabilities(path: Path, video_paths: Sequence[str], scores: VideoScores,
+                        class_names: Sequence[str]) -> None:
     """csv of R videos with several labels: path, labels, the probability of each class. video_paths: R str."""
-    with open(path, 'w', newline='', **ENCODING) as file:
-        writer = csv.writer(file)
-        writer.writerow(['path', 'label', *class_names])
-        for video, label, row in zip(video_paths, scores.label, scores.probability):
-            writer.writerow([video, SEPARATOR.join(class_names[c] for c in np.flatnonzero(label)),
-                             *(f'{probability:.6g}' for probability in row)])
+    rows = ((video, SEPARATOR.join(class_names[c] for c in np.flatnonzero(label)),
+             *(f'{probability:.6g}' for probability in row))
+            for video, label, row in zip(video_paths, scores.label, scores.probability))
+    write_rows(path, [('path', 'label', *class_names), *rows])
 
 
-def write_average_precision(path, scores, class_names):
+def write_average_precision(path: Path, scores: VideoScores, class_names: Sequence[str]) -> None:
     """csv of the C classes: class, videos that have it, its average precision (empty without any)."""
     counts = scores.label.sum(axis=0)
     average = average_precision(scores.probability, scores.label)(np.ones(len(scores.label), int))
-    with open(path, 'w', newline='', **ENCODING) as file:
-        writer = csv.writer(file)
-        writer.writerow(['class', 'videos', 'average_precision'])
-        writer.writerows([name, count, f'{value:.4f}' if count else ''] for name, count, value in
-                         zip(class_names, counts, average))
+    rows = ((name, count, f'{value:.4f}' if count else '') for name, count, value in zip(class_names, counts, average))
+    write_rows(path, [('class', 'videos', 'average_precision'), *rows])
 
 
-def write_list(path, videos):
+def write_list(path: Path, videos: VideoList) -> None:
     """A VideoList as a csv list of this project: rows path, frames, and the label if it has labels."""
     columns = [videos.paths(), videos.n_frames.tolist()]
     if videos.label is not None:
         columns.append([videos.class_name(i) for i in range(len(videos))])
-    with open(path, 'w', newline='', **ENCODING) as file:
-        csv.writer(file).writerows(zip(*columns))
+    write_rows(path, zip(*columns))
 
 
-def confusion_matrix(label, prediction, num_class):
-    """Counts int64 [num_class, num_class]: rows are true classes, columns predicted ones."""
+def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_class: int) -> np.ndarray:
+    """Counts int64 [num_class, num_class]: rows are true classes, columns predicted ones.
+
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), num_class=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     matrix = np.zeros((num_class, num_class), np.int64)
     np.add.at(matrix, (label, prediction), 1)
     return matrix
 
 
-def confusion_figure(matrix, class_names):
+def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     """A Figure of the confusion matrix, each row normalised to 1."""
     size = len(class_names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -129,7 +143,7 @@ def confusion_figure(matrix, class_names):
     return figure
 
 
-def class_accuracies_figure(accuracy, counts, class_names, title):
+def class_accuracies_figure(accuracy: np.ndarray, counts: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """A Figure with a bar for each class that has a video, the best first; many classes in several columns.
 
     accuracy: [C], from 0 to 1. counts: int [C], videos of each class. class_names: C str."""

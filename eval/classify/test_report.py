@@ -1,9 +1,10 @@
 """What a test reports: its numbers on the screen and in test_log.md, predictions.csv, pictures."""
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eval.classify.scores import summarise
+from eval.classify.scores import Protocol, VideoScores, summarise
 from eval.metrics.intervals import interval_of
 from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, class_accuracies_figure, confusion_figure,
                                    confusion_matrix, skipped_text, write_average_precision, write_log,
@@ -11,7 +12,9 @@ from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, clas
 from utils.text import printable
 
 
-def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):
+def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequence[Protocol],
+                scores: Sequence[VideoScores], broken: Sequence[tuple[int, str]], class_names: Sequence[str],
+                seed: int = 0) -> dict[str, dict]:
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
     several labels test_log.md, probabilities.csv and average_precision.csv.
 
@@ -36,9 +39,9 @@ def report_test(folder, facts, paths, protocols, scores, broken, class_names, se
     return tables
 
 
-def write_details(folder, paths, scores, class_names, name):
-    """Writes what there is about single videos and classes, from the VideoScores of the protocol `name`; returns the
-    names of the files."""
+def write_details(folder: Path, paths: Sequence[str], scores: VideoScores, class_names: Sequence[str],
+                  name: str) -> list[str]:
+    """Writes the files on single videos and classes, from the scores of the protocol `name`; returns their names."""
     if scores.label.ndim == 2:
         write_probabilities(folder / 'probabilities.csv', paths, scores, class_names)
         write_average_precision(folder / 'average_precision.csv', scores, class_names)
@@ -56,12 +59,12 @@ def write_details(folder, paths, scores, class_names, name):
     return ['predictions.csv']
 
 
-def print_numbers(name, stats):
+def print_numbers(name: str, stats: dict) -> None:
     accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
     print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
 
 
-def report_mean(folder, facts, tables):
+def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
     """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
 
     tables: {split: what report_test returned}. A protocol that scored no video of some split has no mean."""
@@ -76,7 +79,7 @@ def report_mean(folder, facts, tables):
     print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')
 
 
-def mean_of(splits):
+def mean_of(splits: Sequence[dict]) -> dict:
     """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
     standard deviation of each accuracy over splits."""
     names = accuracies_in(splits[0])

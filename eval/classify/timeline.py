@@ -1,4 +1,6 @@
 """A picture of what is seen in a video when: some of its frames, and probabilities over time."""
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,8 @@ CLASSES = 3   # with a line of their own, at least
 MOST_CLASSES = 8
 
 
-def draw_timeline(path, name, video, n_frames, starts, span, probability, class_names):
+def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.ndarray, span: int,
+                  probability: np.ndarray, class_names: Sequence[str]) -> None:
     """Draws one video to `path`.
 
     video, n_frames: where its frames are, and how many. starts: int [K], first frame of each clip, from 0; a clip spans
