@@ -1,24 +1,24 @@
-"""Judges frozen weights by an attentive probe on all tokens of their clips, beside random weights."""
+"""Evaluates frozen weights by an attentive probe on all tokens of their clips, beside random weights."""
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.protocols.attentive_probe import GRID, HELD_OUT, attentive
-from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, repetitions_of,
-                          start_judging, warn_of_unseen_classes, write_table)
-from eval.classify.outputs import printable
+from eval.protocols.attentive_probe import GRID, HELD_OUT, HeadTraining, attentive
+from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights, repetitions_of,
+                                   start_frozen_evaluation, warn_of_unseen_classes, write_table)
+from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import row_of, short_names
-from eval.protocols.protocol import make_task
 from eval.extract.tokens import kinds_with_places, say_sizes, size_of, tokens_of
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
+from utils.text import printable
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    add_judging_arguments(parser)
+    add_evaluation_arguments(parser)
     group = parser.add_argument_group('heads')
     group.add_argument('--depth', default=1, type=int, choices=[1, 4],
                        help='how many times the query attends over the tokens (default 1)')
@@ -34,15 +34,15 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder = start_judging(args)
+    checkpoints, listed, class_names, precision, folder = start_frozen_evaluation(args)
     if listed.label.ndim == 2:
         raise UserError(f'--dataset {args.dataset}: some of its videos have several labels, which attentive heads do '
                         'not learn; use eval/frozen.py, or eval/test.py --pretrain')
     kinds = kinds_of(args)
-    judged = [weights for weights, _, _ in repetitions_of(args)]
-    kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in judged}
-    sizes = {weights: size_of(args, listed, weights) for weights in judged}
-    say_sizes(folder / 'tokens', [sizes[weights] for weights in judged for _ in kinds_by_weights[weights]])
+    evaluated = [weights for weights, _, _ in repetitions_of(args)]
+    kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in evaluated}
+    sizes = {weights: size_of(args, listed, weights) for weights in evaluated}
+    say_sizes(folder / 'tokens', [sizes[weights] for weights in evaluated for _ in kinds_by_weights[weights]])
 
     def extract(weights, seed, name):
         return tokens_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision, folder / 'tokens' / name,
@@ -50,20 +50,21 @@ def main(args):
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
-        judge(args, folder, tokens, kinds, class_names, precision.device)
+        evaluate(args, folder, tokens, kinds, class_names, precision.device)
 
 
-def judge(args, folder, tokens, kinds, class_names, device):
+def evaluate(args, folder, tokens, kinds, class_names, device):
     task = make_task(next(iter(tokens.values()))[0], 'video')
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
+    training = HeadTraining(args.depth, args.epochs, args.head_batch, args.seed)
     outcomes = {}
     for kind in kinds:
         for weights, repetitions in tokens.items():
             if kind in repetitions[0].maps:
                 outcomes[weights, kind], = merged(
-                    [[attentive(task, each, kind, args.depth, args.epochs, args.head_batch, args.seed, device,
-                                f'heads on {kind} of {names[weights]}')] for each in repetitions])
+                    [[attentive(task, each, kind, training, device, f'heads on {kind} of {names[weights]}')]
+                     for each in repetitions])
     rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, rows, tokens, task, [
@@ -73,8 +74,8 @@ def judge(args, folder, tokens, kinds, class_names, device):
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():
             name = f'{names[weights]}_{kind}'
-            draw_bars(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
-                      printable(f'{names[weights]}, {kind}'))
+            draw_class_accuracies(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
+                                  printable(f'{names[weights]}, {kind}'))
     print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
 
 

@@ -1,32 +1,32 @@
-"""Judges frozen features by retrieval, k-NN and a linear probe, beside random weights and appearance alone."""
+"""Evaluates frozen features by retrieval, k-NN and a linear probe, beside random weights and appearance alone."""
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.extract.setup import features_of
 from eval.protocols.appearance import appearance
-from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, merged, of_all_weights, start_judging,
-                          warn_of_unseen_classes, write_table)
+from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights,
+                                   start_frozen_evaluation, warn_of_unseen_classes, write_table)
 from eval.protocols.knn import knn
-from eval.classify.outputs import ENCODING, printable
 from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.linear_probe import probe, subsets
+from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import row_of, short_names
 from eval.protocols.retrieval import KS, retrieval
-from eval.extract.setup import features_of
-from eval.protocols.protocol import make_task
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
+from utils.text import ENCODING, printable
 
 PROTOCOLS = {'retrieval': retrieval, 'knn': knn, 'probe': probe}
 
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    add_judging_arguments(parser)
+    add_evaluation_arguments(parser)
     protocols = [*PROTOCOLS, 'appearance']
     parser.add_argument('--protocols', default=protocols, nargs='+', choices=protocols,
                         help='appearance: the probe on pixels and colours of frames instead of features (default: all)')
@@ -34,7 +34,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder = start_judging(args)
+    checkpoints, listed, class_names, precision, folder = start_frozen_evaluation(args)
 
     def extract(weights, seed, name):
         return features_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision,
@@ -42,14 +42,13 @@ def main(args):
 
     features = of_all_weights(args, extract)
     if distributed.is_main():
-        judge(args, folder, features, listed, class_names)
+        evaluate(args, folder, features, listed, class_names)
 
 
-def judge(args, folder, features, listed, class_names):
+def evaluate(args, folder, features, listed, class_names):
     kinds = kinds_of(args)
     first = next(iter(features.values()))[0]
     task = make_task(first, kinds[0])
-    several = task.train_label.ndim == 2
     warn_of_unseen_classes(task, class_names)
     beyond = [f'R@{k}' for k in KS if k > len(task.train)]
     if beyond:
@@ -65,12 +64,12 @@ def judge(args, folder, features, listed, class_names):
         rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
     write_table(args, folder, rows, features, task, [
-        'videos have several labels: any of them is right in R@k and top1; no subsets of labels' if several else
+        'videos have several labels: any of them is right in R@k and top1; no subsets of labels' if task.multi_label else
         'subsets of labels: mean ± deviation of 3 seeds'])
-    if 'probe' in args.protocols and not several:
+    if 'probe' in args.protocols and not task.multi_label:
         write_subsets(folder / 'label_subsets.json', task)
-    pictures = not (args.no_pictures or several)
-    if several and not args.no_pictures:
+    pictures = not (args.no_pictures or task.multi_label)
+    if task.multi_label and not args.no_pictures:
         print('no pictures: they show one label a video')
     if pictures:
         names = dict(zip(features, short_names(features)))
@@ -93,7 +92,7 @@ def draw(folder, name, task, outcomes, n_frames, class_names):
     draw_tsne(folder / f'{name}_tsne.png', task, class_names, f't-SNE of {title}')
     for outcome in outcomes:
         if outcome.metric == 'top1' and outcome.setting == 'all labels':
-            draw_bars(folder / f'{name}_{outcome.protocol}.png', task, outcome, class_names, title)
+            draw_class_accuracies(folder / f'{name}_{outcome.protocol}.png', task, outcome, class_names, title)
 
 
 def write_subsets(path, task):

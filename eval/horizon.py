@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from eval.forecast.clip_pictures import write_picture
-from eval.classify.outputs import ENCODING, printable
 from eval.forecast.list_pictures import draw_horizon
 from eval.forecast.network import in_batches
 from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
@@ -22,6 +21,7 @@ from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
 from utils.run.setup import check_memory, clip_settings
+from utils.text import ENCODING, printable
 
 
 def parse_args(argv=None):

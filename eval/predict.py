@@ -14,7 +14,6 @@ import torch
 from eval.networks.load import is_classifier, load_model
 from eval.extract.inputs import WHAT_VIDEOS, given_videos
 from eval.metrics.multi_label import probabilities
-from eval.classify.outputs import printable
 from eval.networks.settings import resolve_settings, trained_settings
 from utils.defaults import default_settings
 from eval.extract.setup import add_feature_arguments
@@ -29,6 +28,7 @@ from utils.data.lists import list_folder
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
+from utils.text import printable
 
 TOP = 5          # classes that are named
 CLIPS_READ = 16  # clips of a video in memory at a time: its length doesn't matter

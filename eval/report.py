@@ -7,13 +7,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eval.classify.outputs import printable
-from eval.page.charts import chart_groups
-from eval.page.images import PictureStore
+from eval.page.charts import chart_groups, colour_of
+from eval.page.pictures import PictureStore
 from eval.page.sources import find_sources
-from eval.page.tables import (confused_pairs, confusion_of, flags_of_runs, judged_rows, per_class, run_rows,
-                                video_rows)
+from eval.page.tables import confused_pairs, confusion_of, flags_of_runs, frozen_rows, per_class, run_rows, video_rows
 from utils.cli import Parser, UserError, make_folder, run_cli
+from utils.text import printable
 
 TEMPLATES = Path(__file__).resolve().parent / 'page' / 'templates'
 
@@ -52,13 +51,14 @@ def render(sources, title, pictures):
     environment.filters.update(percent=percent, number=number)
     charts, zeros = chart_groups(sources.training)
     tests = [{'test': test, 'pairs': confused_pairs(test.predictions, pictures),
-              'confusion': confusion_of(test.predictions), **video_rows(test.predictions)} for test in sources.tests]
+              'confusion': confusion_of(test.predictions, test.name), **video_rows(test.predictions)} for test in sources.tests]
     return environment.get_template('report.html').render(
         title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
         runs=run_rows(sources.training), charts=charts, zeros=zeros,
         tests=tests, classes=per_class([test for test in sources.tests if len(test.predictions)]),
-        judged=sources.judged, judged_rows=judged_rows(sources.judged), predictions=sources.predictions,
-        flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture)
+        frozen=sources.frozen, frozen_rows=frozen_rows(sources.frozen), predictions=sources.predictions,
+        flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture,
+        colour_of=colour_of)
 
 
 def escaped_bytes(value):

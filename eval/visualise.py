@@ -10,7 +10,6 @@ import torch
 
 from eval.forecast.breakdown import easiest_first, principal_colours, summarise
 from eval.forecast.clip_pictures import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
-from eval.classify.outputs import ENCODING, printable
 from eval.forecast.list_pictures import draw_colours, draw_extremes, draw_overview
 from eval.forecast.network import match_of, predict_clips
 from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
@@ -22,6 +21,7 @@ from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say
 from utils.run.setup import clip_settings
+from utils.text import ENCODING, printable
 
 EXTREMES = 4      # easiest and as many hardest clips
 MAX_FILMED = 24   # places of a film: those that move most

@@ -1,8 +1,8 @@
-"""The whole job on a small data set made here: videos -> frames -> csv -> pretraining -> frozen features -> fine-tuning.
+"""All steps on a small data set made here: videos, frames, csv lists, pretraining, frozen evaluation, fine-tuning, test.
 
 `make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table.
-Pretraining takes what is left of --minutes at the measured speed of this machine. The data sets go to process_data/data,
-all else to --output, where the runs of an earlier demo are removed first.
+Pretraining takes what is left of --minutes at the measured speed of this machine. Data sets are written to
+process_data/data, everything else to --output, where the runs of an earlier demo are removed first.
 """
 import csv
 import json
@@ -13,15 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from eval.metrics.intervals import bootstrap
 from eval.protocols.results import key_of
-from experiments.run_script import best_model, read_log, run, run_folder
+from experiments.run_script import best_model, epoch_curves, run, run_folder
 from utils import ROOT
 from utils.cli import Parser, positive
 
@@ -30,11 +27,11 @@ CLIP = {'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 2}
 TRAINING = {**CLIP, 'batch_size': 16, 'flip': 0, 'print_freq': 20}
 PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5e-4, 'val_fraction': 0.05}
 FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'ft', 'lr': 1e-3, 'dropout': 0, 'val_fraction': 0.15}
-CANDIDATES = PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * 2 * 2  # 2×2 places of the feature map of 48 px
+CANDIDATES = PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * 2 * 2  # 2×2 locations of the feature map of 48 px
 CLASSES = 8
 # what the runs are called, where their folders go (log_{prefix}), and their colours in the picture
 RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_random': 'tab:orange'}
-# What the steps take, in clips of training: an epoch of pretraining; an epoch of both fine-tunings; the features of the
+# Cost of the steps, in clips of training: an epoch of pretraining; an epoch of both fine-tunings; the features of the
 # checkpoint and of three random networks, and the tests.
 PRETRAINING_CLIPS, FINETUNING_CLIPS, EVALUATION_CLIPS = 2400, 2 * 170, 1200
 OVERHEAD_SECONDS = 90   # starting scripts, protocols, pictures
@@ -67,12 +64,12 @@ def main(args):
 
     # pretraining, for as long as fits; an epoch on the few labelled videos measures the speed
     run('dpc/main.py', **{**PRETRAINING, 'dataset': 'demo'}, epochs=1, prefix='speed', log_dir=output)
-    speed, = read_log(run_folder(output, 'speed'))['train']['clips_per_s']
+    speed, = epoch_curves(run_folder(output, 'speed'))['train']['clips_per_s']
     epochs, finetuning_epochs = epochs_that_fit(speed, 60 * args.minutes - (time.monotonic() - started))
     run('dpc/main.py', **PRETRAINING, epochs=epochs, prefix='pretraining', log_dir=output)
     weights = best_model(output, 'pretraining')
 
-    # frozen features, beside those of random weights
+    # frozen evaluation, beside random weights
     run('eval/frozen.py', dataset='demo', weights=weights, out=output / 'frozen')
     run('eval/visualise.py', dataset='demo_unlabelled', weights=weights, out=output / 'prediction')
 
@@ -81,7 +78,7 @@ def main(args):
         run('eval/test.py', **FINETUNING, pretrain=pretrain, epochs=finetuning_epochs, prefix=name, log_dir=output)
         run('eval/test.py', dataset='demo', test=best_model(output, name), prefix=f'test_{name}', log_dir=output)
 
-    draw_curves(output / 'curves.png', {name: read_log(run_folder(output, name)) for name in RUNS})
+    draw_curves(output / 'curves.png', {name: epoch_curves(run_folder(output, name)) for name in RUNS})
     run('eval/report.py', output, out=output / 'report.html')
     report(output, time.monotonic() - started)
 
@@ -95,7 +92,8 @@ def epochs_that_fit(clips_per_second, seconds):
 
 def draw_curves(path, logs):
     """A picture of loss and top-1 by epoch: pretraining on the left, both fine-tunings on the right."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), layout='constrained', sharex='col')
+    figure = Figure((10, 6.5), layout='constrained')
+    axes = figure.subplots(2, 2, sharex='col')
     for name, log in logs.items():
         column = 0 if name == 'pretraining' else 1
         for row, statistic in enumerate(('loss', 'top1')):
@@ -112,7 +110,6 @@ def draw_curves(path, logs):
         for row in range(2):
             axes[row, column].grid(alpha=0.3)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def test_accuracy(folder):
@@ -123,8 +120,8 @@ def test_accuracy(folder):
 
 
 def report(output, seconds):
-    """Prints the tables, what they show, and where everything is."""
-    log = read_log(run_folder(output, 'pretraining'))
+    """Prints the tables, what they show, and the paths of everything."""
+    log = epoch_curves(run_folder(output, 'pretraining'))
     rows = [('pretraining task, best validation top-1', f'{max(log["val"]["top1"]):.1%}', 1 / CANDIDATES)]
     for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):
         accuracy, (low, high) = test_accuracy(run_folder(output, f'test_{name}'))
@@ -138,7 +135,7 @@ def report(output, seconds):
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')
     for path, what in (('report.html', 'all of it on one page'), ('curves.png', 'loss and top-1 by epoch'),
                        ('frozen/', 'results.json, results.md, retrieval pages and other pictures'),
-                       ('prediction/', 'what is predicted: similarity maps over frames, overview.png')):
+                       ('prediction/', 'predictions: similarity maps over frames, overview.png')):
         print(f'  {path:24} {what}')
     for name in RUNS:
         print(f'  {name:24} {best_model(output, name).relative_to(output)}')
@@ -150,17 +147,17 @@ def report(output, seconds):
 def verdict(rows):
     """One sentence on the rows of results.json: where pretrained features beat random ones beyond both intervals."""
     random = {key_of(row): row for row in rows if row['weights'] == 'random'}
-    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random  # appearance has other features
+    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random  # appearance has its own features
               and row['low'] > random[key_of(row)]['high']]
     if not better:
         return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
-                'pretraining shows that everything works, not that it is worth something; README, "What pretraining is '
-                'worth", has longer runs.')
+                'pretraining shows that everything works, not what it is worth; experiments/README.md has longer runs.')
     best = max(better, key=lambda row: row['low'] - random[key_of(row)]['high'])
     return (f'Frozen features beat those of random weights by more than the 95% intervals in {len(better)} of '
             f'{len(random)} numbers, most clearly in {best["protocol"]} ({best["metric"]}, {best["feature"]}): '
             f'{best["value"]:.0%} against {random[key_of(best)]["value"]:.0%}. No single frame tells these classes apart, so '
-            'the features have learned motion; that they do on videos in which looks vary, too, this does not show.')
+            'the features have learned motion. All videos have one appearance: this does not show that features also '
+            'learn motion where appearance varies.')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What demo.py and study.py share: running the scripts of this repository, and finding what they made."""
+"""What demo.py and study.py share: running the scripts of this repository, and finding what their runs wrote."""
 import shlex
 import signal
 import subprocess
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from utils import ROOT
 from utils.run.read_log import read_records
-
 
 
 def run(script, *arguments, **flags):
@@ -38,7 +37,7 @@ def command_line(flags):
 
 
 def run_folder(output, name):
-    """The run folder of the run called `name`, the newest if it was begun more than once."""
+    """The run folder of the run called `name`, the newest if it was started more than once."""
     return max((output / f'log_{name}').iterdir(), key=lambda folder: folder.stat().st_mtime)
 
 
@@ -48,7 +47,7 @@ def best_model(output, name):
     return checkpoint
 
 
-def read_log(folder):
+def epoch_curves(folder):
     """{'train': {statistic: values by epoch}, 'val': the same} from a run's log.jsonl."""
     records = read_records(folder / 'log.jsonl')
     return {kind: {name: [record[name] for record in records if record['kind'] == kind] for name in names}

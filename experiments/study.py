@@ -1,9 +1,9 @@
-"""What pretraining is worth: accuracy against pretraining time, beside random weights and what appearance alone tells.
+"""What pretraining is worth: accuracy against pretraining time, beside random weights and appearance alone.
 
-`make study` runs this. For each data set it pretrains on the unlabelled list with several seeds, judges the frozen
+`make study` runs this. For each data set it pretrains on the unlabelled list with several seeds, evaluates the frozen
 features after more and more epochs, fine-tunes from them and from random weights with the same labels and epochs, and
 compares variants at an equal budget. It calls the real scripts and prints each command. Lengths follow from --minutes
-and the measured speed of this machine. The same command resumes a study that was stopped: every step leaves a file.
+and the measured speed of this machine. The same command resumes a study that was stopped: every step stores its result.
 """
 import json
 import re
@@ -17,17 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments.run_script import command_line
 from experiments.study_report import draw_data, rows_of, write_report
 from experiments.study_budget import (CHECKPOINTS, checkpoints, count_of_checkpoints, equal_cost, finetuning_epochs,
-                         pretraining_epochs)
-from experiments.study_steps import LABELS, MAKERS, VARIANTS, finetune, judge, judge_random, make_data, measure, pretrain
+                                      pretraining_epochs)
+from experiments.study_steps import (LABELS, MAKERS, VARIANTS, evaluate, evaluate_random, finetune, make_data, measure,
+                                     pretrain)
 from utils import ROOT
 from utils.cli import Parser, UserError, fraction, positive, positive_int, run_cli, whole_number
 from utils.data.classes import read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
 
-CURVES = {'puppets': ['default', 'cpv4']}  # variants judged at every checkpoint, where not only the default
+CURVES = {'puppets': ['default', 'cpv4']}  # variants evaluated at every checkpoint, if not only the default
 FINETUNING_SHARE = 0.25  # of the time
-RANDOM_SEEDS = 3  # whose features eval/frozen.py judges
-# before sizes are known: as many steps as there can be
+RANDOM_SEEDS = 3  # of random weights in eval/frozen.py
+# until sizes are known: as many steps as there can be
 UNKNOWN = {'epochs': 10 ** CHECKPOINTS, 'checkpoints': CHECKPOINTS}
 
 
@@ -36,15 +37,15 @@ def parse_args(argv=None):
     parser.add_argument('--minutes', default=120, type=positive, help='how long the study may take (default 120)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: cuda where there is a GPU')
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
-                        help='demo or puppets, which are made; demo2, demo8 or demo64, whose unlabelled videos have so '
-                             'many different looks; puppets0 to puppets4, in which only the first of look, place, size, view and drift '
-                             'vary; or LABELLED:UNLABELLED, the names of two data sets of '
-                             'your own. Several share the time and are compared in data.png (default demo)')
+                        help='demo or puppets, which are made; demo2, demo8 or demo64, whose videos have so many '
+                             'different appearances; puppets0 to puppets4, in which only the first so many of '
+                             'appearance, position, size, view and drift vary; or LABELLED:UNLABELLED, the names of two '
+                             'data sets of your own. Several share the time and are compared in data.png (default demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
                         help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an epoch, '
                              'a study that begins with it trains the default for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
-                        help='no fine-tuning, which otherwise takes a quarter of the time')
+                        help='no fine-tuning, which takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
     parser.add_argument('--output', default=str(ROOT / 'study_output'),
                         help='gets a folder for each data set, in which an unfinished study is resumed (default '
@@ -80,7 +81,7 @@ def main(args):
                 print(f'\n=== {data}: step {number} of {total}, {name}; {study.seconds() / 60:.1f} of '
                       f'{study.minutes:g} minutes used', flush=True)
                 study.do(name, work, *about)
-                if name.startswith(('random', 'judge')):
+                if name.startswith(('random', 'evaluate')):
                     report(study)
         found[data] = report(study)
         print(f'\n{(study.folder / "results.md").read_text()}\nin {study.folder}: results.json, results.md, study.png')
@@ -91,7 +92,7 @@ def main(args):
 
 @dataclass
 class Study:
-    """The study of one data set: its settings, and the files of its steps."""
+    """The study of one data set: its settings, and the stored results of its steps."""
     args: object
     data: str
     folder: Path
@@ -101,7 +102,7 @@ class Study:
         made = self.data in MAKERS
         dataset = MAKERS[self.data][0] if made else None
         self.labelled, self.unlabelled = (dataset, f'{dataset}_unlabelled') if made else self.data.split(':')
-        self.curves = CURVES.get(dataset, ['default'])  # judged at every checkpoint; the others at the end
+        self.curves = CURVES.get(dataset, ['default'])  # evaluated at every checkpoint; the others at the end
         self.labels = {} if self.args.frozen_only else LABELS  # of fine-tuning
         self.others = [name for name in dict.fromkeys(self.args.variants) if name not in self.curves]
         # With K clips of every video an epoch is as long as K of the default's: only after a multiple are both whole.
@@ -147,6 +148,8 @@ class Study:
                 raise UserError(f'--data {self.data}: some videos of {self.labelled} have several labels, but a study '
                                 'trains on parts of each class: give a data set with one label a video')
         (self.folder / 'steps').mkdir(parents=True, exist_ok=True)
+        for step in (self.folder / 'steps').glob('judge-*.json'):  # the name of this step in earlier versions
+            step.rename(step.with_name(step.name.replace('judge', 'evaluate', 1)))
         path.write_text(json.dumps(settings, indent=1) + '\n')
 
     def file(self, step):
@@ -179,7 +182,7 @@ class Study:
 def steps(study):
     """Yields (name, function, arguments after the study) in order; the later ones follow from sizes found earlier."""
     yield 'data', make_data
-    yield 'random weights', judge_random
+    yield 'random weights', evaluate_random
     yield 'speed', measure
     if study.labels:
         yield 'size of finetuning', size_finetuning
@@ -192,23 +195,23 @@ def steps(study):
             yield 'size of the rest', size_rest, epochs[-2]
             epochs[-1] = study.result('size of the rest') or epochs[-1]
         for variant in study.curves:
-            yield from pretrain_and_judge(study, variant, epochs[i])
+            yield from pretrain_and_evaluate(study, variant, epochs[i])
     for variant in study.curves:
         yield from all_finetunings(study, variant, 'pretrained')
     for variant in study.others:
         if VARIANTS[variant][0]:
-            yield from pretrain_and_judge(study, variant, epochs[-1])
+            yield from pretrain_and_evaluate(study, variant, epochs[-1])
         else:
             yield from all_finetunings(study, variant, 'random')
         yield from all_finetunings(study, variant, 'pretrained')
 
 
-def pretrain_and_judge(study, variant, epochs):
+def pretrain_and_evaluate(study, variant, epochs):
     """epochs: of the default, whose cost the variant's have."""
     epochs = equal_cost(epochs, VARIANTS[variant][0], study.args.num_seq)
     for seed in range(study.args.seeds):
         yield f'pretrain {variant} {seed} to {epochs}', pretrain, variant, seed, epochs
-    yield f'judge {variant} at {epochs}', judge, variant, epochs
+    yield f'evaluate {variant} at {epochs}', evaluate, variant, epochs
 
 
 def all_finetunings(study, variant, origin):
@@ -230,7 +233,7 @@ def size_finetuning(study):
 
 
 def size_pretraining(study):
-    """{'epochs': of pretraining with the default, 'checkpoints': at how many of them features are judged}"""
+    """{'epochs': of pretraining with the default, 'checkpoints': at how many of them features are evaluated}"""
     seconds, costs, curves, others = budget(study)
     count = count_of_checkpoints(seconds, costs, curves)
     return {'epochs': pretraining_epochs(seconds, costs, curves, others, count, before=1, unit=study.unit),
@@ -247,26 +250,27 @@ def size_rest(study, before):
 
 
 def budget(study):
-    """Seconds left for pretraining and judging, the costs that study_budget describes, numbers of curves and others."""
+    """Seconds left for pretraining and evaluating, the costs that study_budget describes, numbers of curves and others."""
     speed = study.result('speed')
     others = sum(1 for name in study.others if VARIANTS[name][0])
     finetuning = study.seconds('finetune default random') * (len(study.finetunings()) - 1)
-    judged = len(study.files('judge'))
+    evaluated = len(study.files('evaluate'))
     costs = {'epoch': speed['epoch'], 'start': speed['start'], 'seeds': study.args.seeds,
-             'judging': study.seconds('judge') / judged if judged
+             'evaluation': study.seconds('evaluate') / evaluated if evaluated
              else study.seconds('random weights') * study.args.seeds / RANDOM_SEEDS}
     return study.left() - finetuning, costs, len(study.curves), others
 
 
 def report(study):
     """Writes what is known so far, and returns it: rows of results.json."""
-    facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, judged on {study.labelled}',
+    facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, evaluated on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
              '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed could '
              'change is the deviation']
     rows = rows_of(study)
-    write_report(study.folder, rows, facts, study.curves, study.others, 1 / len(read_class_list(study.list_folder(study.labelled))))
+    classes = read_class_list(study.list_folder(study.labelled))
+    write_report(study.folder, rows, facts, study.curves, study.others, chance=1 / len(classes))
     return rows
 
 

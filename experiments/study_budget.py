@@ -1,13 +1,13 @@
-"""How long everything in a study is, from the time there is and the speed that was measured."""
+"""Lengths of everything in a study, from the time it is given and the speed that was measured."""
 import numpy as np
 
-CHECKPOINTS = 6       # at which features are judged, at most
-OVERHEAD = 1 / 3      # part of the time that starting scripts and judging may take: with less time, fewer checkpoints
+CHECKPOINTS = 6       # at which features are evaluated, at most
+OVERHEAD = 1 / 3      # part of the time that starting scripts and evaluating may take: with less time, fewer checkpoints
 MAX_FINETUNING = 60   # epochs with all labels
 
 
 def checkpoints(epochs, count):
-    """Epochs at which features are judged, evenly spaced in their logarithm: 100, 6 -> [1, 3, 6, 16, 40, 100]"""
+    """Epochs at which features are evaluated, evenly spaced in their logarithm: 100, 6 -> [1, 3, 6, 16, 40, 100]"""
     return sorted({round(epoch) for epoch in np.geomspace(1, epochs, count)})
 
 
@@ -27,15 +27,15 @@ def finetuning_epochs(seconds, videos, labels, clips_per_second, save):
             for setting, part in labels.items()}
 
 
-def overhead(judged, costs):
-    """Seconds around the training itself: starting it and judging the features, `judged` times.
+def overhead(count, costs):
+    """Seconds around the training itself: starting it and evaluating the features, `count` times.
 
-    costs: seconds of an 'epoch' of one seed, of the 'start' of a script, and of 'judging'; number of 'seeds'."""
-    return judged * (costs['seeds'] * costs['start'] + costs['judging'])
+    costs: seconds of an 'epoch' of one seed, of the 'start' of a script, and of an 'evaluation'; number of 'seeds'."""
+    return count * (costs['seeds'] * costs['start'] + costs['evaluation'])
 
 
 def count_of_checkpoints(seconds, costs, curves):
-    """As many as their overhead allows, at least two. curves: variants that are judged at each of them."""
+    """As many as their overhead allows, at least two. curves: variants that are evaluated at each of them."""
     affordable = (count for count in range(CHECKPOINTS, 2, -1) if overhead(count * curves, costs) <= OVERHEAD * seconds)
     return next(affordable, 2)
 
@@ -43,7 +43,7 @@ def count_of_checkpoints(seconds, costs, curves):
 def pretraining_epochs(seconds, costs, curves, others, count, before=0, unit=1):
     """Epochs of the default that fit into the time, a multiple of `unit`; the first above `before` if none fits.
 
-    curves: variants that have done `before` epochs and will be judged `count` times. others: those judged once."""
+    curves: variants that have done `before` epochs and will be evaluated `count` times. others: those evaluated once."""
     training = seconds - overhead(count * curves + others, costs)
     every_epoch = costs['seeds'] * costs['epoch']
     epochs = fit((training / every_epoch + before * curves) / (curves + others))

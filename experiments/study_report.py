@@ -1,16 +1,13 @@
-"""What a study found: results.json, a table, and pictures of accuracy against the time of pretraining and by data set."""
+"""Results of a study: results.json, a table, and pictures of accuracy against pretraining time and by data set."""
 import json
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from eval.classify.outputs import ENCODING
 from eval.protocols.results import key_of, row_of, table_lines
 from eval.protocols.protocol import Outcome
+from utils.text import ENCODING
 
 # protocol, setting and metric of what is shown, and what its panel of the picture is called
 SHOWN = {
@@ -31,7 +28,7 @@ STYLES = ('o-', 's--', '^-.')  # of the variants
 def rows_of(study):
     """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining."""
     rows = study.result('random weights') or []
-    for path in study.files('judge'):
+    for path in study.files('evaluate'):
         rows += study.result(path.stem)
     for variant, origin in study.finetunings():
         for setting in study.labels:
@@ -82,7 +79,7 @@ def shown(rows):
 
 
 def panel_of(row):
-    """Key in SHOWN: what appearance tells belongs to the probe."""
+    """Key in SHOWN: appearance is measured by the probe."""
     return 'probe' if row['protocol'] in APPEARANCE else row['protocol'], row['setting'], row['metric']
 
 
@@ -117,7 +114,7 @@ def short(count):
 
 def draw(path, rows, curves, chance):
     """Accuracy against minutes and clips of pretraining, by protocol; bands: random weights, appearance."""
-    figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
+    figure, axes = make_figure()
     pretrained = [row for row in rows if row['weights'] == 'pretrained']
     clips = {row['minutes']: row['clips'] for row in pretrained if row['variant'] == 'default'}
     for panel, axis in panels(axes, rows):
@@ -151,7 +148,7 @@ def draw(path, rows, curves, chance):
 
 def draw_data(path, found):
     """Accuracy on several data sets, in the order given: {name: rows of results.json}; one panel for each of SHOWN."""
-    figure, axes = plt.subplots(2, 4, figsize=(19, 9.5), layout='constrained', sharey=True)
+    figure, axes = make_figure()
     best = {data: [*(row for row in rows if row['weights'] == 'random' and row.get('variant', 'default') == 'default'),
                    *(row for variant in {row['variant'] for row in rows if row['weights'] == 'pretrained'}
                      for row in last(rows, variant))] for data, rows in found.items()}
@@ -174,6 +171,12 @@ def draw_data(path, found):
     finish(path, figure, axes)
 
 
+def make_figure():
+    """(Figure, axes [2, 4])"""
+    figure = Figure((19, 9.5), layout='constrained')
+    return figure, figure.subplots(2, 4, sharey=True)
+
+
 def panels(axes, rows):
     """(panel, axis) of those of SHOWN for which there are rows; the other axes stay empty."""
     there = [panel for panel in SHOWN if any(panel_of(row) == panel for row in rows)]
@@ -190,4 +193,3 @@ def finish(path, figure, axes):
     axes.flat[-1].axis('off')
     axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over test videos')
     figure.savefig(path, dpi=80)
-    plt.close(figure)

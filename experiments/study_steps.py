@@ -1,4 +1,4 @@
-"""What a study does: each function calls a script of this repository and returns what its step leaves in a file."""
+"""The steps of a study: each function calls a script of this repository and returns the result that its step stores."""
 import csv
 import json
 import shutil
@@ -10,11 +10,11 @@ from experiments.run_script import run, run_folder
 from experiments.data.puppets import NUISANCES
 from utils.run.read_log import read_records
 
-# Data sets that are made here: (what process_data calls it, flags of its script). The demo gets more labelled videos than
-# in `make demo`: 64 for testing would give intervals of ±12 points. Each video of demo8 has one of eight looks. In puppets3
-# the first three of NUISANCES vary, in puppets all.
+# Data sets that are made here: (name of its script, flags). The demo gets more labelled videos than
+# in `make demo`: 64 for testing would give intervals of ±12 points. Each video of demo8 has one of eight
+# appearances. In puppets3 the first three of NUISANCES vary, in puppets all.
 DEMO = {'videos_per_class': 80, 'unlabelled': 2560}
-MAKERS = {'demo': ('demo', DEMO), **{f'demo{looks}': ('demo', {**DEMO, 'looks': looks}) for looks in (2, 8, 64)},
+MAKERS = {'demo': ('demo', DEMO), **{f'demo{count}': ('demo', {**DEMO, 'appearances': count}) for count in (2, 8, 64)},
           'puppets': ('puppets', {}),
           **{f'puppets{count}': ('puppets', {'fixed': NUISANCES[count:]}) for count in range(len(NUISANCES))}}
 TRAINING = {'net': 'resnet18', 'lr': 5e-4, 'print_freq': 20, 'keep': 1, 'resume': 'auto'}
@@ -22,7 +22,7 @@ PRETRAINING = {**TRAINING, 'pred_step': 2, 'val_fraction': 0.05}
 # The last epoch of a falling rate is tested: to choose one by so few validation videos would add noise.
 FINETUNING = {**TRAINING, 'lr': 1e-3, 'train_what': 'ft', 'val_fraction': 0.1, 'schedule': 'cosine'}
 LABELS = {'all labels': 1, '20% of labels': 0.2}  # of fine-tuning
-# what differs from the default: (flags of dpc/main.py, flags of eval/test.py)
+# differences from the default: (flags of dpc/main.py, flags of eval/test.py)
 VARIANTS = {
     'default': ({}, {}),
     'parallel': ({'prediction': 'parallel'}, {}),
@@ -44,7 +44,7 @@ def make_data(study):
         return
     dataset, flags = MAKERS[study.data]
     roots = {name: study.folder / 'data' / name for name in (study.labelled, study.unlabelled, 'splits')}
-    run(f'process_data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
+    run(f'experiments/data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
         split_root=roots['splits'], **flags)
     for name in (study.labelled, study.unlabelled):
         frames = study.folder / 'data' / f'{name}_frames'
@@ -85,23 +85,23 @@ def newest(study, name):
     return path
 
 
-def judge_random(study):
+def evaluate_random(study):
     """Rows of random weights and of appearance."""
-    return frozen(study, weights='random', **study.clip)
+    return run_frozen(study, weights='random', **study.clip)
 
 
-def judge(study, variant, epoch):
+def evaluate(study, variant, epoch):
     """Rows of a variant's features after `epoch` epochs: the mean over seeds."""
     seeds = range(study.args.seeds)
-    rows = frozen(study, weights=[newest(study, f'{variant}-{seed}') for seed in seeds], mean=True, no_random=True,
-                  protocols=['retrieval', 'knn', 'probe'])
+    rows = run_frozen(study, weights=[newest(study, f'{variant}-{seed}') for seed in seeds], mean=True, no_random=True,
+                      protocols=['retrieval', 'knn', 'probe'])
     trained = [study.result(f'pretrain {variant} {seed} to {epoch}') for seed in seeds]
     more = {'variant': variant, 'epoch': epoch, **{name: float(np.mean([each[name] for each in trained]))
                                                    for name in ('clips', 'minutes')}}
     return [{**row, 'weights': 'pretrained', **more} for row in rows]
 
 
-def frozen(study, **flags):
+def run_frozen(study, **flags):
     out = study.folder / 'frozen'
     run('eval/frozen.py', **study.flags, dataset=study.labelled, out=out, no_pictures=True, **flags)
     return json.loads((out / 'results.json').read_text())
@@ -115,7 +115,7 @@ def finetune(study, variant, origin, setting, seed):
     run('eval/test.py', **flags, dataset=study.labelled, pretrain=weights, label_fraction=LABELS[setting], seed=seed,
         epochs=study.result('size of finetuning')[setting], prefix=name, log_dir=study.folder)
     tested = study.folder / f'log_test-{name}'
-    if tested.exists():  # by a study that was stopped here
+    if tested.exists():  # by a study that was stopped at this step
         shutil.rmtree(tested)
     run('eval/test.py', **study.flags, dataset=study.labelled, test=newest(study, name), prefix=f'test-{name}',
         batch_size=study.args.batch_size, log_dir=study.folder)

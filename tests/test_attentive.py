@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from eval import attentive as attentive_cli
 from eval.protocols.attentive_heads import AttentiveHead, rate_factor, train_heads
-from eval.protocols.attentive_probe import DEFAULT, GRID, attentive, best
+from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, attentive, best
 from eval.model import Representation
 from eval.protocols.linear_probe import predict
 from eval.protocols.protocol import make_task
@@ -45,9 +45,9 @@ def planted(test=60, groups=10, size=16, places=12, seed=0):
                   np.array(['train'] * 16 * groups + ['test'] * test), [])
 
 
-def judged(tokens, epochs=6, depth=1, **changes):
+def evaluated(tokens, epochs=6, depth=1, **changes):
     task = make_task(tokens, 'video')
-    return attentive(replace(task, **changes), tokens, 'block', depth, epochs, 16, 0, CPU, 'heads')
+    return attentive(replace(task, **changes), tokens, 'block', HeadTraining(depth, epochs, 16, seed=0), CPU, 'heads')
 
 
 # ---- what it learns
@@ -56,7 +56,7 @@ def judged(tokens, epochs=6, depth=1, **changes):
 def test_one_place_that_tells_the_class_is_found(depth):
     """Better than the linear probe on mean tokens, in which the place is diluted."""
     tokens = planted()
-    outcome = judged(tokens, epochs=12 if depth == 1 else 6, depth=depth)
+    outcome = evaluated(tokens, epochs=12 if depth == 1 else 6, depth=depth)
     assert outcome.hits.mean() > 0.8 and (outcome.protocol, outcome.setting, outcome.metric) == (
         'attentive', 'all labels', 'top1')
     means = tokens.maps['block'].astype(np.float32).reshape(len(tokens.path), -1, 16).mean(axis=1)
@@ -70,7 +70,7 @@ def test_test_labels_choose_nothing():
     tokens = planted(test=200)
     label = make_task(tokens, 'video').test_label
     blind_label = np.random.default_rng(1).permutation(label)
-    seen, blind = judged(tokens), judged(tokens, test_label=blind_label)
+    seen, blind = evaluated(tokens), evaluated(tokens, test_label=blind_label)
     assert seen.chosen == blind.chosen and len(seen.chosen) == 1
     assert seen.hits.mean() > 0.7 and abs(blind.hits.mean() - 0.25) < 0.1
     assert (seen.hits[0] == 1)[label == blind_label].tolist() == (blind.hits[0] == 1)[label == blind_label].tolist()
@@ -79,7 +79,7 @@ def test_test_labels_choose_nothing():
 def test_shuffled_training_labels_give_chance():
     tokens = planted(test=200)
     label = make_task(tokens, 'video').train_label
-    outcome = judged(tokens, train_label=np.random.default_rng(0).permutation(label))
+    outcome = evaluated(tokens, train_label=np.random.default_rng(0).permutation(label))
     assert abs(outcome.hits.mean() - 0.25) < 0.1
 
 
@@ -87,7 +87,7 @@ def test_the_order_of_videos_changes_nothing():
     tokens = planted(test=20, groups=5)
     order = np.random.default_rng(1).permutation(len(tokens.path))
     shuffled = Tokens(tokens.maps, *(getattr(tokens, name)[order] for name in ('rows', 'path', 'label', 'part')), [])
-    one, other = judged(tokens, 2), judged(shuffled, 2)
+    one, other = evaluated(tokens, 2), evaluated(shuffled, 2)
     assert one.chosen == other.chosen and one.hits.tolist() == other.hits.tolist()
 
 
@@ -101,7 +101,7 @@ def test_the_best_head_is_the_most_accurate_then_the_surest():
 
 def test_nothing_to_hold_out_takes_the_default_head():
     tokens = planted(groups=1, test=8)
-    assert judged(tokens, 1).chosen == [f'lr {GRID[DEFAULT][0]:.2g} wd {GRID[DEFAULT][1]:g}']
+    assert evaluated(tokens, 1).chosen == [f'lr {GRID[DEFAULT][0]:.2g} wd {GRID[DEFAULT][1]:g}']
     assert GRID[DEFAULT] == (pytest.approx(1e-3), 0.1)
 
 

@@ -19,7 +19,7 @@ from eval import test as script
 from eval.classify import setup as classify_setup
 from eval.classify import train_classifier
 from eval.model import ActionClassifier
-from eval.networks.settings import check_class_names
+from eval.classify.setup import check_class_names
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
@@ -315,9 +315,8 @@ def table_of(test_log):
 def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     """A published classifier in the legacy format: every video scored, short ones padded, all outputs right."""
     matrices = []
-    original = summary.draw_confusion
-    monkeypatch.setattr(summary, 'draw_confusion', lambda path, matrix, names: (matrices.append((matrix, names)),
-                                                                              original(path, matrix, names)))
+    original = summary.confusion_figure
+    monkeypatch.setattr(summary, 'confusion_figure', lambda *shown: matrices.append(shown) or original(*shown))
     folder = classify(csv_root, tmp_path, '--test', published[1], '--batch_size', 2)
 
     names = ucf101_classes()

@@ -83,8 +83,8 @@ def test_demo(commands, tmp_path, capsys):
     speed, args = [args for script, args in commands if script == 'dpc/main.py']
     assert (speed.dataset, speed.epochs, args.dataset) == ('demo', 1, 'demo_unlabelled')  # measured, then pretrained
     assert (args.epochs, trained[0]['epochs']) == demo.epochs_that_fit(SPEED, 60 * 9.5 - 0.1)
-    places = ((args.img_dim + 31) // 32) ** 2
-    assert pretraining == ['12.5%', f'{1 / (args.batch_size * args.pred_step * places):.1%}']
+    locations = ((args.img_dim + 31) // 32) ** 2
+    assert pretraining == ['12.5%', f'{1 / (args.batch_size * args.pred_step * locations):.1%}']
     assert pretrained == ['75.0%', '25.0', '100.0', '12.5%'] and random == ['25.0%', '0.0', '75.0', '12.5%']
     picture = cv2.imread(str(output / 'curves.png'))
     assert picture.std() > 5

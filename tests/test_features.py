@@ -127,7 +127,7 @@ def test_all_splits(csv_root, tmp_path):
 
 
 def test_videos_without_labels(csv_root, tmp_path, capsys):
-    """An unlabelled list has features, with the label -1; it can't be judged."""
+    """An unlabelled list has features, with the label -1; it can't be evaluated."""
     write_rows(tmp_path / 'csv' / 'mine' / 'train_split01.csv', rows_of(csv_root, 'train'))
     found = extract(tmp_path / 'csv', tmp_path / 'f.npz', '--dataset', 'mine')
     assert found['label'].tolist() == [-1] * 12 and found['part'].tolist() == ['train'] * 12
@@ -143,17 +143,17 @@ def error_of(csv_root, out, capsys, *flags, weights='random'):
 
 
 @pytest.fixture(scope='session')
-def judged(csv_root, pretrained, tmp_path_factory):
+def evaluated(csv_root, pretrained, tmp_path_factory):
     """The folder of eval/frozen.py on a checkpoint."""
-    out = tmp_path_factory.mktemp('judged')
+    out = tmp_path_factory.mktemp('evaluated')
     weights = pretrained / 'model' / 'epoch1.pth.tar'
     assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', weights, '--out', out]) == 0
     return out, str(weights)
 
 
-def test_what_frozen_leaves_behind(judged):
+def test_what_frozen_leaves_behind(evaluated):
     """Rows for both kinds of features, all protocols, the checkpoint and random weights; tables, subsets, pictures."""
-    out, weights = judged
+    out, weights = evaluated
     rows = json.loads((out / 'results.json').read_text())
     keys = {'weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos'}
     assert all(keys <= row.keys() for row in rows)
@@ -177,9 +177,9 @@ def test_what_frozen_leaves_behind(judged):
         'epoch1.npz', 'random-0.npz', 'random-1.npz', 'random-2.npz'}
 
 
-def test_frozen_uses_stored_features(csv_root, judged, capsys, monkeypatch):
+def test_frozen_uses_stored_features(csv_root, evaluated, capsys, monkeypatch):
     """The same numbers again, without a network."""
-    out, weights = judged
+    out, weights = evaluated
     before = (out / 'results.json').read_text()
     monkeypatch.setattr('eval.extract.setup.load_representation', None)
     assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', weights, '--out', out, '--no_pictures']) == 0
@@ -187,30 +187,30 @@ def test_frozen_uses_stored_features(csv_root, judged, capsys, monkeypatch):
     assert 'are in' in capsys.readouterr().out
 
 
-def test_one_protocol_and_one_kind_of_features(csv_root, judged, tmp_path):
+def test_one_protocol_and_one_kind_of_features(csv_root, evaluated, tmp_path):
     out = tmp_path / 'out'
-    shutil.copytree(judged[0] / 'features', out / 'features')
+    shutil.copytree(evaluated[0] / 'features', out / 'features')
     flags = ['--feature', 'block', '--protocols', 'knn', '--no_pictures']
-    assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', judged[1], '--out', out, *flags]) == 0
+    assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', evaluated[1], '--out', out, *flags]) == 0
     rows = json.loads((out / 'results.json').read_text())
     assert [(row['feature'], row['protocol']) for row in rows] == [('block', 'knn')] * 2
     assert {path.name for path in out.iterdir()} == {'features', 'results.json', 'results.md'}
 
 
-def test_the_mean_over_seeds(csv_root, judged, tmp_path):
+def test_the_mean_over_seeds(csv_root, evaluated, tmp_path):
     """--mean: several checkpoints are one row, its value their mean, with a deviation."""
     other = tmp_path / 'other.pth.tar'
-    state = torch.load(judged[1], weights_only=True)
+    state = torch.load(evaluated[1], weights_only=True)
     torch.manual_seed(0)
     state['state_dict']['backbone.conv1.weight'] = torch.randn_like(state['state_dict']['backbone.conv1.weight'])
     torch.save(state, other)
-    flags = [*CLIP, '--csv_root', csv_root, '--weights', judged[1], other, '--protocols', 'knn', '--no_pictures']
+    flags = [*CLIP, '--csv_root', csv_root, '--weights', evaluated[1], other, '--protocols', 'knn', '--no_pictures']
     assert run(frozen_cli, [*flags, '--out', tmp_path / 'each']) == 0
     assert run(frozen_cli, [*flags, '--out', tmp_path / 'mean', '--mean']) == 0
     each, mean = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('each', 'mean'))
     assert [row for row in each if row['weights'] == 'random'] == [row for row in mean if row['weights'] == 'random']
     for feature in ('context', 'block'):
-        row, = (row for row in mean if row['weights'] == judged[1] and row['feature'] == feature)
+        row, = (row for row in mean if row['weights'] == evaluated[1] and row['feature'] == feature)
         values = [row['value'] for row in each if row['weights'] != 'random' and row['feature'] == feature]
         assert row['value'] == pytest.approx(np.mean(values))
         assert row['deviation'] == pytest.approx(np.std(values, ddof=1))
@@ -248,7 +248,7 @@ def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
     assert len(extract(lists, tmp_path / 'other.npz')['path']) == 23
 
 
-def test_all_weights_are_judged_on_the_same_videos(csv_root, tmp_path, monkeypatch, capsys):
+def test_all_weights_are_evaluated_on_the_same_videos(csv_root, tmp_path, monkeypatch, capsys):
     """A disk that fails at times would compare accuracies over different videos."""
     extracted = frozen_cli.features_of
 
@@ -264,7 +264,7 @@ def test_all_weights_are_judged_on_the_same_videos(csv_root, tmp_path, monkeypat
 
 
 def test_a_published_file_beside_one_that_stores_its_clips(pretrained, csv_root, tmp_path):
-    """The published one is judged with the clips of the other."""
+    """The published one is evaluated with the clips of the other."""
     ours = pretrained / 'model' / 'epoch1.pth.tar'
     published = tmp_path / 'published.pth.tar'
     stored = torch.load(ours, weights_only=True)

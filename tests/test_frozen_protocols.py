@@ -224,7 +224,7 @@ def test_a_class_that_is_held_out_whole_is_no_task(task):
 @pytest.mark.parametrize('part, label, message', [
     ('train', [0, 1], 'there is no test video'),
     ('test', [0, 1], 'fewer than two classes')])
-def test_nothing_to_judge(part, label, message):
+def test_nothing_to_evaluate(part, label, message):
     features = Features(np.ones((2, 3)), np.ones((2, 3)), np.array(['/a/x', '/b/y']), np.array(label),
                         np.array([part] * 2), [])
     with pytest.raises(UserError, match=message):

@@ -16,13 +16,12 @@ from eval import test as classifier_cli
 from eval.metrics.average_precision import average_precision, mean_average_precision
 from eval.classify.scores import VideoScores, summarise
 from eval.metrics.intervals import bootstrap
-from eval.protocols.common import merged
 from eval.protocols.knn import knn
 from eval.metrics.multi_label import classification_loss
 from eval.protocols.linear_probe import probe
 from eval.protocols.results import row_of
 from eval.protocols.retrieval import retrieval
-from eval.protocols.protocol import Task
+from eval.protocols.protocol import Task, merged
 from process_data import write_csv
 from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, equal, run
 from utils.cli import UserError, run_cli

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from eval.classify import outputs
 from eval.classify.scores import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
                                  score_videos, summarise)
 from eval.metrics.intervals import RESAMPLES, bootstrap
-from eval.classify.outputs import (accuracy_text, confusion_matrix, draw_class_accuracies, draw_confusion, printable, write_log,
-                          write_predictions)
+from eval.classify.outputs import (accuracy_text, class_accuracies_figure, confusion_figure, confusion_matrix, write_log,
+                                   write_predictions)
 from eval.classify.test_report import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clip_starts import count_blocks
 from utils.data.colour import to_block
 from utils.parallel.precision import Precision
+from utils.text import printable
 
 
 def scores_of(probability, label):
@@ -292,25 +292,22 @@ def test_confusion_picture(tmp_path, classes):
     matrix[0, 1] = 5
     names = [f'Class $ {i}' for i in range(classes)]
     names[:3] = ['Caf\udce9', r'$\frac{$', 'x$^$_{']  # a byte of Latin-1, and what is a formula to matplotlib
-    draw_confusion(tmp_path / 'confusion.png', matrix, names)
+    confusion_figure(matrix, names).savefig(tmp_path / 'confusion.png')
     assert (tmp_path / 'confusion.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize('classes,columns', [(1, 1), (8, 1), (51, 1), (101, 2), (400, 3)])
-def test_picture_of_class_accuracies(tmp_path, monkeypatch, classes, columns):
-    """A bar for each class with a video, best first, down one column after the other; names as draw_confusion shows
-    them; large enough to read."""
-    figures = []
-    monkeypatch.setattr(outputs.plt, 'close', figures.append)
+def test_picture_of_class_accuracies(tmp_path, classes, columns):
+    """A bar for each class with a video, best first, down one column after the other; names as the confusion matrix
+    shows them; large enough to read."""
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, classes)
     accuracy = rng.integers(counts + 1) / counts
     names = ['Caf\udce9', r'$\frac{$', 'x$^$_{', *map(str, range(3, classes))][:classes]
     if classes > 1:
         counts[1] = accuracy[1] = 0
-    draw_class_accuracies(tmp_path / 'per_class.png', accuracy, counts, names, 'By class, $\\frac{')
-    monkeypatch.undo()
-    figure, = figures
+    figure = class_accuracies_figure(accuracy, counts, names, 'By class, $\\frac{')
+    figure.savefig(tmp_path / 'per_class.png')
     bars = [(label.get_text(), bar.get_width()) for axes in figure.axes
             for label, bar in zip(axes.get_yticklabels(), axes.patches, strict=True)]
     assert sorted(bars) == sorted((printable(names[c]), accuracy[c]) for c in range(classes) if counts[c])
@@ -319,7 +316,6 @@ def test_picture_of_class_accuracies(tmp_path, monkeypatch, classes, columns):
     width, height = figure.get_size_inches()
     assert 5 < width < 25 and 0.2 < height / max(len(axes.patches) for axes in figure.axes) and height < 40
     assert (tmp_path / 'per_class.png').read_bytes().startswith(b'\x89PNG')
-    outputs.plt.close(figure)
 
 
 def test_files(tmp_path):

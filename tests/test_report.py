@@ -14,7 +14,9 @@ import pytest
 
 from eval import report as report_cli
 from eval import test as classifier_cli
-from eval.page.images import PictureStore
+from eval.page.charts import chart_groups
+from eval.page.pictures import SHOWN, PictureStore
+from eval.page.sources import find_sources
 from eval.protocols.results import write_results
 from tests.tiny import CLIP, make_frames, read_log, run_folder
 from utils.cli import run_cli
@@ -83,7 +85,7 @@ def make_test(folder, rows):
     return folder
 
 
-def make_judged(folder):
+def make_frozen(folder):
     row = {'feature': 'context', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64,
            'chosen': None}
     rows = [{**row, 'weights': '/a/net.pth.tar', 'value': 0.4531, 'low': 0.328, 'high': 0.578, 'deviation': None},
@@ -119,24 +121,46 @@ def tested(csv_root, classifier, tmp_path_factory):
 def page_file(pretrained, classifier, tested, tmp_path_factory):
     """A page about one folder of every kind."""
     root = tmp_path_factory.mktemp('report')
-    folders = make_judged(root / 'frozen'), make_predicted(root / 'prediction')
+    folders = make_frozen(root / 'frozen'), make_predicted(root / 'prediction')
     assert report(pretrained, classifier, tested, *folders, '--out', root / 'page.html') == 0
     return root / 'page.html'
 
 
+def charts_of(page):
+    """[(group, statistic)] of the charts on a page."""
+    return [tuple(each['data-name'].split(': ')) for each in page.all('svg')]
+
+
 def test_curves_are_the_log(page_file, pretrained, classifier):
-    page = Page(page_file)
+    groups, _ = chart_groups(find_sources([pretrained, classifier]).training)
     charts = {}  # a name may have two: top-1 is drawn again, beside its controls
-    for each in page.all('svg'):
-        if 'data-name' in each:
-            charts.setdefault(each['data-name'], []).extend(json.loads(each['data-series']))
+    for chart in (chart for _, found in groups for chart in found):
+        charts.setdefault(chart.name, []).append(chart)
+    drawn = {name: [point for chart in found for line in chart.draw().axes[0].lines for point in line.get_xydata().tolist()]
+             for name, found in charts.items()}
     for folder, name in ((pretrained, 'top3'), (pretrained, 'effective_rank'), (classifier, 'top1'), (classifier, 'lr')):
         expected = [[record['epoch'], record[name]] for kind in ('train', 'val') for record in read_log(folder, kind)
                     if name in record]
-        drawn = [value for series in charts[name] if series['kind'] in ('train', 'val') for value in series['values']]
-        assert expected and all(value in drawn for value in expected), name
-    assert all(48 <= x <= 350 and 10 <= y <= 192 for series in charts.values() for each in series
-               for x, y in each['points'])
+        assert expected and all(value in drawn[name] for value in expected), name
+    page = Page(page_file)
+    said = {each['data-name']: each['aria-label'] for each in page.all('svg')}
+    assert said == {f'{group}: {chart.name}': chart.summary for group, found in groups for chart in found}
+    val, = read_log(classifier, 'val')
+    assert re.search(rf'val: {val["loss"]:.4g} to {val["loss"]:.4g}, lowest', said['Loss and accuracy: loss'])
+
+
+def test_an_svg_is_the_same_each_time_and_shares_no_id(page_file, pretrained, classifier):
+    def charts():
+        groups, _ = chart_groups(find_sources([pretrained, classifier]).training)
+        return [str(chart.svg) for _, found in groups for chart in found]
+
+    drawn = charts()
+    assert drawn == charts() and all(svg in page_file.read_text(encoding='utf-8') for svg in drawn)
+    elements = Page(page_file).elements
+    ids = [attributes['id'] for _, attributes in elements if 'id' in attributes]
+    used = {value for _, attributes in elements for name, value in attributes.items() if name == 'xlink:href'}
+    used |= {value[4:-1] for _, attributes in elements if (value := attributes.get('clip-path'))}
+    assert len(ids) == len(set(ids)) and len(used) > len(drawn) and used <= {f'#{each}' for each in ids}
 
 
 def test_warnings_and_statistics_that_are_always_zero(tmp_path):
@@ -147,8 +171,9 @@ def test_warnings_and_statistics_that_are_always_zero(tmp_path):
     assert report(tmp_path, '--out', tmp_path / 'new' / 'page.html') == 0
     text = (tmp_path / 'new' / 'page.html').read_text()
     assert 'epoch 1:</strong> copies &lt;all&gt; of it' in text and 'Always 0, and not drawn: wrong_clip.' in text
-    drawn = [each['data-name'] for each in Page(tmp_path / 'new' / 'page.html').all('svg') if 'data-name' in each]
-    assert drawn == ['loss', 'top1', 'top1', 'copy_last']  # top-1 again, beside its control
+    drawn = charts_of(Page(tmp_path / 'new' / 'page.html'))
+    assert drawn == [('Loss and accuracy', 'loss'), ('Loss and accuracy', 'top1'),  # top-1 again, beside its control
+                     ('Predictions against controls', 'top1'), ('Predictions against controls', 'copy_last')]
 
 
 def test_controls_are_beside_their_own_runs_accuracy(tmp_path):
@@ -157,10 +182,10 @@ def test_controls_are_beside_their_own_runs_accuracy(tmp_path):
     for name, more in (('pretraining', {'top1': 0.1, 'copy_last': 0.05}), ('classifier', {'top1': 0.9})):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'log.jsonl').write_text(json.dumps({**record, **more}))
-    assert report(tmp_path, '--out', tmp_path / 'page.html') == 0
-    charts = [json.loads(each['data-series']) for each in Page(tmp_path / 'page.html').all('svg')
-              if each.get('data-name') == 'top1']
-    assert [len(series) for series in charts] == [2, 1]
+    accuracies, controls = (found for _, found in chart_groups(find_sources([tmp_path]).training)[0])
+    assert [len(chart.series) for chart in accuracies + controls if chart.name == 'top1'] == [2, 1]
+    scales = [chart.draw().axes[0].get_ylim() for chart in controls]
+    assert len(scales) == 2 and len(set(scales)) == 1 and scales[0][0] == 0 and 0.1 < scales[0][1] < 0.2
 
 
 def test_runs_and_flags(page_file, pretrained, classifier):
@@ -216,12 +241,26 @@ def test_pictures_are_inside_and_nothing_is_fetched(page_file):
         kind, data = re.fullmatch(r'data:image/(jpeg|png);base64,(.*)', uri).groups()
         assert cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR) is not None
     links = [value for _, attributes in page.elements for name, value in attributes.items()
-             if name in ('href', 'src', 'action', 'srcset', 'data')]
+             if name in ('href', 'xlink:href', 'src', 'action', 'srcset', 'data')]
     assert all(link.startswith(('#', 'data:')) for link in links)
-    assert not re.search(r'url\(|@import|https?://', page.source)
+    assert not re.search(r'url\((?!#)|@import|https?://', page.source)
     ids = {attributes['id'] for _, attributes in page.elements if 'id' in attributes}
     assert {link[1:] for link in links if link.startswith('#')} <= ids
     assert {'lang': 'en'} in page.all('html') and len(page.all('h1')) == 1
+
+
+def test_the_table_of_pictures_says_what_is_shown(tmp_path, monkeypatch):
+    """Each file once, under the heading that it fits first; a new line of the table shows another picture."""
+    predicted = make_predicted(tmp_path / 'prediction')
+    cv2.imwrite(str(predicted / 'mine.png'), np.zeros((60, 80, 3), np.uint8))
+    frozen = make_frozen(tmp_path / 'frozen')
+    cv2.imwrite(str(frozen / 'pictures' / 'net_context_tsne.png'), np.zeros((60, 80, 3), np.uint8))
+    assert report(predicted, frozen, '--out', tmp_path / 'page.html') == 0
+    shown = [each['alt'].split(': ')[-1] for each in Page(tmp_path / 'page.html').all('img')]
+    assert shown == ['net_context_retrieval', 'net_context_tsne', 'overview', 'clip1']
+    monkeypatch.setitem(SHOWN['predictions'], 'Mine', (['mine.png'], 'A picture of mine'))
+    assert report(predicted, '--out', tmp_path / 'page.html') == 0
+    assert Page(tmp_path / 'page.html').all('img')[-1]['alt'] == 'A picture of mine: mine'
 
 
 def test_hostile_class_names(tmp_path):
@@ -251,7 +290,7 @@ def test_worst_confused_pairs_have_their_frames(tmp_path):
 
 
 def test_a_large_test_makes_a_small_page(tmp_path):
-    """UCF101's: 3,783 videos of 101 classes; the confusion matrix is a picture."""
+    """UCF101's: 3,783 videos of 101 classes; the confusion matrix is a picture that names them."""
     rng = np.random.default_rng(0)
     label, guess = rng.integers(101, size=(2, 3783))
     rows = [(f'/data/frames/Class{a:03d}/v_Class{a:03d}_g01_c{i:04d}', f'Class{a:03d}',
@@ -260,8 +299,17 @@ def test_a_large_test_makes_a_small_page(tmp_path):
     assert report(tmp_path / 'test', '--out', tmp_path / 'page.html') == 0
     page = Page(tmp_path / 'page.html')
     assert len(page.source.encode()) < 10e6 and len(page.table('Videos of test')) == 3784
-    matrix = json.loads(page.all('canvas')[0]['data-matrix'])
-    assert np.sum(matrix['matrix']) == 3783 and matrix['matrix'][5][5] == sum(r[1] == r[2] == 'Class005' for r in rows)
+    assert page.all('svg')[0]['aria-label'].startswith('Confusion matrix of 101 classes')
+    assert re.findall(r'>(Class\d+)</text>', page.source) == [f'Class{c:03d}' for c in range(101)] * 2
+    embedded, _ = re.findall(r'data:image/png;base64,([^"]*)', page.source.replace('\n', ''))  # and the scale
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(embedded), np.uint8), cv2.IMREAD_COLOR)[..., 2].astype(int)
+    picture, size = picture[::-1], len(picture) / 101  # matplotlib turns it over as it is drawn
+    cells = picture[((np.arange(101) + 0.5) * size).astype(int)][:, ((np.arange(101) + 0.5) * size).astype(int)]
+    counts = np.zeros((101, 101))
+    for _, name, taken, _ in rows:
+        counts[int(name[5:]), int(taken[5:])] += 1
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    assert np.corrcoef(cells.ravel(), shares.ravel())[0, 1] < -0.95 and set(cells.argmin(axis=1) == np.arange(101)) == {True}
 
 
 def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
@@ -272,7 +320,7 @@ def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
     assert store.bytes == len(uri.split(',')[1]) > 1000
     image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(',')[1]), np.uint8), cv2.IMREAD_COLOR)
     assert image.shape == (180, 1200, 3)
-    monkeypatch.setattr('eval.page.images.BUDGET', store.bytes + 10)
+    monkeypatch.setattr('eval.page.pictures.BUDGET', store.bytes + 10)
     assert store.picture(tmp_path / 'a.png') is None and store.left_out == [str(tmp_path / 'a.png')]
 
 
@@ -313,10 +361,15 @@ addEventListener('load', () => setTimeout(() => {
   button.click();
   const up = column();
   button.click();
-  const svg = document.querySelector('svg[data-series]');
-  const box = svg.getBoundingClientRect();
-  svg.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + 200, clientY: box.top + 50}));
-  const said = {up, down: column(), tip: document.getElementById('tip').textContent, errors: window.problems,
+  const svg = document.querySelector('svg'), box = svg.getBoundingClientRect();
+  const frames = [...svg.querySelectorAll('path, text, use')].map(each => each.getBoundingClientRect()).filter(each => each.width);
+  dispatchEvent(new Event('beforeprint'));
+  const folded = document.querySelectorAll('details:not([open]):not(.screen)').length;
+  dispatchEvent(new Event('afterprint'));
+  const said = {up, down: column(), errors: window.problems, folded, open: document.querySelectorAll('details[open]').length,
+    window: innerWidth, chart: [box.width, box.height, frames.length],
+    inside: frames.every(each => each.left >= box.left - 1 && each.right <= box.right + 1 && each.top >= box.top - 1
+      && each.bottom <= box.bottom + 1),
     wide: document.documentElement.scrollWidth - innerWidth,
     broken: [...document.images].filter(image => !image.complete || !image.naturalWidth).length,
     requests: performance.getEntriesByType('resource').map(each => each.name).filter(name => !name.startsWith('data:'))};
@@ -334,7 +387,7 @@ addEventListener('securitypolicyviolation', event => problems.push(event.violate
 @pytest.mark.skipif(BROWSER is None, reason='no chromium is installed')
 @pytest.mark.parametrize('width', [390, 1280])
 def test_in_a_browser(page_file, tmp_path, width):
-    """Tables sort, curves show values, pictures load; no request, no error, nothing wider than the window."""
+    """Tables sort, curves and pictures show, prints unfold all; no request, no error, nothing wider than the window."""
     probed = tmp_path / 'probed.html'
     text = page_file.read_text(encoding='utf-8')
     probed.write_text(text.replace('<head>', CATCH, 1).replace('</body>', PROBE + '</body>'), encoding='utf-8')
@@ -349,7 +402,9 @@ def test_in_a_browser(page_file, tmp_path, width):
     assert said['wide'] <= 0
     up, down = ([float(value) for value in said[name]] for name in ('up', 'down'))
     assert len(up) == 3 and up == sorted(up) and down == sorted(up, reverse=True)
-    assert said['tip'].startswith('epoch 1') and 'val: ' in said['tip']
+    wide, high, parts = said['chart']
+    assert said['inside'] and parts > 20 and 200 < wide < said['window'] and 1.4 < wide / high < 1.8
+    assert said['folded'] == 0 and said['open'] == text.count('<details open') > 0
 
 
 class HTMLTitle(HTMLParser):

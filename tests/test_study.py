@@ -3,7 +3,6 @@ import importlib
 import json
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -43,26 +42,26 @@ def study_of(csv_root, output, *flags):
 
 @pytest.fixture
 def two_checkpoints(monkeypatch):
-    """Features are judged after 1 and 2 epochs, whatever the speed of this machine."""
+    """Features are evaluated after 1 and 2 epochs, whatever the speed of this machine."""
     monkeypatch.setattr(study, 'pretraining_epochs', lambda *about, **more: 2)
     monkeypatch.setattr(study, 'count_of_checkpoints', lambda *about: 2)
 
 
 def test_a_study_that_was_stopped_is_resumed(csv_root, tmp_path, scripts, two_checkpoints, monkeypatch, capsys):
     """Every step is done once; then rows, table and picture are there, and the same command does nothing."""
-    judge = study_steps.judge
-    monkeypatch.setitem(study.pretrain_and_judge.__globals__, 'judge', stopped)
+    evaluate = study_steps.evaluate
+    monkeypatch.setitem(study.pretrain_and_evaluate.__globals__, 'evaluate', stopped)
     with pytest.raises(KeyboardInterrupt):
         study_of(csv_root, tmp_path)
     before = list(scripts)
     folder = tmp_path / 'ucf101-k400_150'
     assert {row['weights'] for row in json.loads((folder / 'results.json').read_text())} == {'random', 'none'}
 
-    monkeypatch.setitem(study.pretrain_and_judge.__globals__, 'judge', judge)
+    monkeypatch.setitem(study.pretrain_and_evaluate.__globals__, 'evaluate', evaluate)
     study_of(csv_root, tmp_path)
     done = [(script, flags.get('prefix', flags.get('weights'))) for script, flags in scripts]
     again = done[len(before):]
-    assert [script for script, _ in again[:1]] == ['eval/frozen.py']  # goes on where it was stopped
+    assert [script for script, _ in again[:1]] == ['eval/frozen.py']  # resumes where it was stopped
     trained = [(prefix, flags['epochs']) for script, flags in scripts if script == 'dpc/main.py'
                for prefix in [flags['prefix']]]
     assert trained == [('default-0', 1), ('default-0', 1), ('default-0', 2)]  # the first to measure
@@ -74,8 +73,10 @@ def test_a_study_that_was_stopped_is_resumed(csv_root, tmp_path, scripts, two_ch
     said = capsys.readouterr().out
     assert 'step 1 of ' in said and 'of 0.01 minutes used' in said and 'above random ones' in said
     count = len(scripts)
+    for step in (folder / 'steps').glob('evaluate-*'):  # as an earlier version called them
+        step.rename(step.with_name(step.name.replace('evaluate', 'judge')))
     study_of(csv_root, tmp_path)
-    assert len(scripts) == count
+    assert len(scripts) == count and not list((folder / 'steps').glob('judge-*'))
 
 
 def stopped(*about):
@@ -132,7 +133,7 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
     def run(script, **flags):
         module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
         commands.append((script, module.parse_args(run_script.command_line(flags))))
-        if not script.startswith('process_data'):
+        if not script.startswith(('process_data', 'experiments')):
             raise StopIteration
 
     monkeypatch.setattr(study_steps, 'run', run)
@@ -149,13 +150,13 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
         if name == 'data':
             work(one)
             made = commands[0][1]
-            assert getattr(made, 'looks', None) == {'demo': 1, 'demo8': 8}.get(data)
+            assert getattr(made, 'appearances', None) == {'demo': 1, 'demo8': 8}.get(data)
             assert getattr(made, 'fixed', None) == {'puppets': [], 'puppets2': ['drift', 'size', 'view']}.get(data)
         elif name not in results:
             with pytest.raises(StopIteration):
                 work(one, *about)
     assert {script for script, _ in commands} == {
-        f'process_data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
+        f'experiments/data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
         'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
     costs = {}
     for script, parsed in commands:
@@ -173,7 +174,7 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
 
 # ---- sizes
 
-COSTS = {'epoch': 60., 'start': 10., 'judging': 40., 'seeds': 3}
+COSTS = {'epoch': 60., 'start': 10., 'evaluation': 40., 'seeds': 3}
 
 
 def test_sizes_follow_from_the_measured_speed():
@@ -238,8 +239,8 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
 
     monkeypatch.setattr(study.time, 'monotonic', lambda: clock.now)
     monkeypatch.setattr(study, 'make_data', lambda one: wait(60))
-    monkeypatch.setattr(study, 'judge_random', lambda one: wait(20 + 3 * 600 / clips_per_s))
-    monkeypatch.setattr(study, 'judge', lambda one, *about: wait(15 + seeds * 500 / clips_per_s))
+    monkeypatch.setattr(study, 'evaluate_random', lambda one: wait(20 + 3 * 600 / clips_per_s))
+    monkeypatch.setattr(study, 'evaluate', lambda one, *about: wait(15 + seeds * 500 / clips_per_s))
     monkeypatch.setattr(study, 'measure', measure)
     monkeypatch.setattr(study, 'pretrain', pretrain)
     monkeypatch.setattr(study, 'finetune', lambda one, variant, origin, setting, seed: wait(
@@ -296,11 +297,10 @@ def test_what_the_table_says(tmp_path):
 
 
 def test_panels_are_those_of_protocols_that_were_run():
-    figure, axes = plt.subplots(2, 4)
+    _, axes = study_report.make_figure()
     drawn = [panel for panel, _ in study_report.panels(axes, [row('random', 0.2), row('random', 0.2, protocol='probe')])]
     assert drawn == [('knn', 'all labels', 'top1'), ('probe', 'all labels', 'top1')]
     assert [axis.axison for axis in axes.flat] == [True] * 2 + [False] * 6
-    plt.close(figure)
 
 
 def test_data_sets_beside_each_other(tmp_path):

@@ -2,8 +2,8 @@
 
 One pass over the videos serves several protocols, which differ in the clips they use and in how they define the loss.
 """
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 import torch
@@ -23,8 +23,14 @@ CROPS = {1: 'centre crop', 3: '3 crops along the longer side', 5: 'crops of the 
 
 @dataclass
 class Protocol:
-    """starts: frames of a video -> first blocks of its clips, int64 [K]; none if the video is not scored.
-    loss: (logits [K, num_class], label, or bool [num_class] of several labels) -> loss of a video, float."""
+    """Which clips of a video are scored, and its loss.
+
+    starts: frames of a video -> first blocks of its clips, int64 [K]; none if the video is not scored.
+    loss: (logits [K, num_class], label, or bool [num_class] of several labels) -> loss of a video, float.
+
+    >>> every_video(num_seq=8, seq_len=5, ds=3).starts(240).tolist()  # 16 blocks of 15 frames
+    [0, 4, 8]
+    """
     name: str
     about: str
     starts: Callable
@@ -33,18 +39,24 @@ class Protocol:
 
 @dataclass
 class VideoScores:
-    """Scores of R videos, in list order."""
+    """Scores of R videos, in list order.
+
+    >>> probability = np.array([[0.7, 0.3], [0.4, 0.6]], np.float32)
+    >>> VideoScores(np.arange(2), probability, label=np.array([0, 0]), loss=np.ones(2, np.float32)).prediction.tolist()
+    [0, 1]
+    """
     index: np.ndarray        # int64 [R], position in the list
     probability: np.ndarray  # float32 [R, num_class], mean over clips; see eval.metrics.multi_label.probabilities
     label: np.ndarray        # int64 [R], or bool [R, num_class] of several labels
     loss: np.ndarray         # float32 [R]
 
     @property
-    def prediction(self):
+    def prediction(self) -> np.ndarray:
         return self.probability.argmax(axis=1)
 
 
-def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
+def every_video(num_seq: int, seq_len: int, ds: int, crops: int = 1, flip: bool = False,
+                clips: int | str = 'all') -> Protocol:
     """Our protocol: no video is dropped, and by default every block is used. Loss: −log of the mean softmax; for
     several labels binary cross-entropy of the mean sigmoid.
 
@@ -59,19 +71,19 @@ def every_video(num_seq, seq_len, ds, crops=1, flip=False, clips='all'):
         return -logits.softmax(dim=1).mean(dim=0)[label].clamp_min(1e-12).log().item()
 
     where = (f'clips start every {max(1, num_seq // 2)} blocks, the last one ends with the video' if clips == 'all' else
-             f'{clips} evenly spaced clips, fewer where the video has no more places')
+             f'{clips} evenly spaced clips, fewer where the video is too short for so many')
     about = f'{where}; short videos repeat their last frame; {CROPS[crops]}{", each also mirrored" if flip else ""}'
     return Protocol(', '.join(['every video', *special_views(crops, flip, clips)]), about, starts, loss)
 
 
-def special_views(crops, flip, clips):
+def special_views(crops: int, flip: bool, clips: int | str) -> list[str]:
     """Words for what differs from the published test, for names of rows and folders."""
     words = {f'{crops} crops': crops > 1, 'mirror images': flip,
              'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
     return [word for word, differs in words.items() if differs]
 
 
-def published_protocol(dataset, num_seq, seq_len, ds):
+def published_protocol(dataset: str, num_seq: int, seq_len: int, ds: int) -> Protocol:
     """The published code's protocol, for UCF101 and HMDB51: videos not longer than a clip are dropped, and so are the
     blocks after the last clip. Loss: cross-entropy of the mean logits."""
     stride = published_stride(dataset, num_seq)
@@ -90,7 +102,8 @@ def published_protocol(dataset, num_seq, seq_len, ds):
                     starts, loss)
 
 
-def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all', multi_label=False):
+def protocols_for(dataset: str, num_seq: int, seq_len: int, ds: int, crops: int = 1, flip: bool = False,
+                  clips: int | str = 'all', multi_label: bool = False) -> list[Protocol]:
     """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
     others than the published ones, and for several labels, there is no published protocol."""
     protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
@@ -99,7 +112,7 @@ def protocols_for(dataset, num_seq, seq_len, ds, crops=1, flip=False, clips='all
     return protocols
 
 
-def clips_of_all(protocols):
+def clips_of_all(protocols: Sequence[Protocol]) -> Callable[[int], np.ndarray]:
     """A function for VideoDataset: frames of a video -> first blocks of the clips of all protocols together."""
     return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
 
@@ -140,7 +153,7 @@ def score_videos(model, loader, protocols, precision, num_class, clips_at_once, 
     return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
 
 
-def summarise(scores, seed=0):
+def summarise(scores: VideoScores, seed: int = 0) -> dict:
     """{videos, loss, top1, top5, mean_class, interval, draws}: the mean loss of a video, and accuracies from 0 to 1.
 
     mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
@@ -155,7 +168,7 @@ def summarise(scores, seed=0):
             'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}
 
 
-def accuracies_of_one(scores):
+def accuracies_of_one(scores: VideoScores) -> dict[str, Callable]:
     """{name: function of rows int64 of the videos, drawn with replacement} where each video has one label."""
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
@@ -172,7 +185,7 @@ def accuracies_of_one(scores):
             'mean_class': mean_class}
 
 
-def accuracies_of_several(scores):
+def accuracies_of_several(scores: VideoScores) -> dict[str, Callable]:
     """The same where videos have several labels."""
     order = np.lexsort((*scores.label.T, *scores.probability.T))
     probability, label = scores.probability[order], scores.label[order]

@@ -1,16 +1,20 @@
 """What a test reports: its numbers on the screen and in test_log.md, predictions.csv, pictures."""
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eval.classify.scores import summarise
+from eval.classify.scores import Protocol, VideoScores, summarise
 from eval.metrics.intervals import interval_of
-from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, confusion_matrix, draw_class_accuracies,
-                          draw_confusion, printable, skipped_text, write_average_precision, write_log,
-                          write_predictions, write_probabilities)
+from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, class_accuracies_figure, confusion_figure,
+                                   confusion_matrix, skipped_text, write_average_precision, write_log,
+                                   write_predictions, write_probabilities)
+from utils.text import printable
 
 
-def report_test(folder, facts, paths, protocols, scores, broken, class_names, seed=0):
+def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequence[Protocol],
+                scores: Sequence[VideoScores], broken: Sequence[tuple[int, str]], class_names: Sequence[str],
+                seed: int = 0) -> dict[str, dict]:
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
     several labels test_log.md, probabilities.csv and average_precision.csv.
 
@@ -35,9 +39,9 @@ def report_test(folder, facts, paths, protocols, scores, broken, class_names, se
     return tables
 
 
-def write_details(folder, paths, scores, class_names, name):
-    """Writes what there is about single videos and classes, from the VideoScores of the protocol `name`; returns the
-    names of the files."""
+def write_details(folder: Path, paths: Sequence[str], scores: VideoScores, class_names: Sequence[str],
+                  name: str) -> list[str]:
+    """Writes the files on single videos and classes, from the scores of the protocol `name`; returns their names."""
     if scores.label.ndim == 2:
         write_probabilities(folder / 'probabilities.csv', paths, scores, class_names)
         write_average_precision(folder / 'average_precision.csv', scores, class_names)
@@ -45,21 +49,22 @@ def write_details(folder, paths, scores, class_names, name):
     write_predictions(folder / 'predictions.csv', paths, scores, class_names)
     if len(class_names) <= MAX_DRAWN:
         matrix = confusion_matrix(scores.label, scores.prediction, len(class_names))
-        draw_confusion(folder / 'confusion.png', matrix, class_names)
+        confusion_figure(matrix, class_names).savefig(folder / 'confusion.png')
         counts = matrix.sum(axis=1)
-        draw_class_accuracies(folder / 'per_class.png', matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
-                              f'Accuracy by class, {name}')
+        bars = class_accuracies_figure(matrix.diagonal() / np.maximum(counts, 1), counts, class_names,
+                                       f'Accuracy by class, {name}')
+        bars.savefig(folder / 'per_class.png')
         return ['predictions.csv', 'confusion.png', 'per_class.png']
     print(f'no confusion.png: {len(class_names)} classes are more than the {MAX_DRAWN} of a picture')
     return ['predictions.csv']
 
 
-def print_numbers(name, stats):
+def print_numbers(name: str, stats: dict) -> None:
     accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
     print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
 
 
-def report_mean(folder, facts, tables):
+def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
     """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
 
     tables: {split: what report_test returned}. A protocol that scored no video of some split has no mean."""
@@ -74,7 +79,7 @@ def report_mean(folder, facts, tables):
     print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')
 
 
-def mean_of(splits):
+def mean_of(splits: Sequence[dict]) -> dict:
     """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
     standard deviation of each accuracy over splits."""
     names = accuracies_in(splits[0])

@@ -1,13 +1,14 @@
 """A picture of what is seen in a video when: some of its frames, and probabilities over time."""
-import matplotlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
+from matplotlib.figure import Figure
 
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
-
-from eval.classify.outputs import printable
 from utils.data.clips import read_frames
 from utils.data.crops import box_at
+from utils.text import printable
 
 FRAMES = 8    # in the strip
 SIDE = 112    # px, of a frame
@@ -16,21 +17,24 @@ CLASSES = 3   # with a line of their own, at least
 MOST_CLASSES = 8
 
 
-def draw_timeline(path, name, video, n_frames, starts, span, probability, class_names):
+def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.ndarray, span: int,
+                  probability: np.ndarray, class_names: Sequence[str]) -> None:
     """Draws one video to `path`.
 
     video, n_frames: where its frames are, and how many. starts: int [K], first frame of each clip, from 0; a clip spans
     `span` frames. probability: [K, num_class] of each clip. name: what to call the video."""
     numbers = np.linspace(1, n_frames, FRAMES).round().astype(int)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
-    read_frames(video, numbers, centre, False, frames, Progress())
+    read_frames(video, numbers, lambda height, width: box_at(height, width, 0.5, 0.5), False, frames,
+                progress=SimpleNamespace(value=0))
     mean = probability.mean(axis=0)
     order = np.argsort(-mean, kind='stable')
     winners = set(probability.argmax(axis=1))  # of any clip: in a video of several actions, not just the best on average
-    best = [label for place, label in enumerate(order) if place < CLASSES or label in winners][:MOST_CLASSES]
+    best = [label for rank, label in enumerate(order) if rank < CLASSES or label in winners][:MOST_CLASSES]
     middle = np.minimum(starts + span / 2, n_frames)
 
-    figure, (strip, chart) = plt.subplots(2, 1, figsize=(11, 4.2), layout='constrained', height_ratios=(1, 2))
+    figure = Figure((11, 4.2), layout='constrained')
+    strip, chart = figure.subplots(2, 1, height_ratios=(1, 2))
     frames = np.pad(frames, ((0, 0), (0, 0), (GAP // 2, GAP // 2), (0, 0)), constant_values=255)
     strip.imshow(np.hstack(frames), extent=(0, FRAMES, 0, 1))
     strip.set(xticks=np.arange(FRAMES) + 0.5, xticklabels=numbers, yticks=[])
@@ -42,13 +46,3 @@ def draw_timeline(path, name, video, n_frames, starts, span, probability, class_
         text.set_parse_math(False)
     chart.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
-def centre(height, width):
-    return box_at(height, width, 0.5, 0.5)
-
-
-class Progress:
-    """Counts frames for read_frames; nobody looks at it here."""
-    value = 0

@@ -1,15 +1,20 @@
 """Curves of a report: for each statistic of log.jsonl one chart, with the runs in colours."""
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-WIDTH, HEIGHT = 360, 220                    # of a chart, in units of its SVG
-LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 28   # margins
-MAX_STEPS = 400                             # points of a curve over steps
-COLOURS = 8                                 # of the style sheet
+from eval.page.svg import inline_svg
+
+INCHES = 3.7, 2.3  # of a chart; the page scales it
+MAX_STEPS = 400    # points of a curve over steps
+MAX_MARKED = 40    # epochs of a curve with a marker each
+COLOURS = ('#0969da', '#d1570b', '#1a7f37', '#a22ec0', '#b08800', '#c4266e', '#0e7d87', '#6e5b4c')  # of the runs
+STYLES = {'step': {'linewidth': 0.8, 'alpha': 0.4}, 'train': {'linestyle': '--', 'markerfacecolor': 'white'}, 'val': {}}
 # title of a group: the statistics in it
 CONTROLS = 'Predictions against controls'
 GROUPS = {
@@ -27,34 +32,33 @@ MEANING = {'loss': 'loss', 'top1': 'top-1', 'top3': 'top-3', 'top5': 'top-5', 'c
            'grad_norm': 'norm of the gradient', 'knn': 'k-NN accuracy',
            'copy_last': 'top-1 of repeating the last seen block', 'copy_mean': 'top-1 of the mean of the seen blocks',
            'top1_shuffled': 'top-1 with the seen blocks shuffled', 'wrong_video': 'taken for another video',
-           'wrong_clip': 'taken for another clip of the video', 'wrong_place': 'taken for another place of the clip',
-           'wrong_time': 'right place, another time', 'guess_video': 'another video, when guessing',
+           'wrong_clip': 'taken for another clip of the video', 'wrong_location': 'taken for another location of the clip',
+           'wrong_time': 'right location, another time', 'guess_video': 'another video, when guessing',
            'guess_clip': 'another clip of the right video, when guessing',
-           'guess_place': 'another place of the right clip, when guessing',
-           'guess_time': 'another time of the right place, when guessing'}
+           'guess_location': 'another location of the right clip, when guessing',
+           'guess_time': 'another time of the right location, when guessing'}
 
 
 @dataclass
 class Series:
-    """A curve. kind: 'step', 'train' or 'val'. values: [(epoch, value)]; points: the same in units of the SVG."""
+    """A curve. kind: 'step', 'train' or 'val'. values: [(epoch, value)]."""
     run: str
     kind: str
-    colour: int
+    colour: str
     values: list
-    points: list
-
-    @property
-    def line(self):
-        return ' '.join(f'{x:g},{y:g}' for x, y in self.points)
 
 
 @dataclass
 class Chart:
+    """The curves of one statistic. top: where its scale ends, from 0; None fits the values."""
+    group: str
     name: str
-    title: str
     series: list
-    x_ticks: list  # [(place, text)]
-    y_ticks: list
+    top: float | None
+
+    @property
+    def title(self):
+        return MEANING.get(self.name, self.name.replace('_', ' '))
 
     @property
     def summary(self):
@@ -65,10 +69,26 @@ class Chart:
         return f'{self.title} by epoch. ' + '; '.join(parts)
 
     @property
-    def data(self):
-        """What the page's script needs to show values."""
-        return [{'name': f'{each.run}, {each.kind}', 'colour': each.colour, 'kind': each.kind, 'values': each.values,
-                 'points': each.points} for each in self.series]
+    def svg(self):
+        return inline_svg(self.draw(), f'{self.group}: {self.name}', self.summary)
+
+    def draw(self):
+        """The Figure."""
+        with matplotlib.rc_context({'font.size': 8}):
+            figure = Figure(INCHES, layout='constrained')
+            axes = figure.subplots()
+        for each in self.series:
+            marker = 'o' if each.kind != 'step' and len(each.values) <= MAX_MARKED else ''
+            axes.plot(*zip(*each.values), marker=marker, markersize=3, color=each.colour, **STYLES[each.kind])
+        values = [y for each in self.series for _, y in each.values]
+        if self.top is not None:
+            axes.set_ylim(0, 1.05 * self.top)
+        elif 0 <= min(values) < max(values) / 2 or min(values) == max(values) > 0:
+            axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+        return figure
 
 
 def chart_groups(training):
@@ -80,40 +100,27 @@ def chart_groups(training):
     for title, pattern in GROUPS.items():
         chosen = {name: series[name] for name in left if re.fullmatch(pattern, name)}
         left = [name for name in left if name not in chosen]
-        highest = None
+        top = None
         if title == CONTROLS and chosen:  # beside the accuracy that they are compared with, on its scale
             runs = {each.run for found in chosen.values() for each in found}
             chosen = {'top1': [each for each in series['top1'] if each.kind == 'val' and each.run in runs], **chosen}
-            highest = max(y for found in chosen.values() for each in found for _, y in each.values)
+            top = max(y for found in chosen.values() for each in found for _, y in each.values)
         if chosen:
-            groups.append((title, [chart_of(name, found, highest) for name, found in chosen.items()]))
+            groups.append((title, [Chart(title, name, found, top) for name, found in chosen.items()]))
     return groups, zeros
 
 
 def series_of(name, training):
-    """The Series of one statistic, without points; [] where no run has a finite value."""
-    series = [Series(run.name, kind, i % COLOURS, values, []) for i, run in enumerate(training)
-              for kind in ('step', 'train', 'val') if (values := values_of(run.log, kind, name))]
+    """The Series of one statistic; [] where no run has a finite value."""
+    series = [Series(run.name, kind, colour_of(i), values) for i, run in enumerate(training)
+              for kind in STYLES if (values := values_of(run.log, kind, name))]
     only_steps = all(each.kind == 'step' for each in series)
     return [] if only_steps and name not in ('loss', 'top1') else series
 
 
-def chart_of(name, series, highest=None):
-    """The Chart of one statistic. highest: where its scale ends, from 0; None fits the values."""
-    xs, ys = zip(*(value for each in series for value in each.values))
-    x_ticks = ticks(int(min(xs)), max(xs), integer=True)
-    low, high = (min(ys), max(ys)) if highest is None else (0, highest)
-    y_ticks = ticks(0 if 0 <= low < high / 2 or low == high > 0 else low, high)
-
-    def place(x, y):
-        across, up = part(x, x_ticks), part(y, y_ticks)
-        return (round(LEFT + across * (WIDTH - LEFT - RIGHT), 1),
-                round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1))
-
-    series = [replace(each, points=[place(x, y) for x, y in each.values]) for each in series]
-    return Chart(name, MEANING.get(name, name.replace('_', ' ')), series,
-                 [(place(x, y_ticks[0])[0], f'{x:g}') for x in x_ticks],
-                 [(place(x_ticks[0], y)[1], f'{y:.4g}') for y in y_ticks])
+def colour_of(number):
+    """Of a run, by its position among the runs."""
+    return COLOURS[number % len(COLOURS)]
 
 
 def values_of(log, kind, name):
@@ -127,14 +134,3 @@ def values_of(log, kind, name):
         rows = rows[::max(1, -(-len(rows) // MAX_STEPS))]
         epochs = rows.epoch - 1 + rows.step / rows.steps
     return [(round(float(x), 3), float(y)) for x, y in zip(epochs, rows.value)]
-
-
-def ticks(low, high, integer=False):
-    """Round numbers that enclose low to high."""
-    if low == high:
-        high = low + (abs(low) or 1)
-    return [float(tick) for tick in MaxNLocator(nbins=5, integer=integer).tick_values(low, high)]
-
-
-def part(value, all_ticks):
-    return (value - all_ticks[0]) / (all_ticks[-1] - all_ticks[0])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.classify.outputs import ENCODING
+from eval.page.pictures import albums_of
 from utils.cli import UserError
 from utils.run.read_log import read_records, state
+from utils.text import ENCODING
 
 PREDICTION_COLUMNS = ['path', 'label', 'prediction', 'probability']
 RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value', 'low', 'high', 'videos']
@@ -15,13 +16,13 @@ RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value'
 
 @dataclass
 class Training:
-    """flags: of args.json. log: records of log.jsonl, a row each. state: how it ended. frames: pictures of img/."""
+    """flags: of args.json. log: records of log.jsonl, a row each. state: how it ended. albums: of eval.page.pictures."""
     name: str
     path: Path
     flags: dict
     log: pd.DataFrame
     state: str
-    frames: list
+    albums: list
 
     @property
     def warnings(self):
@@ -44,17 +45,13 @@ class Test:
 
 
 @dataclass
-class Judged:
+class Frozen:
     """rows: results.json. facts: lines of results.md."""
     name: str
     path: Path
     rows: pd.DataFrame
     facts: list
-    pictures: list
-
-    @property
-    def retrieval(self):
-        return [path for path in self.pictures if path.stem.endswith('_retrieval')]
+    albums: list
 
 
 @dataclass
@@ -63,14 +60,14 @@ class Prediction:
     name: str
     path: Path
     numbers: dict
-    pictures: list
+    albums: list
 
 
 @dataclass
 class Sources:
     training: list = field(default_factory=list)
     tests: list = field(default_factory=list)
-    judged: list = field(default_factory=list)
+    frozen: list = field(default_factory=list)
     predictions: list = field(default_factory=list)
 
 
@@ -117,7 +114,7 @@ def names_of(folders):
 def read_training(name, path):
     records = read_records(path / 'log.jsonl')
     return Training(name, path, read_flags(path), pd.DataFrame(records),
-                    state(records, path / 'log.jsonl').split(';')[0], sorted((path / 'img').glob('*.png')))
+                    state(records, path / 'log.jsonl').split(';')[0], albums_of('training', path))
 
 
 def read_flags(path):
@@ -148,7 +145,7 @@ def read_predictions(path):
                         'last; run the test again') from error
 
 
-def read_judged(name, path):
+def read_frozen(name, path):
     rows = pd.DataFrame(read_json(path / 'results.json', list))
     lacking = [column for column in RESULT_COLUMNS if column not in rows]
     if lacking:
@@ -158,13 +155,11 @@ def read_judged(name, path):
     if (path / 'results.md').is_file():
         facts = [line[2:] for line in (path / 'results.md').read_text(**ENCODING).splitlines()
                  if line.startswith('- ')]
-    return Judged(name, path, rows, facts, sorted((path / 'pictures').glob('*.png')))
+    return Frozen(name, path, rows, facts, albums_of('frozen', path))
 
 
 def read_prediction(name, path):
-    return Prediction(name, path, read_json(path / 'visualise.json', dict),
-                      [path / each for each in ('overview.png', 'extremes.png', 'colours.png') if (path / each).is_file()]
-                      + sorted(path.glob('clip*.png')))
+    return Prediction(name, path, read_json(path / 'visualise.json', dict), albums_of('predictions', path))
 
 
 def read_json(path, kind):
@@ -181,6 +176,6 @@ def read_json(path, kind):
 READERS = {  # by the file that tells what a folder is
     'log.jsonl': ('training', read_training),
     'test_log.md': ('tests', read_test),
-    'results.json': ('judged', read_judged),
+    'results.json': ('frozen', read_frozen),
     'visualise.json': ('predictions', read_prediction),
 }

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from eval.networks.torchvision_models import split_weights
-from eval.classify.outputs import confusion_matrix, printable
+from eval.classify.outputs import confusion_figure, confusion_matrix
+from eval.page.svg import inline_svg
 from eval.protocols.results import key_of, short_names
 from utils.run.read_log import duration
 
@@ -100,9 +101,9 @@ def class_table(predictions):
                         taken=table.taken.fillna(0).astype(int))
 
 
-def confusion_of(predictions):
-    """{names, matrix [C][C], picture}: videos by true class (rows) and predicted one; with the numbers where there are
-    few classes. None without videos."""
+def confusion_of(predictions, name):
+    """{names, matrix [C][C], shares [C][C], svg}: videos by true class (rows) and predicted one. svg: a picture of it
+    where there are many classes, else None. None without videos. name: of the test."""
     if predictions.empty:
         return None
     names = sorted(set(predictions.label) | set(predictions.prediction))
@@ -110,8 +111,10 @@ def confusion_of(predictions):
     matrix = confusion_matrix(predictions.label.map(codes).to_numpy(), predictions.prediction.map(codes).to_numpy(),
                               len(names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    return {'names': list(map(printable, names)), 'matrix': matrix.tolist(), 'shares': shares.tolist(),
-            'small': len(names) <= MAX_CELLS}
+    svg = None if len(names) <= MAX_CELLS else inline_svg(
+        confusion_figure(matrix, names), f'Confusion matrix of {name}',
+        f'Confusion matrix of {len(names)} classes; the tables on this page have its largest entries')
+    return {'names': names, 'matrix': matrix.tolist(), 'shares': shares.tolist(), 'svg': svg}
 
 
 def confused_pairs(predictions, pictures):
@@ -146,10 +149,10 @@ def video_rows(predictions):
 
 # ---- frozen features
 
-def judged_rows(judged):
+def frozen_rows(frozen):
     """The rows of all results.json, with `source` (name of the folder) and `shown` (a short name of the weights)."""
     rows = []
-    for each in judged:
+    for each in frozen:
         weights = list(dict.fromkeys(each.rows.weights))
         shown = dict(zip(weights, short_names(weights)))
         table = each.rows.astype(object).where(each.rows.notna(), None)

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from eval.extract.vectors import Features
 from eval.protocols.linear_probe import probe
-from eval.protocols.protocol import make_task
+from eval.protocols.protocol import Outcome, make_task
 from utils.cli import UserError
 from utils.data.clips import read_frames
 from utils.data.crops import draw_box
@@ -18,7 +19,7 @@ BINS = 8    # of each colour channel
 PROTOCOLS = {'frame': 'one frame', 'colour': 'colour histogram'}  # by feature
 
 
-def appearance(features, n_frames):
+def appearance(features: Features, n_frames: dict[str, int]) -> dict[str, list[Outcome]]:
     """{feature 'frame' or 'colour': Outcomes of the probe on it}, over the videos of `features` (Features).
 
     n_frames: {path: frames of the video}. A video of which one of these frames cannot be read is left out."""
@@ -38,7 +39,7 @@ def appearance(features, n_frames):
             for feature, protocol in PROTOCOLS.items()}
 
 
-def few_frames(path, n_frames):
+def few_frames(path: str, n_frames: int) -> np.ndarray:
     """uint8 [FRAMES, SIDE, SIDE, 3] of the video `path`: the middle frames of as many equal parts."""
     numbers = 1 + n_frames * (2 * np.arange(FRAMES) + 1) // (2 * FRAMES)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
@@ -47,8 +48,13 @@ def few_frames(path, n_frames):
     return frames
 
 
-def vectors_of(frames):
-    """(pixels of the middle frame [SIDE · SIDE · 3], parts of all pixels in each bin of each channel [3 · BINS])."""
+def vectors_of(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(pixels of the middle frame [SIDE · SIDE · 3], parts of all pixels in each bin of each channel [3 · BINS]).
+
+    >>> pixels, histogram = vectors_of(np.zeros((FRAMES, SIDE, SIDE, 3), np.uint8))
+    >>> pixels.shape, histogram[:3]
+    ((1728,), array([1., 0., 0.]))
+    """
     bins = frames.reshape(-1, 3).astype(int) * BINS // 256
     histogram = np.stack([np.bincount(channel, minlength=BINS) for channel in bins.T])
     return frames[FRAMES // 2].ravel() / 255, histogram.ravel() / len(bins)

@@ -1,13 +1,15 @@
 """Protocol: an attentive head on the tokens of frozen weights, the best of a grid on held-out training groups."""
 import itertools
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from eval.extract.tokens import Tokens
 from eval.protocols.attentive_heads import AttentiveHead, logits_of, train_heads
-from eval.protocols.protocol import Outcome
+from eval.protocols.protocol import Outcome, Task
 from utils.cli import UserError
 from utils.run.log import progress_bar
 
@@ -20,6 +22,19 @@ CLIPS_AT_ONCE = 256  # when no gradient is needed
 
 
 @dataclass
+class HeadTraining:
+    """How heads are trained. epochs: of one clip of every video. batch_size: videos in a batch.
+
+    >>> HeadTraining(depth=1, epochs=20, batch_size=32, seed=0)
+    HeadTraining(depth=1, epochs=20, batch_size=32, seed=0)
+    """
+    depth: int
+    epochs: int
+    batch_size: int
+    seed: int
+
+
+@dataclass
 class Clips:
     """Rows of one map of Tokens as batches on a device, every channel standardised as over the training clips.
 
@@ -27,20 +42,20 @@ class Clips:
     tokens: np.ndarray
     rows: np.ndarray
     device: torch.device
-    mean: torch.Tensor = 0
-    deviation: torch.Tensor = 1
+    mean: torch.Tensor | float = 0.
+    deviation: torch.Tensor | float = 1.
 
-    def __getitem__(self, clips):
+    def __getitem__(self, clips: np.ndarray) -> torch.Tensor:
         """Row numbers int64 [B] -> float32 [B, M, D]."""
         tokens = torch.from_numpy(self.tokens[clips]).to(self.device, torch.float32)
         return (tokens - self.mean) / self.deviation
 
-    def of(self, videos):
+    def of(self, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers of all clips of some videos, and how many each has."""
         return (np.concatenate([np.arange(*self.rows[video]) for video in videos]),
                 self.rows[videos, 1] - self.rows[videos, 0])
 
-    def standardise(self, videos):
+    def standardise(self, videos: np.ndarray) -> None:
         """Sets mean and deviation to those of these videos."""
         clips, _ = self.of(videos)
         total = squares = count = 0
@@ -53,21 +68,22 @@ class Clips:
         self.deviation = variance.sqrt().clamp_min(1e-6).float().to(self.device)
 
 
-def attentive(task, tokens, kind, depth, epochs, batch_size, seed, device, title):
+def attentive(task: Task, tokens: Tokens, kind: str, training: HeadTraining, device: torch.device,
+              title: str) -> Outcome:
     """One Outcome. A Task whose vectors are numbers of videos in `tokens`; kind: 'context' or 'block'.
 
     The heads are trained on all but the held-out training groups; the one that is best there is tested.
-    batch_size: videos in a batch; an epoch takes one clip of each. UserError: fewer videos than that."""
+    title: of the progress bar. UserError: fewer videos than a batch."""
     fit = held = task.held_out(HELD_OUT)
     if held is None or len(np.unique(held.train_label)) < 2:
         fit, held = task, None
-    if len(fit.train) < batch_size:
-        raise UserError(f'--head_batch {batch_size}: there are only {len(fit.train)} videos to train heads on; lower it')
+    if len(fit.train) < training.batch_size:
+        raise UserError(f'--head_batch {training.batch_size}: there are only {len(fit.train)} videos to train heads on; lower it')
     clips = Clips(tokens.maps[kind], tokens.rows, device)
     clips.standardise(fit.train)
-    heads = make_heads(clips.tokens.shape[2], int(task.train_label.max()) + 1, depth, seed, device)
-    steps = epochs * (len(fit.train) // batch_size)
-    train_heads(heads, GRID, progress_bar(batches(clips, fit, epochs, batch_size, seed), title, steps), steps)
+    heads = make_heads(clips.tokens.shape[2], int(task.train_label.max()) + 1, training, device)
+    steps = training.epochs * (len(fit.train) // training.batch_size)
+    train_heads(heads, GRID, progress_bar(batches(clips, fit, training), title, steps), steps)
     chosen = DEFAULT if held is None else best(probabilities(heads, clips, held.test), held.test_label)
     predicted = probabilities([heads[chosen]], clips, task.test)[0].argmax(axis=1)
     rate, decay = GRID[chosen]
@@ -75,26 +91,26 @@ def attentive(task, tokens, kind, depth, epochs, batch_size, seed, device, title
                    [f'lr {rate:.2g} wd {decay:g}'])
 
 
-def make_heads(size, num_class, depth, seed, device):
+def make_heads(size: int, num_class: int, training: HeadTraining, device: torch.device) -> list[AttentiveHead]:
     """A head for each of GRID, with the same initial weights."""
-    torch.manual_seed(seed)
-    head = AttentiveHead(size, num_class, depth)
+    torch.manual_seed(training.seed)
+    head = AttentiveHead(size, num_class, training.depth)
     return [deepcopy(head).to(device) for _ in GRID]
 
 
-def batches(clips, task, epochs, batch_size, seed):
-    """Yields (tokens [B, M, D], label [B]): one random clip of each video in an epoch; the rest of the list that doesn't
-    fill a batch is left out."""
-    rng = np.random.default_rng(seed)
-    for _ in range(epochs):
+def batches(clips: Clips, task: Task, training: HeadTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yields (tokens [B, M, D], label [B]): one random clip of each video in an epoch; the last videos, too few for a
+    batch, are left out."""
+    rng, size = np.random.default_rng(training.seed), training.batch_size
+    for _ in range(training.epochs):
         drawn = rng.integers(*clips.rows[task.train].T)
         order = rng.permutation(len(drawn))
-        for part in order[:len(order) // batch_size * batch_size].reshape(-1, batch_size):
+        for part in order[:len(order) // size * size].reshape(-1, size):
             yield clips[drawn[part]], torch.from_numpy(task.train_label[part]).to(clips.device)
 
 
 @torch.no_grad()
-def probabilities(heads, clips, videos):
+def probabilities(heads: Sequence[AttentiveHead], clips: Clips, videos: np.ndarray) -> np.ndarray:
     """float64 [G, V, C]: the softmax of G heads, averaged over the clips of each of V videos."""
     rows, counts = clips.of(videos)
     each = torch.cat([logits_of(heads, clips[part]).softmax(dim=-1).cpu() for part in split(rows)], dim=1)
@@ -102,7 +118,7 @@ def probabilities(heads, clips, videos):
     return np.add.reduceat(each.double().numpy(), starts, axis=1) / counts[:, None]
 
 
-def best(probability, label):
+def best(probability: np.ndarray, label: np.ndarray) -> int:
     """The index of the head with the highest accuracy, of equals that with the lowest loss. probability [G, V, C]."""
     true = np.take_along_axis(probability, label[None, :, None], axis=2)[..., 0]        # [G, V]
     accuracy = (probability.argmax(axis=2) == label).mean(axis=1)
@@ -111,5 +127,5 @@ def best(probability, label):
     return int(np.lexsort((loss, -accuracy))[0])
 
 
-def split(clips):
+def split(clips: np.ndarray) -> list[np.ndarray]:
     return np.split(clips, range(CLIPS_AT_ONCE, len(clips), CLIPS_AT_ONCE))

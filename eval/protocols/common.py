@@ -1,83 +1,95 @@
-"""What the commands that judge frozen weights share: flags, which weights, rows and the table."""
-from dataclasses import replace
+"""What the commands of frozen evaluation share: flags, which weights are evaluated, the table of results."""
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from eval.metrics.multi_label import classes_in
-from eval.networks.torchvision_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
-from eval.classify.outputs import draw_class_accuracies, printable, skipped_text
-from eval.protocols.results import short_names, table_lines, write_results
-from eval.networks.settings import SPLITS
+from eval.classify.outputs import class_accuracies_figure, skipped_text
 from eval.extract.setup import add_feature_arguments, prepare
+from eval.extract.vectors import LabelledVideos
+from eval.metrics.multi_label import classes_in
+from eval.networks.settings import SPLITS
+from eval.networks.torchvision_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
+from eval.protocols.protocol import Outcome, Task
+from eval.protocols.results import short_names, table_lines, write_results
 from utils.cli import UserError, make_folder
+from utils.parallel.precision import Precision
 from utils.run.log import warn
+from utils.text import printable
 
 RANDOM_SEEDS = 3  # random weights that are averaged
 SHOWN_CLASSES = 5
 
 
-def add_judging_arguments(parser):
+def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
                         help='checkpoints of pretraining or of classifiers, of one net; random weights of every net '
-                             f'are always judged, too; {WHAT_OTHERS}')
+                             f'are always evaluated, too; {WHAT_OTHERS}')
     parser.add_argument('--out', required=True, metavar='FOLDER',
-                        help='folder for results.json, results.md, pictures, and what the network makes of the videos, '
-                             'which is reused')
+                        help='folder for results.json, results.md, pictures, and the extracted features, which are '
+                             'reused')
     parser.add_argument('--split', default=1, type=int, choices=SPLITS, help='split of the data set (default 1)')
     parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
                         help='context: the aggregator\'s states; block: the backbone\'s features (default both)')
     parser.add_argument('--mean', action='store_true',
-                        help='the checkpoints are of one training with several seeds: judge their mean, under the name '
-                             'of the first')
+                        help='the checkpoints are of one training with several seeds: evaluate their mean, under the '
+                             'name of the first')
     parser.add_argument('--no_random', action='store_true', help='leave out random weights, where another table has them')
     parser.add_argument('--no_pictures', action='store_true', help='write no pictures')
     add_feature_arguments(parser)
 
 
-def start_judging(args):
-    """`prepare` for a command that judges: (checkpoints, LabelledVideos, class names, Precision, folder of --out).
+def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list[str], Precision, Path]:
+    """(checkpoints, LabelledVideos, class names, Precision, folder of --out): `prepare`, and the folder is made.
 
-    UserError: as there; videos without labels, nothing to judge, a folder that can't be made."""
+    UserError: as there; videos without labels, nothing to evaluate, a folder that can't be made."""
     args.weights = [*dict.fromkeys(args.weights)]
     if not files_of(args) and (args.mean or args.no_random):
         raise UserError(f'--{"mean" if args.mean else "no_random"}: give --weights a file')
     if args.mean and len({net_of(name, None) for name in args.weights}) > 1:
-        raise UserError('--mean: the --weights are of several nets; judge each mean by a separate command')
+        raise UserError('--mean: the --weights are of several nets; evaluate each mean by a separate command')
     checkpoints, listed, class_names, precision = prepare(args)
     if not class_names:
-        raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which judging needs')
+        raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which an evaluation '
+                        'needs')
     folder = Path(args.out)
     make_folder(folder, '--out')
     return checkpoints, listed, class_names, precision, folder
 
 
-def files_of(args):
+# ---- which weights
+
+def files_of(args: Namespace) -> list[str]:
     """The --weights that are files."""
     return [name for name in args.weights if split_weights(name)[1]]
 
 
-def baselines_of(args):
-    """The random weights to judge, as --weights calls them: of every net; with --no_random only those that it names."""
+def baselines_of(args: Namespace) -> list[str]:
+    """The random weights to evaluate, as --weights calls them: of every net; with --no_random only those it names."""
     names = args.weights if args.no_random else map(baseline_of, args.weights)
     return list(dict.fromkeys(name for name in names if not split_weights(name)[1]))
 
 
-def repetitions_of(args):
-    """What is judged, [(weights, seed, name of a file for what is made of them, without ending), …]."""
+def repetitions_of(args: Namespace) -> list[tuple[str, int, str]]:
+    """What is evaluated, [(weights, seed, name of a file for their features, without ending), …].
+
+    >>> repetitions_of(Namespace(weights=['a/epoch9.pth.tar'], seed=0, no_random=False))[:2]
+    [('a/epoch9.pth.tar', 0, 'epoch9'), ('random', 0, 'random-0')]
+    """
     files = files_of(args)
     trained = [(weights, args.seed, name) for weights, name in zip(files, short_names(files))]
     random = [(weights, args.seed + i, f'{weights}-{i}') for weights in baselines_of(args) for i in range(RANDOM_SEEDS)]
     return trained + random
 
 
-def kinds_of(args):
+def kinds_of(args: Namespace) -> list[str]:
     """The kinds of features that --feature names."""
     return ['context', 'block'] if args.feature == 'both' else [args.feature]
 
 
-def of_all_weights(args, extract):
-    """{weights: [what `extract` makes of them, …]}: several for random weights and --mean, which are averaged.
+def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
+    """{weights: [what `extract` returns for them, …]}: several for random weights and --mean, which are averaged.
 
     extract: (weights, seed, name) of `repetitions_of` -> features or tokens. UserError: some videos could be read for
     some of the weights only."""
@@ -92,34 +104,30 @@ def of_all_weights(args, extract):
     return found
 
 
-def merged(repetitions):
-    """One list of Outcomes from several of the same protocols, [[Outcome, …], …], which become its repetitions."""
-    return [replace(each[0], hits=np.concatenate([one.hits for one in each]),
-                    chosen=sum((one.chosen for one in each), [])) for each in zip(*repetitions)]
+# ---- results
 
-
-def warn_of_unseen_classes(task, class_names):
+def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
     unseen = np.setdiff1d(classes_in(task.test_label), classes_in(task.train_label))
     if len(unseen):
-        several = task.test_label.ndim == 2
-        videos = (task.test_label[:, unseen].any(axis=1) if several else np.isin(task.test_label, unseen)).sum()
+        videos = (task.test_label[:, unseen].any(axis=1) if task.multi_label else np.isin(task.test_label, unseen)).sum()
         named = ', '.join(printable(class_names[label]) for label in unseen[:SHOWN_CLASSES])
         warn(f'{len(unseen)} classes of the test list have no training video: {named}'
              + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {videos} test videos count as wrong'
-             + (' where they have no other label' if several else ''))
+             + (' where they have no other label' if task.multi_label else ''))
 
 
-def write_table(args, folder, rows, found, task, notes):
-    """Writes and prints the rows. found: of `of_all_weights`. notes: what the command has to say of its protocols."""
-    judged = next(iter(found.values()))
-    skipped = judged[0].skipped
+def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict[str, list], task: Task,
+                notes: Sequence[str]) -> None:
+    """Writes and prints the rows. found: of `of_all_weights`. notes: what the command adds about its protocols."""
+    evaluated = next(iter(found.values()))
+    skipped = evaluated[0].skipped
     nets = dict.fromkeys(net_of(name, args.net) for name in args.weights)
     baselines = baselines_of(args)
     named = '' if baselines == ['random'] else f' ({", ".join(baselines)})'
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
              f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net '
              + ', '.join(nets),
-             *([f'checkpoints: mean of {len(judged)} seeds'] if args.mean else []),
+             *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
              *([VECTORS_OF_OTHERS] if any(net_of(name, None) for name in args.weights) else []),
              *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
              *notes, '[low, high]: 95% bootstrap interval over test videos']
@@ -129,9 +137,9 @@ def write_table(args, folder, rows, found, task, notes):
     print('\n'.join([*facts, '', *map(printable, table_lines(rows))]))
 
 
-def draw_bars(path, task, outcome, class_names, title):
+def draw_class_accuracies(path: Path, task: Task, outcome: Outcome, class_names: Sequence[str], title: str) -> None:
     """A picture of an Outcome's accuracy by class."""
     counts = np.bincount(task.test_label, minlength=len(class_names))
     right = np.bincount(task.test_label, outcome.hits.mean(axis=0), minlength=len(class_names))
-    draw_class_accuracies(path, right / np.maximum(counts, 1), counts, class_names,
-                          f'Accuracy by class, {outcome.protocol} on {title}')
+    class_accuracies_figure(right / np.maximum(counts, 1), counts, class_names,
+                            f'Accuracy by class, {outcome.protocol} on {title}').savefig(path)

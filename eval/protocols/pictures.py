@@ -1,23 +1,27 @@
 """Pictures of frozen features: a page of retrieved videos and a t-SNE."""
+from collections.abc import Sequence
+from pathlib import Path
+
 import matplotlib
 import numpy as np
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from eval.classify.outputs import printable
+from eval.protocols.protocol import Task
 from eval.protocols.retrieval import neighbours_of_test
 from utils.data.frames import FrameError
 from utils.data.sources import read_pictures
+from utils.text import printable
 
 QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE
 MAX_LEGEND = 20              # classes with a colour and a name of their own
+DPI = 110
 RIGHT, WRONG, QUERY = 'tab:green', 'tab:red', 'black'
 
 
-def draw_retrieval(path, task, frames_of, class_names, title):
+def draw_retrieval(path: Path, task: Task, frames_of: dict[str, int], class_names: Sequence[str], title: str) -> None:
     """A row for each of some test videos: its middle frame, and those of the training videos nearest to it, framed
     green where the class is the same and red where not.
 
@@ -26,20 +30,18 @@ def draw_retrieval(path, task, frames_of, class_names, title):
     order = np.random.default_rng(0).permutation(len(task.test))[:QUERIES]
     order = order[np.argsort(task.test_label[order], kind='stable')]
     found = neighbours_of_test(task, count)
-    figure, axes = plt.subplots(len(order), 1 + count, figsize=(1.75 * (1 + count), 2 * len(order)),
-                                layout='constrained', squeeze=False)
-    for query, row in zip(order, axes):
+    figure = Figure((1.75 * (1 + count), 2 * len(order)), layout='constrained')
+    for query, row in zip(order, figure.subplots(len(order), 1 + count, squeeze=False)):
         label = task.test_label[query]
         show(row[0], task.test_path[query], frames_of, class_names[label], QUERY)
         for neighbour, cell in zip(found[query], row[1:]):
             other = task.train_label[neighbour]
             show(cell, task.train_path[neighbour], frames_of, class_names[other], RIGHT if other == label else WRONG)
     figure.suptitle(f'{title}: a test video, and the training videos nearest to it', parse_math=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    figure.savefig(path, dpi=DPI)
 
 
-def show(axes, path, frames_of, name, colour):
+def show(axes: Axes, path: str, frames_of: dict[str, int], name: str, colour: str) -> None:
     """The middle frame of a video, framed and named."""
     axes.imshow(middle_frame(path, frames_of[path]))
     axes.set_title(printable(name), fontsize=8, color=colour, parse_math=False)
@@ -48,7 +50,7 @@ def show(axes, path, frames_of, name, colour):
         edge.set(color=colour, linewidth=3)
 
 
-def middle_frame(path, n_frames):
+def middle_frame(path: str, n_frames: int) -> np.ndarray:
     """uint8 [H, W, 3]; grey if it can't be read any more."""
     try:
         return next(read_pictures(path, [(n_frames + 1) // 2]))
@@ -56,7 +58,7 @@ def middle_frame(path, n_frames):
         return np.full((64, 64, 3), 127, np.uint8)
 
 
-def draw_tsne(path, task, class_names, title):
+def draw_tsne(path: Path, task: Task, class_names: Sequence[str], title: str) -> None:
     """The test videos in two dimensions, coloured by class."""
     rows = np.arange(len(task.test))
     if len(rows) > MAX_POINTS:
@@ -65,12 +67,13 @@ def draw_tsne(path, task, class_names, title):
     deviation = vectors.std(axis=0)
     vectors = (vectors - vectors.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     perplexity = min(30, (len(rows) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init='pca', random_state=0).fit_transform(vectors)
+    points = TSNE(perplexity=perplexity, init='pca', random_state=0).fit_transform(vectors)
     classes = np.unique(label)
-    colours = plt.get_cmap('tab20' if len(classes) > 10 else 'tab10')
-    figure, axes = plt.subplots(figsize=(9, 7), layout='constrained')
+    colours = matplotlib.colormaps['tab20' if len(classes) > 10 else 'tab10']
+    figure = Figure((9, 7), layout='constrained')
+    axes = figure.subplots()
     for i, c in enumerate(classes):
-        axes.scatter(*places[label == c].T, s=24 if len(rows) < 1000 else 8, color=colours(i % colours.N),
+        axes.scatter(*points[label == c].T, s=24 if len(rows) < 1000 else 8, color=colours(i % colours.N),
                      label=printable(class_names[c]))
     if len(classes) <= MAX_LEGEND:
         legend = axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
@@ -78,5 +81,4 @@ def draw_tsne(path, task, class_names, title):
             text.set_parse_math(False)
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, parse_math=False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    figure.savefig(path, dpi=DPI)

@@ -1,6 +1,7 @@
 """Rows of results, results.json and results.md: what every command on frozen features writes."""
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import numpy as np
 from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import bootstrap
 from eval.networks.torchvision_models import split_weights
-from eval.classify.outputs import ENCODING
+from eval.protocols.protocol import Outcome
+from utils.text import ENCODING
 
 
-def row_of(weights, feature, outcome):
+def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
     """One row of results.json for an Outcome. Values are from 0 to 1.
 
     value is the mean over repetitions and test videos (of a mean average precision, over repetitions), [low, high] its
@@ -32,8 +34,15 @@ def row_of(weights, feature, outcome):
             'videos': videos, 'deviation': deviation, 'chosen': ', '.join(outcome.chosen) or None}
 
 
-def table_lines(rows):
-    """The rows as lines of a Markdown table: one column for each kind of weights."""
+def table_lines(rows: Sequence[dict]) -> list[str]:
+    """The rows as lines of a Markdown table: one column for each kind of weights.
+
+    >>> outcome = Outcome('knn', 'all labels', 'top1', hits=np.array([[1., 1, 1, 1]]))
+    >>> print('\\n'.join(table_lines([row_of('random', 'context', outcome)])))
+    | feature | protocol | labels     | metric | random                |
+    |---------|----------|------------|--------|-----------------------|
+    | context | knn      | all labels | top1   | 100.0% [100.0, 100.0] |
+    """
     columns = list(dict.fromkeys(row['weights'] for row in rows))
     keys = list(dict.fromkeys(key_of(row) for row in rows))
     cells = {(key_of(row), row['weights']): cell_of(row) for row in rows}
@@ -44,18 +53,22 @@ def table_lines(rows):
     return [lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]]
 
 
-def key_of(row):
+def key_of(row: dict) -> tuple[str, str, str, str]:
     return row['feature'], row['protocol'], row['setting'], row['metric']
 
 
-def cell_of(row):
+def cell_of(row: dict) -> str:
     deviation = f' ±{row["deviation"]:.1%}' if row['deviation'] is not None else ''
     return f'{row["value"]:.1%}{deviation} [{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
 
 
-def short_names(weights):
-    """Distinct names for --weights: those of the files, numbered where several are alike; behind the name of a network
-    of other people, if there is one."""
+def short_names(weights: Sequence[str]) -> list[str]:
+    """Distinct names for --weights: those of the files, numbered where several are alike; behind the name of a
+    third-party model, if there is one.
+
+    >>> short_names(['a/epoch9.pth.tar', 'b/epoch9.pth.tar', 'random'])
+    ['epoch9', 'epoch9-2', 'random']
+    """
     names = []
     for each in weights:
         net, file = split_weights(each)
@@ -66,8 +79,8 @@ def short_names(weights):
     return names
 
 
-def write_results(folder, rows, facts):
-    """Writes results.json and results.md. facts: lines that say what was judged on what."""
+def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str]) -> None:
+    """Writes results.json and results.md. facts: lines that say what was evaluated on what."""
     with open(folder / 'results.json', 'w', **ENCODING) as file:
         json.dump(rows, file, indent=1)
     text = ['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *table_lines(rows)]

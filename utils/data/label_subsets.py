@@ -1,8 +1,15 @@
-"""Subsets of a labelled training list, for learning from few labels: class-balanced, nested, fixed by the seed."""
+"""Subsets of a labelled training list, for learning from few labels: class-balanced, nested, fixed by the seed.
+
+>>> label_subset(['a', 'b', 'c', 'd', 'e', 'f'], [0, 0, 0, 1, 1, 1], per_class=2).tolist()
+[0, 2, 3, 5]
+"""
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def label_subset(paths, label, fraction=None, per_class=None, seed=0):
+def label_subset(paths: Sequence[str], label: Sequence[int], fraction: float | None = None,
+                 per_class: int | None = None, seed: int = 0) -> np.ndarray:
     """Chooses `fraction` of the videos of each class (at least one), or `per_class` of them: sorted rows, int64.
 
     The order of the list doesn't matter, and smaller subsets are part of larger ones of the same seed.

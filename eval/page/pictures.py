@@ -1,5 +1,6 @@
-"""Pictures inside a page, as data URIs: JPEGs, or the file itself where that is smaller."""
+"""Which pictures a page shows, and how they get inside it: as data URIs, JPEGs or the file where that is smaller."""
 import base64
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,11 +10,44 @@ from utils.data.sources import count_frames
 from utils.data.video import VideoError
 from utils.run.log import warn
 
+# What is shown of each kind of folder (see eval.page.sources), under a heading: the files, and what they are in words.
+# A file that fits several patterns is shown once, where it fits first. Another picture in the report is a line here.
+SHOWN = {
+    'training': {
+        'Frames as the network saw them': (['img/*.png'], 'Clips as the network saw them')},
+    'frozen': {
+        'Retrieval': (['pictures/*_retrieval.png'], 'Retrieval page: test videos and the training videos nearest to '
+                                                    'them, framed green where the class is the same'),
+        'Other pictures': (['pictures/*.png'], 'Picture of frozen features')},
+    'predictions': {
+        'What is predicted': (['overview.png', 'extremes.png', 'colours.png', 'clip*.png'],
+                              'Similarity maps and other pictures of predictions')},
+}
 BUDGET = 8_000_000  # bytes of all pictures of a page, in base64
 MAX_WIDTH = 1200    # px
 QUALITY = 80
 FRAME_HEIGHT = 96   # px, of frames in a strip
 GAP = 4             # px
+
+
+@dataclass
+class Album:
+    """Pictures under a heading. meaning: what they are, in words."""
+    heading: str
+    meaning: str
+    files: list
+
+
+def albums_of(kind, folder):
+    """[Album] of the pictures that SHOWN names for this kind of folder and that are there."""
+    albums, seen = [], set()
+    for heading, (patterns, meaning) in SHOWN.get(kind, {}).items():
+        found = dict.fromkeys(file for pattern in patterns for file in sorted(folder.glob(pattern)))
+        files = [file for file in found if file not in seen]
+        seen.update(files)
+        if files:
+            albums.append(Album(heading, meaning, files))
+    return albums
 
 
 class PictureStore:

@@ -1,0 +1,14 @@
+"""Text that may hold bytes that are not UTF-8, as names of files and classes do: how it is read, written and shown."""
+
+# Arguments of open(), read_text() and write_text(): bytes that are not UTF-8 are written as they were read.
+ENCODING = {'encoding': 'utf-8', 'errors': 'surrogateescape'}
+
+
+def printable(text: str) -> str:
+    r"""The text with bytes that are not UTF-8 escaped, for screens and pictures.
+
+    >>> from utils.text import printable
+    >>> printable('ü and \udcff')
+    'ü and \\udcff'
+    """
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
