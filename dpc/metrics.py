@@ -3,7 +3,8 @@ import math
 
 import torch
 
-from dpc.loss import similarity
+from backbone.copy_baselines import copies, shuffled
+from dpc import loss
 from utils.parallel.distributed import sum_over_processes
 
 ROWS_AT_ONCE = 4096  # bounds the memory of the scores
@@ -64,9 +65,9 @@ class Moments:
         return int(sum_over_processes(self.sums[0, 0]))
 
 
-def top1_by_step(rank, pred_step, places):
+def top1_by_step(rank, pred_step, locations):
     """{'top1_step1': …, 'top1_step2': …}: top-1 of each predicted block, 0-d tensors, from ranks [B·P·S]."""
-    right = (rank == 0).float().view(-1, pred_step, places).mean(dim=(0, 2))
+    right = (rank == 0).float().view(-1, pred_step, locations).mean(dim=(0, 2))
     return {f'top1_step{step}': value for step, value in enumerate(right, start=1)}
 
 
@@ -74,6 +75,19 @@ def top1(prediction, target, first=0):
     """Share of the predictions [B, P, S, D] that score higher with their own target than with all others, as a 0-d
     tensor. target: see wrong_answers."""
     return (taken_for(prediction, target, first) < 0).float().mean()
+
+
+def control_predictions(model, feature, random, steps=None):
+    """Predictions [B, P, S, D] that a DPC should beat, from features [B, N, S, D]: the last seen block, the mean of the
+    seen blocks, and what the model predicts from the seen blocks in another order, if there are several.
+
+    random: torch.Generator of that order, one for all clips. steps: see DPC.predict."""
+    steps = steps or model.pred_step
+    seen, target = feature[:, :-steps], feature[:, -steps:]
+    controls = copies(seen, steps)
+    if seen.shape[1] > 1:
+        controls['top1_shuffled'], _ = model.predict(torch.cat([shuffled(seen, random), target], dim=1), steps)
+    return controls
 
 
 @torch.no_grad()
@@ -93,22 +107,22 @@ def first_row(prediction, first):
 
 def guesses(target, clips_per_video):
     """What the shares of wrong_answers would be for an answer drawn at random within the group that is known: among all
-    videos, the clips of the right video, the places of the right clip, the times of the right place.
+    videos, the clips of the right video, the locations of the right clip, the times of the right location.
 
-    target [B', P, S, D] -> {'guess_video': …, 'guess_clip': …, 'guess_place': …, 'guess_time': …}, 0-d tensors."""
+    target [B', P, S, D] -> {'guess_video': …, 'guess_clip': …, 'guess_location': …, 'guess_time': …}, 0-d tensors."""
     B, P, S = target.shape[:3]
-    choices = {'video': B / clips_per_video, 'clip': clips_per_video, 'place': S, 'time': P}
+    choices = {'video': B / clips_per_video, 'clip': clips_per_video, 'location': S, 'time': P}
     return {f'guess_{kind}': target.new_tensor(1 - 1 / count) for kind, count in choices.items()}
 
 
 @torch.no_grad()
 def wrong_answers(prediction, target, first=0, clips_per_video=1):
-    """What is taken for the true place where the top-1 is wrong: shares of all predictions, which with top-1 add up to 1.
+    """What is taken for the true location where the top-1 is wrong: shares of all predictions, which with top-1 add up to 1.
 
-    wrong_video  a place of another video
-    wrong_clip   of another clip of the same video (0 with one clip a video)
-    wrong_place  of the same clip, but another place of the map, at any time
-    wrong_time   the right place of the right clip, at another time
+    wrong_video     a location of another video
+    wrong_clip      of another clip of the same video (0 with one clip a video)
+    wrong_location  of the same clip, but another location of the map, at any time
+    wrong_time      the right location of the right clip, at another time
 
     prediction [B, P, S, D], target [B', P, S, D], of which those of the batch begin with clip `first`.
     clips_per_video: successive clips that are of one video.
@@ -116,20 +130,20 @@ def wrong_answers(prediction, target, first=0, clips_per_video=1):
     B, P, S = prediction.shape[:3]
     taken = taken_for(prediction, target, first)
     positive = first_row(prediction, first) + torch.arange(B * P * S, device=taken.device)
-    clip, place = taken // (P * S), taken % S
-    own_clip, own_place = positive // (P * S), positive % S
+    clip, location = taken // (P * S), taken % S
+    own_clip, own_location = positive // (P * S), positive % S
     wrong = taken >= 0
     same_video = clip // clips_per_video == own_clip // clips_per_video
-    same_clip, same_place = clip == own_clip, place == own_place
-    kinds = {'video': ~same_video, 'clip': same_video & ~same_clip, 'place': same_clip & ~same_place,
-             'time': same_clip & same_place}
+    same_clip, same_location = clip == own_clip, location == own_location
+    kinds = {'video': ~same_video, 'clip': same_video & ~same_clip, 'location': same_clip & ~same_location,
+             'time': same_clip & same_location}
     return {f'wrong_{kind}': (wrong & mask).float().mean() for kind, mask in kinds.items()}
 
 
 def best_negative(rows, columns, positive):
     """Column [M] of the best-scored negative of each row [M, D]; -1 where all score below the positive."""
     with torch.autocast(rows.device.type, enabled=False):
-        score = similarity(rows, columns)                               # [M, K]
+        score = loss.similarity(rows, columns)                          # [M, K]
     true = score.gather(1, positive.unsqueeze(1)).squeeze(1)
     value, column = score.scatter(1, positive.unsqueeze(1), -torch.inf).max(dim=1)
     return torch.where(value < true, -1, column)

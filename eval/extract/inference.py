@@ -65,6 +65,13 @@ def clip_outputs(network, videos, num_seq, precision, clips_at_once):
     yield from finished()
 
 
+def check_finite(what, *tensors):
+    """UserError: a tensor holds a value that is not finite. what: they are called."""
+    if not all(torch.isfinite(each).all() for each in tensors):
+        raise UserError(f'{what} are not finite: the weights are unusable, or too large for this precision (try '
+                        '--amp off)')
+
+
 def broken_of_all(broken, count):
     """The unreadable videos [(index, error), …] of all processes, sorted. UserError: all `count` videos are."""
     broken = sorted(lists_of_all(broken))

@@ -1,14 +1,14 @@
-"""From flags to clips and a predictive network: what the commands that look at predictions share."""
+"""From flags to clips and a pretrained network: what the commands that show predictions share."""
 import os
 
 import numpy as np
 
+from dpc.model import DPC
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
-from eval.forecast.network import load_network
 from eval.networks.settings import SETTINGS, SPLITS, default_settings, resolve_settings, trained_settings
 from eval.extract.setup import add_feature_arguments
 from eval.extract.inference import broken_of_all
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import load_weights, parameters_among, read_checkpoint
 from utils.cli import UserError, positive_int
 from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
@@ -28,7 +28,7 @@ def add_prediction_arguments(parser):
     parser.add_argument('--split', default=1, type=int, choices=SPLITS,
                         help='split whose test list is read, or training list if there is no other (default 1)')
     parser.add_argument('--clips', default=256, type=positive_int,
-                        help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
+                        help='videos of the list, drawn at random, of each of which the middle is used (default 256)')
     parser.add_argument('--pred_step', type=positive_int,
                         help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
     add_feature_arguments(parser)
@@ -45,7 +45,7 @@ def check_prediction_arguments(parser, args):
 
 
 def prepare_predictions(args):
-    """(PredictiveNetwork on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
+    """(DPC on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
     can't be read], Precision). Settings that were left out follow the checkpoint.
 
     UserError: a file that can't be used, a missing list."""
@@ -60,6 +60,21 @@ def prepare_predictions(args):
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)
     return put_on(model, precision.device), size, videos, failed, precision
+
+
+def load_network(weights, checkpoint, net, pred_step):
+    """The DPC of a pretraining checkpoint, frozen; of random weights if `checkpoint` is {}.
+
+    weights: what messages call it. UserError: another net, or a checkpoint without a predictor."""
+    settings = checkpoint.get('settings', {})
+    ablations = {name: settings[name] for name in ('prediction', 'feature_map') if name in settings}
+    model = DPC(net, pred_step, **ablations)
+    if checkpoint:
+        lacking = parameters_among(load_weights(model, checkpoint, origin=weights).missing)
+        if lacking:
+            raise UserError(f'{weights} has no {lacking[0]}: it is not a checkpoint of pretraining with --pred_step '
+                            f'{pred_step} (a classifier\'s has no predictor); give one of dpc/main.py')
+    return model.requires_grad_(False).eval()
 
 
 def listed_videos(args):
