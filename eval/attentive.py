@@ -10,7 +10,7 @@ from eval.protocols.common import (add_judging_arguments, draw_bars, kinds_of, m
 from eval.classify.outputs import printable
 from eval.protocols.results import row_of, short_names
 from eval.protocols.protocol import make_task
-from eval.extract.tokens import kinds_with_places, say_sizes, size_of, tokens_of
+from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -40,7 +40,7 @@ def main(args):
                         'not learn; use eval/frozen.py, or eval/test.py --pretrain')
     kinds = kinds_of(args)
     judged = [weights for weights, _, _ in repetitions_of(args)]
-    kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in judged}
+    kinds_by_weights = {weights: kinds_with_locations(weights, kinds) for weights in judged}
     sizes = {weights: size_of(args, listed, weights) for weights in judged}
     say_sizes(folder / 'tokens', [sizes[weights] for weights in judged for _ in kinds_by_weights[weights]])
 

@@ -11,6 +11,7 @@ import torch
 
 from eval.classify.outputs import ENCODING, printable
 from eval.extract.inference import read_videos
+from eval.extract.resources import resources_of
 from eval.forecast.clip_pictures import write_picture
 from eval.forecast.list_pictures import draw_horizon
 from eval.forecast.predictions import in_batches
@@ -51,12 +52,13 @@ def main(args):
 
     # data: the clip in the middle of each video, as many seen blocks as in pretraining
     clip = {**clip_settings(args), 'num_seq': seen + steps}
-    _, loader = middle_clips(videos, clip, args)
+    dataset = middle_clips(videos, **clip)
 
     # predictions
     broken, random = [], torch.Generator().manual_seed(args.seed)
-    batches, left_out = in_batches(read_videos(loader, 'clips', broken), min(args.batch_size, len(videos)),
-                                   lambda clips: evaluate_clips(model, clips, seen, steps, precision, random))
+    clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
+    batches, left_out = in_batches(clips, min(args.batch_size, len(videos)),
+                                   lambda batch: evaluate_clips(model, batch, seen, steps, precision, random))
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     index, found = curves_of(batches)
     if len(index) < 2:

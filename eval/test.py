@@ -8,6 +8,7 @@ import torch
 
 from backbone import NETWORKS
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
+from eval.extract.resources import resources_of
 from eval.classify.scores import clips_of_all, protocols_for, score_videos, special_views
 from eval.protocols.label_subsets import label_subset
 from eval.model import ActionClassifier
@@ -19,7 +20,6 @@ from utils.arguments import (add_data_arguments, add_device_arguments, add_model
                              add_optimisation_arguments, add_run_arguments)
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, UserError, fraction, positive_fraction, positive_int, positive_int_or_all
-from utils.data.batches import make_loader
 from utils.data.classes import labels_of, read_class_list
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import FINETUNING
@@ -278,10 +278,7 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
         complete_bn_statistics(model, missing, training_set(args, train_videos), *bn_options(args, precision))
 
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
-    share = range(distributed.rank(), len(test_set), distributed.world())
-    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
-    scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
-                                  clips_at_once=-(-args.batch_size // distributed.world()),
+    scores, broken = score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
                                   multi_label=test_set.labels.ndim == 2)
     if folder:
         return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),

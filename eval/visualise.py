@@ -10,6 +10,7 @@ import torch
 
 from eval.classify.outputs import ENCODING, printable
 from eval.extract.inference import read_videos
+from eval.extract.resources import resources_of
 from eval.forecast.breakdown import easiest_first, principal_colours, summarise
 from eval.forecast.clip_pictures import (MAX_ROWS, ClipView, draw_clip, film_locations, moving_locations, write_film,
                                          write_picture)
@@ -53,12 +54,12 @@ def main(args):
     folder = Path(args.out)
     make_folder(folder, '--out')
     clip = clip_settings(args)
-    dataset, loader = middle_clips(videos, clip, args)
+    dataset = middle_clips(videos, **clip)
 
     # predictions
     broken, keep = [], len(videos) if args.video else args.pictures
-    batches, left_out = predict_clips(model, read_videos(loader, 'clips', broken), args.num_seq, size, precision,
-                                      min(args.batch_size, len(videos)), keep)
+    clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
+    batches, left_out = predict_clips(model, clips, args.num_seq, size, precision, min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),

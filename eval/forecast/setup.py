@@ -10,13 +10,12 @@ from eval.extract.setup import add_feature_arguments
 from eval.extract.inference import broken_of_all
 from utils.checkpoint import load_weights, parameters_among, read_checkpoint
 from utils.cli import UserError, positive_int
-from utils.data.batches import make_loader
 from utils.data.clips import VideoDataset, count_blocks
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
-from utils.run.setup import put_on, start_evaluation, workers_of
+from utils.run.setup import put_on, start_evaluation
 
 
 def add_prediction_arguments(parser):
@@ -99,9 +98,7 @@ def map_size(model, seq_len, img_dim):
     return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
 
 
-def middle_clips(videos, clip, args):
-    """(VideoDataset, loader) of one clip in the middle of each video. clip: settings as of `clip_settings`."""
-    num_seq, seq_len, ds = clip['num_seq'], clip['seq_len'], clip['ds']
-    dataset = VideoDataset(videos, **clip, starts_of=lambda n_frames: np.array(
+def middle_clips(videos, num_seq, seq_len, ds, img_dim):
+    """The VideoDataset of one clip in the middle of each video."""
+    return VideoDataset(videos, num_seq, seq_len, ds, img_dim, starts_of=lambda n_frames: np.array(
         [(count_blocks(n_frames, num_seq, seq_len, ds) - num_seq) // 2]))
-    return dataset, make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
