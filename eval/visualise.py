@@ -59,7 +59,8 @@ def main(args):
     # predictions
     broken, keep = [], len(videos) if args.video else args.pictures
     clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
-    batches, left_out = predict_clips(model, clips, args.num_seq, size, precision, min(args.batch_size, len(videos)), keep)
+    batches, left_out = predict_clips(model, clips, args.num_seq, size, precision,
+                                      min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),

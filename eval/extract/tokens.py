@@ -72,10 +72,9 @@ def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds)
             return None
         readable = np.setdiff1d(np.arange(len(rows)), [index for index, _ in broken])
         path = np.array(listed.videos.paths())[readable]
-        arrays = {'rows': rows[readable], 'path': path, 'label': listed.label[readable], 'part': listed.part[readable]}
-        skipped = [error for _, error in broken]
-        write_arrays(folder / 'tokens.npz', expected, skipped, **arrays, kinds=kinds)
-        return Tokens(open_maps(folder, kinds), **arrays, skipped=skipped)
+        write_arrays(folder / 'tokens.npz', expected, [error for _, error in broken], rows=rows[readable], path=path,
+                     label=listed.label[readable], part=listed.part[readable], kinds=kinds)
+        return open_tokens(folder, kinds)
 
     return stored_or_made(f'tokens of {weights}', folder, lambda: read_tokens(folder, expected, kinds), make)
 
@@ -163,11 +162,13 @@ def read_tokens(folder, expected, kinds):
     if arrays is None or not set(kinds) <= set(arrays['kinds'].tolist()):
         return None
     try:
-        maps = open_maps(folder, kinds)
+        return open_tokens(folder, kinds)
     except NO_ARRAYS:
         return None
-    return Tokens(maps, **{name: arrays[name] for name in ('rows', 'path', 'label', 'part')}, skipped=[])
 
 
-def open_maps(folder, kinds):
-    return {kind: np.load(folder / f'{kind}.npy', mmap_mode='r') for kind in kinds}
+def open_tokens(folder, kinds):
+    with np.load(folder / 'tokens.npz') as stored:
+        arrays = {name: stored[name] for name in ('rows', 'path', 'label', 'part')}
+        return Tokens({kind: np.load(folder / f'{kind}.npy', mmap_mode='r') for kind in kinds}, **arrays,
+                      skipped=stored['skipped'].tolist())
