@@ -24,7 +24,7 @@ def predict_blocks(agg, predictor, state, pred_step):
     predictor: of `make_predictors`. A single φ: each prediction is aggregated before the next is made. A list: all are
     made from this one state."""
     if isinstance(predictor, nn.ModuleList):
-        return torch.stack([phi(state) for phi in predictor], dim=1)
+        return torch.stack([phi(state) for phi in predictor[:pred_step]], dim=1)
     predictions = [predictor(state)]
     while len(predictions) < pred_step:
         _, state = agg(F.relu(predictions[-1]).unsqueeze(1), state)

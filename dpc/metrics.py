@@ -3,7 +3,8 @@ import math
 
 import torch
 
-from dpc.loss import similarity
+from backbone.copy_baselines import copies, shuffled
+from dpc import loss
 from utils.parallel.distributed import sum_over_processes
 
 ROWS_AT_ONCE = 4096  # bounds the memory of the scores
@@ -76,6 +77,19 @@ def top1(prediction, target, first=0):
     return (taken_for(prediction, target, first) < 0).float().mean()
 
 
+def control_predictions(model, feature, random, steps=None):
+    """Predictions [B, P, S, D] that a DPC should beat, from features [B, N, S, D]: the last seen block, the mean of the
+    seen blocks, and what the model predicts from the seen blocks in another order, if there are several.
+
+    random: torch.Generator of that order, one for all clips. steps: see DPC.predict."""
+    steps = steps or model.pred_step
+    seen, target = feature[:, :-steps], feature[:, -steps:]
+    controls = copies(seen, steps)
+    if seen.shape[1] > 1:
+        controls['top1_shuffled'], _ = model.predict(torch.cat([shuffled(seen, random), target], dim=1), steps)
+    return controls
+
+
 @torch.no_grad()
 def taken_for(prediction, target, first=0):
     """Column [B·P·S] among the targets [B'·P·S] that each prediction is taken for where its top-1 is wrong, else -1."""
@@ -129,7 +143,7 @@ def wrong_answers(prediction, target, first=0, clips_per_video=1):
 def best_negative(rows, columns, positive):
     """Column [M] of the best-scored negative of each row [M, D]; -1 where all score below the positive."""
     with torch.autocast(rows.device.type, enabled=False):
-        score = similarity(rows, columns)                               # [M, K]
+        score = loss.similarity(rows, columns)                          # [M, K]
     true = score.gather(1, positive.unsqueeze(1)).squeeze(1)
     value, column = score.scatter(1, positive.unsqueeze(1), -torch.inf).max(dim=1)
     return torch.where(value < true, -1, column)

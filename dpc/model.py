@@ -40,10 +40,13 @@ class DPC(nn.Module):
         feature = encode_blocks(self.backbone, block, chunks=self.encode_chunks, by_batch=True)
         return feature.mean(dim=2, keepdim=True) if self.pooled else feature
 
-    def predict(self, feature):
-        """Features of all blocks [B, N, S, D] -> (prediction, target) of the last P, each [B, P, S, D]."""
-        seen, target = feature[:, :-self.pred_step], feature[:, -self.pred_step:]
+    def predict(self, feature, steps=None):
+        """Features of all blocks [B, N, S, D] -> (prediction, target) of the last P, each [B, P, S, D].
+
+        steps: predict so many blocks instead of P; at most P where predictions are parallel."""
+        steps = steps or self.pred_step
+        seen, target = feature[:, :-steps], feature[:, -steps:]
         with full_precision(feature):
             _, state = self.agg(F.relu(seen))
-            prediction = predict_blocks(self.agg, self.network_pred, state, self.pred_step)
+            prediction = predict_blocks(self.agg, self.network_pred, state, steps)
         return prediction, target

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from backbone.blocks import full_precision
-from backbone.copy_baselines import copies, shuffled
 from dpc.health import Health
-from dpc.metrics import Moments, guesses, top1, top1_by_step, wrong_answers
+from dpc.metrics import Moments, control_predictions, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
 from utils.data.classes import numbered
 from utils.data.held_out import group_of
@@ -82,13 +81,3 @@ class Validation:
     def warnings(self, stats):
         """Lines about what is wrong with the run, from the statistics of a validation."""
         return self.health.warnings(stats) if self.predictions >= FEW_PREDICTIONS else []
-
-
-def control_predictions(model, feature, random):
-    """Predictions [B, P, S, D] that a trained model should beat, from features [B, N, S, D]: the last seen block, the
-    mean of the seen blocks, and what the model predicts from the seen blocks in another order, if there are several."""
-    seen, target = feature[:, :-model.pred_step], feature[:, -model.pred_step:]
-    controls = copies(seen, model.pred_step)
-    if seen.shape[1] > 1:
-        controls['top1_shuffled'], _ = model.predict(torch.cat([shuffled(seen, random), target], dim=1))
-    return controls

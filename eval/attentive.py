@@ -5,11 +5,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.protocols.attentive_probe import GRID, HELD_OUT, HeadTraining, attentive
-from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights, repetitions_of,
-                                   start_frozen_evaluation, warn_of_unseen_classes, write_table)
+from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights,
+                                   repetitions_of, start_frozen_evaluation, warn_of_unseen_classes, write_table)
 from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import row_of, short_names
-from eval.extract.tokens import kinds_with_places, say_sizes, size_of, tokens_of
+from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -40,7 +40,7 @@ def main(args):
                         'not learn; use eval/frozen.py, or eval/test.py --pretrain')
     kinds = kinds_of(args)
     evaluated = [weights for weights, _, _ in repetitions_of(args)]
-    kinds_by_weights = {weights: kinds_with_places(weights, kinds) for weights in evaluated}
+    kinds_by_weights = {weights: kinds_with_locations(weights, kinds) for weights in evaluated}
     sizes = {weights: size_of(args, listed, weights) for weights in evaluated}
     say_sizes(folder / 'tokens', [sizes[weights] for weights in evaluated for _ in kinds_by_weights[weights]])
 

@@ -9,19 +9,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+from utils.text import ENCODING, printable
+from eval.extract.inference import read_videos
+from eval.extract.resources import resources_of
 from eval.forecast.clip_pictures import write_picture
 from eval.forecast.list_pictures import draw_horizon
-from eval.forecast.network import in_batches
+from eval.forecast.predictions import in_batches
 from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                   prepare_predictions, skipped_lines)
-from eval.forecast.rollout import CANDIDATES, choose_steps, curves_of, judge_clips
-from eval.extract.inference import read_videos
+                                 prepare_predictions, skipped_lines)
+from eval.forecast.rollout import CANDIDATES, choose_steps, curves_of, evaluate_clips
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
 from utils.run.setup import check_memory, clip_settings
-from utils.text import ENCODING, printable
 
 
 def parse_args(argv=None):
@@ -29,9 +30,9 @@ def parse_args(argv=None):
     add_prediction_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for horizon.png and horizon.json')
     parser.add_argument('--steps', type=positive_int,
-                        help='blocks to predict after the seen ones (default: twice --pred_step, or --pred_step for a network '
-                             'pretrained with --prediction parallel; fewer if less than half of the videos are long '
-                             'enough); shorter videos are left out')
+                        help='blocks to predict after the seen ones (default: twice --pred_step, or --pred_step for a '
+                             'network pretrained with --prediction parallel; fewer if less than half of the videos '
+                             'are long enough); shorter videos are left out')
     args = parser.parse_args(argv)
     check_prediction_arguments(parser, args)
     return args
@@ -40,22 +41,24 @@ def parse_args(argv=None):
 def main(args):
     model, _, videos, failed, precision = prepare_predictions(args)
     seen = args.num_seq - args.pred_step
-    if model.parallel and args.steps and args.steps > args.pred_step:
+    parallel = isinstance(model.network_pred, torch.nn.ModuleList)
+    if parallel and args.steps and args.steps > args.pred_step:
         raise UserError(f'{args.weights} predicts its {args.pred_step} blocks at once and cannot be rolled out to '
                         f'{args.steps}: give --steps {args.pred_step} or fewer')
-    videos, steps, short = long_enough(videos, seen, args, most=args.pred_step if model.parallel else 2 * args.pred_step)
+    videos, steps, short = long_enough(videos, seen, args, most=args.pred_step if parallel else 2 * args.pred_step)
     check_memory(argparse.Namespace(**{**vars(args), 'num_seq': seen + steps}), precision, training=False, views=1)
     folder = Path(args.out)
     make_folder(folder, '--out')
 
     # data: the clip in the middle of each video, as many seen blocks as in pretraining
     clip = {**clip_settings(args), 'num_seq': seen + steps}
-    _, loader = middle_clips(videos, clip, args)
+    dataset = middle_clips(videos, **clip)
 
     # predictions
     broken, random = [], torch.Generator().manual_seed(args.seed)
-    batches, left_out = in_batches(read_videos(loader, 'clips', broken), min(args.batch_size, len(videos)),
-                                   lambda clips: judge_clips(model, clips, seen, steps, precision, random))
+    clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
+    batches, left_out = in_batches(clips, min(args.batch_size, len(videos)),
+                                   lambda batch: evaluate_clips(model, batch, seen, steps, precision, random))
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     index, found = curves_of(batches)
     if len(index) < 2:
@@ -101,7 +104,8 @@ def lines_of(summary):
              f'pretraining predicted {summary["pred_step"]}; top-1 in % [95% interval over clips]']
     for name, table in summary['by_candidates'].items():
         curves = table['curves']
-        lines += ['', f'candidates: {table["candidates"]} places of {CANDIDATES[name]}; chance {table["chance"]:.2%}',
+        lines += ['', f'candidates: {table["candidates"]} locations of {CANDIDATES[name]}; '
+                      f'chance {table["chance"]:.2%}',
                   'step' + ''.join(f'{curve:>22}' for curve in curves)]
         for k in range(summary['steps']):
             cells = (f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'

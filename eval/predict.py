@@ -9,26 +9,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
 
-from eval.networks.load import is_classifier, load_model
-from eval.extract.inputs import WHAT_VIDEOS, given_videos
-from eval.metrics.multi_label import probabilities
-from eval.networks.settings import resolve_settings, trained_settings
-from utils.defaults import default_settings
-from eval.extract.setup import add_feature_arguments
+from utils.text import printable
 from eval.classify.timeline import draw_timeline
-from eval.extract.inference import clip_outputs, read_videos
+from eval.extract.inference import outputs_of
+from eval.extract.inputs import WHAT_VIDEOS, given_videos
+from eval.extract.resources import resources_of
+from eval.extract.setup import add_feature_arguments
+from eval.metrics.multi_label import probabilities
+from eval.networks.load import is_classifier, load_model
+from utils.defaults import default_settings
+from eval.networks.settings import resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder
-from utils.data.batches import make_loader
 from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
-from utils.run.setup import clip_settings, put_on, start_evaluation, workers_of
-from utils.text import printable
+from utils.run.setup import clip_settings, put_on, start_evaluation
 
 TOP = 5          # classes that are named
 CLIPS_READ = 16  # clips of a video in memory at a time: its length doesn't matter
@@ -41,7 +40,8 @@ def parse_args(argv=None):
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of a classifier of eval/test.py; net, clips and class names follow it')
     output = parser.add_mutually_exclusive_group()
-    output.add_argument('--json', action='store_true', help='print an object a line: {"video", "top"} or {"video", "error"}')
+    output.add_argument('--json', action='store_true',
+                        help='print an object a line: {"video", "top"} or {"video", "error"}')
     output.add_argument('--csv', action='store_true', help=f'print rows {",".join(COLUMNS)}')
     parser.add_argument('--picture', metavar='FOLDER',
                         help='draw frames of each video and the probabilities over time to a .png in this folder')
@@ -58,23 +58,22 @@ def main(args):
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
         videos, names, failed = given_videos(args.video)
         model, precision = load_classifier(args)
-        class_names = model.class_names
         if args.picture:
             make_folder(args.picture, '--picture')
-        answers = Answers(out, args, class_names)
+        answers = Answers(out, args, model.class_names)
         for name, error in failed:
             answers.fail(name, error)
         dataset = PieceDataset(videos, **clip_settings(args), most=CLIPS_READ)
-        loader = make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))
-        for index, starts, probability in video_probabilities(model, loader, precision, args.batch_size):
-            if isinstance(probability, str):
-                answers.fail(names[index], probability)
-                continue
+        broken = []
+        for index, starts, probability in video_probabilities(model, dataset, resources_of(args, precision), broken):
             answers.give(names[index], probability.mean(axis=0))
             if args.picture:
                 picture = Path(args.picture, f'{index + 1:03d}_{Path(names[index]).stem}.png')
                 draw_timeline(picture, Path(names[index]).name, videos.path(index), int(videos.n_frames[index]),
-                              starts * args.seq_len * args.ds, args.num_seq * args.seq_len * args.ds, probability, class_names)
+                              starts * args.seq_len * args.ds, args.num_seq * args.seq_len * args.ds, probability,
+                              model.class_names)
+        for index, error in dict(broken).items():
+            answers.fail(names[index], error)
     if answers.failed:
         sys.exit(1)
 
@@ -97,25 +96,18 @@ def load_classifier(args):
     return put_on(model.requires_grad_(False), precision.device), precision
 
 
-def video_probabilities(model, loader, precision, clips_at_once):
+def video_probabilities(model, dataset, resources, broken):
     """Yields (index, first blocks int64 [K], probabilities of each of the K clips [K, num_class]) of every video of a
-    PieceDataset, as soon as its last piece has been scored; an error in place of the probabilities."""
-    clips, broken, found = Counter(), [], {}
-    for index, starts in loader.dataset.pieces:
+    PieceDataset, as soon as its last piece has been scored. broken: gets (index, error) of each unreadable piece."""
+    clips, found = Counter(), {}
+    for index, starts in dataset.pieces:
         clips[index] += len(starts)
-    videos = read_videos(loader, 'videos', broken)
-    for video, logits in clip_outputs(model, videos, loader.dataset.num_seq, precision, clips_at_once):
-        index = int(video['index'])
-        if not torch.isfinite(logits).all():
-            raise UserError('the scores are not finite: the weights are unusable, or too large for this precision (try '
-                            '--amp off)')
+    for index, video, logits in outputs_of(model, dataset, resources, 'videos', broken):
         pieces = found.setdefault(index, [])
         pieces.append((video['start'].numpy(), probabilities(logits, model.multi_label).numpy()))
         if sum(len(starts) for starts, _ in pieces) == clips[index]:
             starts, probability = zip(*found.pop(index))
             yield index, np.concatenate(starts), np.concatenate(probability)
-    for index, error in dict(broken).items():
-        yield index, None, error
 
 
 class Answers:

@@ -8,23 +8,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from eval.forecast.breakdown import easiest_first, principal_colours, summarise
-from eval.forecast.clip_pictures import MAX_ROWS, ClipView, draw_clip, film_places, moving_places, write_film, write_picture
-from eval.forecast.list_pictures import draw_colours, draw_extremes, draw_overview
-from eval.forecast.network import match_of, predict_clips
-from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                   prepare_predictions, skipped_lines)
+from utils.text import ENCODING, printable
 from eval.extract.inference import read_videos
+from eval.extract.resources import resources_of
+from eval.forecast.breakdown import easiest_first, principal_colours, summarise
+from eval.forecast.clip_pictures import (MAX_ROWS, ClipView, draw_clip, film_locations, moving_locations, write_film,
+                                         write_picture)
+from eval.forecast.list_pictures import draw_colours, draw_extremes, draw_overview
+from eval.forecast.predictions import match_of, predict_clips
+from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
+                                 prepare_predictions, skipped_lines)
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.splits import fits
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say
 from utils.run.setup import clip_settings
-from utils.text import ENCODING, printable
 
 EXTREMES = 4      # easiest and as many hardest clips
-MAX_FILMED = 24   # places of a film: those that move most
+MAX_FILMED = 24   # locations of a film: those that move most
 MAX_COLOURED = 8  # clips with their features as colours
 
 
@@ -33,14 +35,14 @@ def parse_args(argv=None):
     add_prediction_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for pictures, films and visualise.json')
     parser.add_argument('--pictures', default=4, type=positive_int, help='of these, clips to draw (default 4)')
-    parser.add_argument('--places', default=3, type=positive_int,
-                        help='predicted places in the picture of a clip: those that move most (default 3, at most '
+    parser.add_argument('--locations', default=3, type=positive_int,
+                        help='predicted locations in the picture of a clip: those that move most (default 3, at most '
                              f'{MAX_ROWS})')
     parser.add_argument('--no_film', action='store_true', help='no .mp4 of each drawn clip')
     args = parser.parse_args(argv)
     check_prediction_arguments(parser, args)
-    if args.places > MAX_ROWS:
-        parser.error(f'--places {args.places}: a picture shows at most {MAX_ROWS}; the film shows more')
+    if args.locations > MAX_ROWS:
+        parser.error(f'--locations {args.locations}: a picture shows at most {MAX_ROWS}; the film shows more')
     return args
 
 
@@ -52,11 +54,12 @@ def main(args):
     folder = Path(args.out)
     make_folder(folder, '--out')
     clip = clip_settings(args)
-    dataset, loader = middle_clips(videos, clip, args)
+    dataset = middle_clips(videos, **clip)
 
     # predictions
     broken, keep = [], len(videos) if args.video else args.pictures
-    batches, left_out = predict_clips(model, read_videos(loader, 'clips', broken), args.num_seq, size, precision,
+    clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
+    batches, left_out = predict_clips(model, clips, args.num_seq, size, precision,
                                       min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
@@ -87,9 +90,9 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
         if signals.received:
             raise Stopped(signals.received, f'stopped after drawing {number - 1} of {len(drawn)} clips')
         view = view_of(batch, i, dataset, size)
-        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_places(batch.motion[i], args.places)))
+        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_locations(batch.motion[i], args.locations)))
         if not args.no_film:
-            write_film(folder / f'clip{number}.mp4', view, film_places(batch.motion[i], MAX_FILMED))
+            write_film(folder / f'clip{number}.mp4', view, film_locations(batch.motion[i], MAX_FILMED))
     return [batch.index[i] for batch, i in drawn]
 
 
@@ -114,11 +117,11 @@ def draw_ranked(path, ranked, dataset, summary):
 
 def view_of(batch, i, dataset, size):
     """The ClipView of clip i of a Batch."""
-    rank, taken = batch.answers.rank[i], batch.answers.taken[i]
+    rank, taken = batch.rank[i], batch.taken[i]
     match = match_of(batch.prediction[i], batch.feature[i, -len(rank):])
     others = {clip: middle_frames(dataset, batch.index[clip]) for clip in {*taken[..., 0].ravel().tolist()} - {i}}
     return ClipView(name_of(dataset.videos, batch.index[i]), middle_frames(dataset, batch.index[i]), size, rank, taken,
-                    match, i, others, batch.answers.rank.size, len(batch.index))
+                    match, i, others, batch.rank.size, len(batch.index))
 
 
 def draw_colour_maps(path, batches, count, dataset, size):
@@ -127,8 +130,8 @@ def draw_colour_maps(path, batches, count, dataset, size):
     colours, first = principal_colours(feature), 0
     taken = []
     for batch in batches:
-        clip, step, place = np.moveaxis(batch.answers.taken, -1, 0)     # each [B, P, S]
-        taken.append(colours[first + clip, step - step.shape[1], place])  # blocks counted from the end
+        clip, step, location = np.moveaxis(batch.taken, -1, 0)          # each [B, P, S]
+        taken.append(colours[first + clip, step - step.shape[1], location])  # blocks counted from the end
         first += len(clip)
     rows = sum((batch.index for batch in batches), [])[:count]
     write_picture(path, draw_colours([name_of(dataset.videos, row) for row in rows],
@@ -146,8 +149,9 @@ def lines_of(summary):
     steps = ', '.join(f'{value:.1%}' for value in summary['top1_by_step'])
     speeds = ', '.join(f'{each["top1"]:.1%}' for each in summary['top1_by_motion'])
     kinds = ', '.join(f'{value:.1%} {name}' for name, value in summary['taken_for'].items())
-    return [f'{summary["clips"]} clips, {summary["predictions"]} predicted places, {summary["candidates"]} candidates '
-            f'each (chance {summary["chance"]:.2%}): top-1 {summary["top1"]:.1%}, top-5 {summary["top5"]:.1%}',
+    return [f'{summary["clips"]} clips, {summary["predictions"]} predicted locations, {summary["candidates"]} '
+            f'candidates each (chance {summary["chance"]:.2%}): top-1 {summary["top1"]:.1%}, '
+            f'top-5 {summary["top5"]:.1%}',
             f'top-1 by predicted block, the next first: {steps}', f'top-1 by motion, slow to fast: {speeds}',
             f'taken for: {kinds}']
 

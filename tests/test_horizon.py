@@ -12,7 +12,6 @@ from backbone.predictor import predict_blocks
 from dpc.model import DPC
 from eval import horizon
 from eval.metrics.intervals import bootstrap
-from eval.forecast.network import PredictiveNetwork
 from eval.forecast.rollout import choose_steps, curve_of, right_share, roll_out
 from tests.test_visualise import DEVICE
 from tests.tiny import make_frames, run
@@ -56,11 +55,11 @@ def test_the_roll_out_begins_as_in_training(feature_map):
     """The first P steps equal pretraining's predictions from the same features; the next ones continue them."""
     torch.manual_seed(0)
     trained = DPC('resnet18', pred_step=2, feature_map=feature_map).eval()
-    network = PredictiveNetwork('resnet18', pred_step=2, feature_map=feature_map).eval()
-    network.load_state_dict(trained.state_dict())
     feature = torch.randn(2, 7, 1 if feature_map == 'pooled' else 4, 256)
     with torch.no_grad():
-        ours = roll_out(network, feature, 3, torch.Generator().manual_seed(0))['model']
+        curves, target = roll_out(trained, feature, 4, torch.Generator().manual_seed(0))
+        ours = curves['model']
+        assert torch.equal(target, feature[:, 3:])
         prediction, _ = trained.predict(feature[:, :5])
         _, state = trained.agg(F.relu(feature[:, :3]))
         assert ours.shape[1] == 4 and torch.equal(ours[:, :2], prediction)
@@ -73,8 +72,8 @@ def test_the_roll_out_begins_as_in_training(feature_map):
 class LastSeen:
     """Predicts the last of the blocks that it sees."""
 
-    def predict(self, seen, steps):
-        return seen[:, -1:].expand(-1, steps, -1, -1)
+    def predict(self, feature, steps):
+        return feature[:, :-steps][:, -1:].expand(-1, steps, -1, -1), feature[:, -steps:]
 
 
 def test_where_nothing_moves_a_copy_is_perfect():
@@ -82,12 +81,12 @@ def test_where_nothing_moves_a_copy_is_perfect():
     torch.manual_seed(0)
     past = torch.randn(4, 2, 3, 64)
     feature = torch.cat([past, past[:, -1:].expand(-1, 3, -1, -1)], dim=1)
-    curves = roll_out(LastSeen(), feature, 2, torch.Generator().manual_seed(0))
-    share = {name: right_share(each, feature[:, 2:]) for name, each in curves.items()}
+    curves, target = roll_out(LastSeen(), feature, 3, torch.Generator().manual_seed(0))
+    share = {name: right_share(each, target) for name, each in curves.items()}
     assert (share['copy_last']['own_step'] == 1).all() and (share['model']['own_step'] == 1).all()
     assert share['shuffled']['own_step'].mean() < 0.5
     assert (share['copy_last']['all_steps'] == 0).all(), 'equal blocks of other steps count against it'
-    assert 'shuffled' not in roll_out(LastSeen(), feature, 1, torch.Generator())
+    assert 'shuffled' not in roll_out(LastSeen(), feature[:, 1:], 3, torch.Generator())[0]
 
 
 def test_shares_equal_a_loop_over_candidates():
@@ -118,7 +117,7 @@ def test_steps_follow_the_videos():
 
 # ---- the command
 
-def judge(lists, out, weights, *flags):
+def horizon_of(lists, out, weights, *flags):
     argv = [*DEVICE, '--csv_root', lists, '--dataset', 'long', '--out', out, '--weights', weights, *flags]
     assert run(horizon, argv) == 0
     return json.loads((out / 'horizon.json').read_text())
@@ -126,7 +125,7 @@ def judge(lists, out, weights, *flags):
 
 def test_curves_of_a_list(lists, weights, tmp_path, capsys):
     """Twice the trained step; the short video is left out; figures follow from those of single clips."""
-    found = judge(lists, tmp_path, weights, '--batch_size', '2')
+    found = horizon_of(lists, tmp_path, weights, '--batch_size', '2')
     printed = capsys.readouterr().out
     assert '1 of 6 videos have fewer than the 2 seen and 2 predicted blocks and are left out' in printed
     assert '1 clips that do not fill a batch of 2 are left out' in printed
@@ -156,12 +155,12 @@ def test_intervals_are_those_of_each_step():
 
 
 def test_ablations(lists, tmp_path):
-    """Pooled maps have one place; parallel predictions have as many steps as trained for, or fewer."""
-    pooled = judge(lists, tmp_path, save(tmp_path / 'pooled.pth.tar', feature_map='pooled'), '--img_dim', '64',
+    """Pooled maps have one location; parallel predictions have as many steps as trained for, or fewer."""
+    pooled = horizon_of(lists, tmp_path, save(tmp_path / 'pooled.pth.tar', feature_map='pooled'), '--img_dim', '64',
                    '--allow_other_settings')
     assert pooled['by_candidates']['own_step']['candidates'] == pooled['clips'] == 5
     parallel = save(tmp_path / 'parallel.pth.tar', prediction='parallel', pred_step=2)
-    assert judge(lists, tmp_path, parallel, '--steps', '1')['steps'] == 1
+    assert horizon_of(lists, tmp_path, parallel, '--steps', '1')['steps'] == 1
 
 
 def test_one_line_for_each_mistake(lists, weights, classifier, tmp_path, capsys):
@@ -183,4 +182,4 @@ def test_one_line_for_each_mistake(lists, weights, classifier, tmp_path, capsys)
     assert 'a single video' in error(weights, videos / 'video0')
     assert 'are 40 frames; give longer videos' in error(weights, *listed, '--allow_other_settings', '--num_seq', 8)
     assert not (tmp_path / 'out').exists()
-    assert judge(lists, tmp_path / 'out', parallel)['steps'] == 1
+    assert horizon_of(lists, tmp_path / 'out', parallel)['steps'] == 1

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from eval.extract.resources import Resources
 from eval.classify.scores import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
-                                 score_videos, summarise)
+                                  score_videos, summarise)
 from eval.metrics.intervals import RESAMPLES, bootstrap
-from eval.classify.outputs import (accuracy_text, class_accuracies_figure, confusion_figure, confusion_matrix, write_log,
-                                   write_predictions)
+from eval.classify.outputs import (accuracy_text, class_accuracies_figure, confusion_figure, confusion_matrix,
+                                   write_log, write_predictions)
 from eval.classify.test_report import mean_of
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
@@ -177,16 +178,13 @@ class Mean(torch.nn.Module):
 
 
 class Videos(list):
-    """A loader of whole videos of different lengths, not in list order, and the data set behind it."""
-    timeout = 0
+    """A data set of whole videos of different lengths, not in list order."""
     num_seq = 2
+    progress = SimpleNamespace(value=0)
 
     @property
-    def dataset(self):
+    def videos(self):
         return self
-
-    videos = dataset
-    progress = SimpleNamespace(value=0)
 
     def path(self, index):
         return f'/videos/{index}'
@@ -210,8 +208,8 @@ def test_scores_of_videos(clips_at_once):
     protocols = protocols_for('hmdb51', N, T, DS)
     videos = Videos(make_video(index, frames, protocols, rng) for index, frames in ((2, 16), (0, 4), (3, 6), (1, 31)))
     model, device = Mean(), torch.device('cpu')
-    (ours, published), broken = score_videos(model, videos, protocols, Precision('off', device), 3,
-                                             clips_at_once)
+    resources = Resources(Precision('off', device), 0, 0, clips_at_once)
+    (ours, published), broken = score_videos(model, videos, protocols, resources, 3)
     assert broken == []
     assert ours.index.tolist() == [0, 1, 2, 3] and published.index.tolist() == [1, 2]  # the others are 4 and 6 frames
     for video in videos:
@@ -243,7 +241,7 @@ def score_three(change):
     rng, protocols, device = np.random.default_rng(0), [every_video(N, T, DS)], torch.device('cpu')
     videos = Videos(make_video(index, 12, protocols, rng) for index in range(3))
     change(videos)
-    return score_videos(Mean(), videos, protocols, Precision('off', device), 3, 4)
+    return score_videos(Mean(), videos, protocols, Resources(Precision('off', device), 0, 0, 4), 3)
 
 
 def test_an_unreadable_video_is_left_out(capsys):

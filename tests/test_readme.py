@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dpc.model import DPC
-from eval.extract.cache import write_features
+from eval.extract.vectors import write_features
 from eval.extract.vectors import Features
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""Networks of other people: against plain torchvision code, through the commands, and what may go wrong."""
+"""Third-party models: against plain torchvision code, through the commands, and what may go wrong."""
 import csv
 import json
 from types import SimpleNamespace
@@ -13,10 +13,10 @@ from eval import attentive as attentive_cli
 from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.extract.cache import fingerprint
-from eval.networks.torchvision_models import (IMAGENET, OTHER_MODELS, OtherModel, build_representation, net_of, read_weights, s3d_feature,
-                               split_weights, token_shape)
-from eval.protocols.results import short_names
 from eval.extract.tokens import open_tokens
+from eval.networks.torchvision_models import (IMAGENET, THIRD_PARTY_MODELS, ThirdPartyModel, build_representation,
+                                              net_of, read_weights, s3d_feature, split_weights, token_shape)
+from eval.protocols.results import short_names
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import run
 from utils.checkpoint import load_weights
@@ -25,8 +25,8 @@ from utils.data.colour import to_block
 
 RUN = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 SMALL = [*RUN, '--img_dim', '16', '--num_seq', '2', '--seq_len', '3', '--ds', '3']  # a clip of 6 frames from each video
-NAMES = [name.removeprefix('torchvision:') for name in OTHER_MODELS]
-PLACES = {'r3d_18': 4, 'mc3_18': 8 * 4, 'r2plus1d_18': 4, 's3d': 2, 'mvit_v2_s': 4, 'swin3d_t': 4}
+NAMES = [name.removeprefix('torchvision:') for name in THIRD_PARTY_MODELS]
+LOCATIONS = {'r3d_18': 4, 'mc3_18': 8 * 4, 'r2plus1d_18': 4, 's3d': 2, 'mvit_v2_s': 4, 'swin3d_t': 4}
 HEADS = {'mvit_v2_s': 'head', 'swin3d_t': 'head', 's3d': 'classifier'}
 
 
@@ -60,7 +60,7 @@ def classifier_input(net, name, clip):
 @pytest.mark.parametrize('name', NAMES)
 def test_a_file_gives_the_features_of_torchvisions_net(name, tmp_path):
     """From frames 0..255, normalised as its weights want them, to the input of its classifier; and shapes."""
-    full, entry = f'torchvision:{name}', OTHER_MODELS[f'torchvision:{name}']
+    full, entry = f'torchvision:{name}', THIRD_PARTY_MODELS[f'torchvision:{name}']
     net = plain_net(name)
     file = saved(net, tmp_path / 'net.pth')
     model = build_representation(full).eval()
@@ -70,10 +70,10 @@ def test_a_file_gives_the_features_of_torchvisions_net(name, tmp_path):
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, size, np.uint8))
     with torch.no_grad():
         tokens, states, same = model.all_states(to_block(frames, None, 2))
-        places, vector = model(to_block(frames, None, 2))
-    assert places.shape == (2, 1, *token_shape(full, clip)) and places.shape[2:] == (PLACES[name], entry.size)
+        locations, vector = model(to_block(frames, None, 2))
+    assert locations.shape == (2, 1, *token_shape(full, clip)) and locations.shape[2:] == (LOCATIONS[name], entry.size)
     assert vector.shape == (2, 1, entry.size) and model.backbone.feature_size == entry.size
-    assert torch.equal(tokens, places) and states is None and torch.equal(same, vector)
+    assert torch.equal(tokens, locations) and states is None and torch.equal(same, vector)
 
     preset = get_model_weights(name).DEFAULT.transforms()
     clips = (frames.permute(0, 4, 1, 2, 3) / 255 - torch.tensor(preset.mean).view(3, 1, 1, 1)) / torch.tensor(
@@ -82,25 +82,25 @@ def test_a_file_gives_the_features_of_torchvisions_net(name, tmp_path):
     scale = expected.abs().max().item()  # without BN statistics those of s3d are tiny
     assert vector[:, 0].numpy() / scale == pytest.approx(expected.numpy() / scale, abs=1e-4)
     if name != 'mvit_v2_s':
-        assert places.mean(dim=(1, 2)).numpy() / scale == pytest.approx(expected.numpy() / scale, abs=1e-4)
+        assert locations.mean(dim=(1, 2)).numpy() / scale == pytest.approx(expected.numpy() / scale, abs=1e-4)
     assert (expected[0] - expected[1]).abs().max() > 1e-3 * scale
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('places', [(2, 7, 7), (4, 8, 7)])
-def test_s3d_weighs_places_by_its_windows(places):
+@pytest.mark.parametrize('locations', [(2, 7, 7), (4, 8, 7)])
+def test_s3d_weights_locations_by_its_windows(locations):
     """Of maps larger than one window, as 32 frames of 256×224 px give."""
     net = get_model('s3d').eval()
-    maps = torch.randn(2, 3, *places)
+    maps = torch.randn(2, 3, *locations)
     net.features = nn.Identity()
     _, vector = s3d_feature(net, maps)
     assert torch.allclose(vector, net.avgpool(maps).mean(dim=(2, 3, 4)), atol=1e-6)
-    assert torch.allclose(vector, maps.mean(dim=(2, 3, 4)), atol=1e-6) == (places == (2, 7, 7))
+    assert torch.allclose(vector, maps.mean(dim=(2, 3, 4)), atol=1e-6) == (locations == (2, 7, 7))
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_the_table_says_what_torchvision_says(name):
-    preset, entry = get_model_weights(name).DEFAULT.transforms(), OTHER_MODELS[f'torchvision:{name}']
+    preset, entry = get_model_weights(name).DEFAULT.transforms(), THIRD_PARTY_MODELS[f'torchvision:{name}']
     assert preset.crop_size == [entry.img_dim] * 2
     assert (tuple(preset.mean), tuple(preset.std)) == entry.colours
 
@@ -132,9 +132,9 @@ def test_features_of_a_file_equal_a_loop_with_torchvision(csv_root, tmp_path):
 # ---- as a user runs it
 
 @pytest.fixture(scope='module')
-def judged(csv_root, pretrained, tmp_path_factory):
+def frozen(csv_root, pretrained, tmp_path_factory):
     """(folder of eval/frozen.py on a checkpoint of ours and a file of r3d_18, both --weights, flags)."""
-    out = tmp_path_factory.mktemp('judged')
+    out = tmp_path_factory.mktemp('frozen')
     file = saved(plain_net('r3d_18'), out / 'r3d.pth')
     weights = [str(pretrained / 'model' / 'epoch1.pth.tar'), f'torchvision:r3d_18={file}']
     argv = [*SMALL, '--allow_other_settings', '--csv_root', csv_root, '--out', out, '--no_pictures', '--weights', *weights]
@@ -142,9 +142,9 @@ def judged(csv_root, pretrained, tmp_path_factory):
     return out, weights, argv
 
 
-def test_rows_name_the_net_beside_ours(judged):
+def test_rows_name_the_net_beside_ours(frozen):
     """Each net has its own random weights, of three seeds; retrieval, k-NN and probe for each."""
-    out, weights, _ = judged
+    out, weights, _ = frozen
     rows = [row for row in json.loads((out / 'results.json').read_text()) if row['weights'] != 'none']
     for name in (*weights, 'random', 'torchvision:r3d_18'):
         own = [row for row in rows if row['weights'] == name]
@@ -159,9 +159,9 @@ def test_rows_name_the_net_beside_ours(judged):
         'epoch1', 'torchvision:r3d_18=r3d.pth', *(f'{name}-{i}' for name in ('random', 'torchvision:r3d_18') for i in range(3))}
 
 
-def test_stored_features_are_used_again(judged, monkeypatch):
+def test_stored_features_are_used_again(frozen, monkeypatch):
     """The same rows again, and both kinds of vectors: for r3d_18 they are the same."""
-    out, weights, argv = judged
+    out, weights, argv = frozen
     before = json.loads((out / 'results.json').read_text())
     monkeypatch.setattr('eval.extract.setup.load_representation', None)
     assert run(frozen_cli, [*argv, '--protocols', 'knn']) == 0
@@ -192,7 +192,7 @@ def test_fingerprints_differ(tmp_path):
     files = [saved(plain_net('r3d_18', seed), tmp_path / f'{seed}.pth') for seed in range(2)]
     videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1])
     listed = SimpleNamespace(videos=videos, label=np.array([0]), part=['train'])
-    names = ['random', *OTHER_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
+    names = ['random', *THIRD_PARTY_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
     prints = [json.dumps(fingerprint(name, 0, 'resnet18', {}, listed, 'off')) for name in names]
     assert len(set(prints)) == len(names)
 
@@ -206,14 +206,14 @@ class TinyNet(nn.Module):
 
 
 def tiny_feature(net, clip):
-    places = net.norm(net.conv(clip)).flatten(2).transpose(1, 2)
-    return places, places.amax(dim=1)
+    locations = net.norm(net.conv(clip)).flatten(2).transpose(1, 2)
+    return locations, locations.amax(dim=1)
 
 
 @pytest.fixture
 def own_net(monkeypatch):
     """A network of one's own is one more entry."""
-    monkeypatch.setitem(OTHER_MODELS, 'mine:tiny', OtherModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET))
+    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', ThirdPartyModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET))
 
 
 def test_an_attentive_probe_on_places(csv_root, own_net, tmp_path, capsys):
@@ -250,7 +250,7 @@ def test_a_file_of_ones_own_net(csv_root, own_net, tmp_path):
 
 
 def test_an_entry_of_the_wrong_size(csv_root, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(OTHER_MODELS, 'mine:tiny', OtherModel(TinyNet, tiny_feature, 'out', 9, 6, 16, IMAGENET))
+    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', ThirdPartyModel(TinyNet, tiny_feature, 'out', 9, 6, 16, IMAGENET))
     argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz', '--weights', 'mine:tiny']
     assert run(features_cli, argv) == 2
     assert 'it must give [2, 1, M, 9] and [2, 1, 9]' in capsys.readouterr().err.splitlines()[-1]
@@ -297,7 +297,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys):
         return error
 
     unknown = error_of(frozen_cli, '--weights', 'torchvision:r3d_19')
-    assert 'there is no torchvision:r3d_19' in unknown and all(name in unknown for name in OTHER_MODELS)
+    assert 'there is no torchvision:r3d_19' in unknown and all(name in unknown for name in THIRD_PARTY_MODELS)
     assert 'give a file after' in error_of(frozen_cli, '--weights', 'torchvision:s3d=')
     assert 'is not there' in error_of(frozen_cli, '--weights', f'torchvision:s3d={tmp_path}/none.pth')
     assert '--net resnet18' in error_of(frozen_cli, '--weights', 'torchvision:s3d', '--net', 'resnet18')

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dpc.health import Health
-from dpc.metrics import Moments, guesses, spread, taken_for, top1_by_step, wrong_answers
+from dpc.metrics import Moments, control_predictions, guesses, spread, taken_for, top1_by_step, wrong_answers
 from dpc.loss import dense_info_nce
 from dpc.model import DPC
 from dpc.objective import Objective
-from dpc.validation import Validation, control_predictions
+from dpc.validation import Validation
 from tests import tiny
 from utils.cli import UserError
 from utils.data.lists import VideoList
@@ -143,9 +143,9 @@ class Repeating(torch.nn.Module):
         super().__init__()
         self.number, self.pred_step = number, pred_step
 
-    def predict(self, feature):
-        target = feature[:, -self.pred_step:]
-        return feature[:, :-self.pred_step][:, self.number:][:, :1].expand_as(target), target
+    def predict(self, feature, steps):
+        target = feature[:, -steps:]
+        return feature[:, :-steps][:, self.number:][:, :1].expand_as(target), target
 
 
 def test_control_predictions():

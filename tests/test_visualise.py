@@ -12,8 +12,9 @@ from dpc.loss import dense_info_nce
 from dpc.metrics import wrong_answers
 from dpc.model import DPC
 from eval import visualise
-from eval.forecast.clip_pictures import ClipView, draw_clip, film_places, moving_places
-from eval.forecast.network import OUTCOMES, Batch, PredictiveNetwork, answers_of, match_of, motion_of
+from eval.forecast.clip_pictures import ClipView, draw_clip, film_locations, moving_locations
+from eval.forecast.predictions import MISTAKES, Batch, best_answers, match_of, motion_of, ranks
+from eval.forecast.setup import load_network
 from eval.forecast.breakdown import by_motion, easiest_first, principal_colours, summarise
 from tests.test_features import rows_of, with_lists
 from tests.tiny import checkpoint, make_frames, pretrain, run
@@ -32,66 +33,74 @@ def features(V=3, N=4, P=2, S=6, D=5, seed=0):
 
 
 def batch_of(feature, prediction, motion, rows):
-    return Batch(rows, answers_of(prediction, feature[:, -prediction.shape[1]:]), motion, feature, prediction)
+    target = feature[:, -prediction.shape[1]:]
+    shares = {'right': (ranks(prediction, target) == 0).mean()}
+    shares.update({text: wrong_answers(prediction, target)[name].item() for text, name in MISTAKES.items()})
+    return Batch(rows, ranks(prediction, target), best_answers(prediction, target), shares, motion, feature, prediction)
 
 
 # ---- numbers
 
 @pytest.mark.parametrize('options', [{}, {'prediction': 'parallel'}, {'feature_map': 'pooled'}])
 def test_the_network_is_that_of_pretraining(options):
-    """The same tensors by name, the same predictions and targets."""
+    """The checkpoint says which ablation; the network is loaded without dropout and makes the same predictions."""
     torch.manual_seed(0)
     trained = DPC('resnet18', pred_step=2, **options).eval()
-    network = PredictiveNetwork('resnet18', pred_step=2, **options).eval()
-    network.load_state_dict(trained.state_dict())
+    settings = {'model': 'dpc-rnn', 'net': 'resnet18', 'img_dim': 64, 'num_seq': 4, 'seq_len': 5, 'ds': 1, **options}
+    network = load_network('file', {'state_dict': trained.state_dict(), 'settings': settings}, 'resnet18', 2)
     clips = torch.randn(2, 4, 3, 5, 64, 64)
     with torch.no_grad():
-        prediction, target = trained(clips)
-        feature, ours = network(clips)
-    assert torch.equal(ours, prediction) and torch.equal(feature[:, -2:], target)
+        for expected, found in zip(trained(clips), network(clips)):
+            assert torch.equal(found, expected)
 
 
 def test_answers_equal_a_loop_over_all_pairs():
     feature, prediction = features()
     target = feature[:, -2:]
-    answers = answers_of(prediction, target)
+    rank, taken = ranks(prediction, target), best_answers(prediction, target)
     V, P, S, _ = target.shape
-    places = [(v, p, s) for v in range(V) for p in range(P) for s in range(S)]
-    for own in places:
-        score = {other: float(prediction[own] @ target[other]) for other in places}
-        best = max(places, key=score.get)
-        assert answers.rank[own] == sum(score[other] >= score[own] for other in places) - 1
-        assert tuple(answers.taken[own]) == best
-        kind = ('right' if best == own else 'another clip' if best[0] != own[0] else
-                'same place, another time' if best[2] == own[2] else 'another place of the clip')
-        assert OUTCOMES[answers.outcome[own]] == kind
-        future = {other: np.exp(score[other]) for other in places if other[0] == own[0]}
+    locations = [(v, p, s) for v in range(V) for p in range(P) for s in range(S)]
+    for own in locations:
+        score = {other: float(prediction[own] @ target[other]) for other in locations}
+        best = max(locations, key=score.get)
+        assert rank[own] == sum(score[other] >= score[own] for other in locations) - 1
+        assert tuple(taken[own]) == best
+        future = {other: np.exp(score[other]) for other in locations if other[0] == own[0]}
         match = match_of(prediction[own[0]], target[own[0]])[own[1:]]
         assert match.sum() == pytest.approx(1)
         for other in future:
             assert match[other[1:]] == pytest.approx(future[other] / sum(future.values()), rel=1e-4)
 
 
-def test_answers_agree_with_the_loss_and_its_metrics():
-    feature, prediction = features(V=4, seed=1)
-    answers = answers_of(prediction, feature[:, -2:])
-    _, rank = dense_info_nce(prediction, feature[:, -2:])
-    assert answers.rank.ravel().tolist() == rank.tolist()
-    wrong = wrong_answers(prediction, feature[:, -2:])
-    for name, kind in (('wrong_time', 1), ('wrong_place', 2), ('wrong_video', 3)):
-        assert (answers.outcome == kind).mean() == pytest.approx(wrong[name].item())
+def test_answers_agree_with_the_shares_of_mistakes():
+    feature, prediction = features(V=4)
+    taken, wrong = best_answers(prediction, feature[:, -2:]), wrong_answers(prediction, feature[:, -2:])
+    own = np.stack(np.indices(taken.shape[:3]), axis=-1)
+    other_clip, other_time, other_location = np.moveaxis(taken != own, -1, 0)
+    kinds = {'wrong_video': other_clip, 'wrong_location': ~other_clip & other_location,
+             'wrong_time': ~other_clip & ~other_location & other_time}
+    assert set(kinds) == set(MISTAKES.values())
+    for name, found in kinds.items():
+        assert found.mean() == pytest.approx(wrong[name].item()) and found.any()
 
 
 def test_equal_features_are_not_right():
-    """A collapsed net: all ties, which count against the true place."""
-    answers = answers_of(torch.ones(2, 1, 4, 3), torch.ones(2, 1, 4, 3))
-    assert (answers.rank == 7).all() and (answers.outcome > 0).all()
+    """A collapsed net: all ties, which count against the true location."""
+    equal = torch.ones(2, 1, 4, 3)
+    assert (ranks(equal, equal) == 7).all()
     own = np.stack(np.indices((2, 1, 4)), axis=-1)
-    assert (answers.taken != own).any(axis=-1).all()
+    assert (best_answers(equal, equal) != own).any(axis=-1).all()
+
+
+def test_nan_counts_against_the_true_location():
+    feature, prediction = features()
+    prediction[0, 0, 0] = torch.nan
+    rank, taken = ranks(prediction, feature[:, -2:]), best_answers(prediction, feature[:, -2:])
+    assert rank[0, 0, 0] == rank.size - 1 and taken[0, 0, 0].tolist() != [0, 0, 0]
 
 
 def test_motion_equals_a_loop_over_pixels():
-    """Two blocks of three frames predicted after one that is seen, 2×3 places of 4×4 px."""
+    """Two blocks of three frames predicted after one that is seen, 2×3 locations of 4×4 px."""
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 9, 8, 12, 3), np.uint8))
     grey = frames[0].numpy().astype(float).mean(axis=-1)
     motion = motion_of(frames, 3, 2, (2, 3))
@@ -110,7 +119,7 @@ def test_the_summary_equals_a_loop():
     motion = np.random.default_rng(0).random((4, 3, 2, 6))
     batches = [batch_of(*features(seed=i), motion[i], [3 * i, 3 * i + 1, 3 * i + 2]) for i in range(4)]
     summary = summarise(batches, (2, 3))
-    rank = np.concatenate([batch.answers.rank for batch in batches])
+    rank = np.concatenate([batch.rank for batch in batches])
     assert (summary['clips'], summary['predictions'], summary['candidates']) == (12, 144, 36)
     assert 0 < summary['top1'] == pytest.approx(sum(r == 0 for r in rank.flat) / 144)
     assert summary['top5'] == pytest.approx(sum(r < 5 for r in rank.flat) / 144)
@@ -118,7 +127,7 @@ def test_the_summary_equals_a_loop():
         assert summary['top1_by_step'][p] == pytest.approx(np.mean([r == 0 for r in rank[:, p].flat]))
         low, high = summary['top1_by_step_interval'][p]
         assert low < summary['top1_by_step'][p] < high
-    assert summary['top1_by_place'][1][2] == pytest.approx(np.mean([r == 0 for r in rank[:, :, 5].flat]))
+    assert summary['top1_by_location'][1][2] == pytest.approx(np.mean([r == 0 for r in rank[:, :, 5].flat]))
     assert sum(summary['taken_for'].values()) == pytest.approx(1)
     assert summary['taken_for']['right'] == summary['top1']
 
@@ -139,8 +148,8 @@ def test_few_predictions_have_fewer_quarters():
     assert [(each['low'], each['top1']) for each in quarters] == [(1, 0), (2, 1), (3, 1)]
 
 
-def test_colours_follow_what_differs_at_a_place():
-    """A component common to all clips at a place has no colour; the largest difference is red."""
+def test_colours_follow_what_differs_at_a_location():
+    """A component common to all clips at a location has no colour; the largest difference is red."""
     feature = torch.zeros(2, 3, 4, 5)
     feature[..., 0] = 100 * torch.arange(4.)            # the same in all clips
     feature[1, :, :, 1] = 10
@@ -153,12 +162,12 @@ def test_colours_follow_what_differs_at_a_place():
     assert principal_colours(torch.randn(1, 1, 2, 5)).shape == (1, 1, 2, 3)        # less than three components
 
 
-def test_places_that_move_most():
+def test_locations_that_move_most():
     motion = np.array([[1., 5., 2., 0.], [4., 3., 2., 0.]])
-    assert moving_places(motion, 2) == [(0, 1), (1, 0)]
-    assert len(moving_places(motion, 9)) == 4
-    assert film_places(motion, 3) == [(0, 1), (1, 0), (1, 1)]
-    assert film_places(motion, 48) == [(p, s) for p in range(2) for s in range(4)]
+    assert moving_locations(motion, 2) == [(0, 1), (1, 0)]
+    assert len(moving_locations(motion, 9)) == 4
+    assert film_locations(motion, 3) == [(0, 1), (1, 0), (1, 1)]
+    assert film_locations(motion, 48) == [(p, s) for p in range(2) for s in range(4)]
 
 
 # ---- pictures
@@ -173,7 +182,7 @@ def make_view(size=(2, 3), P=2, N=4):
 
 @pytest.mark.parametrize('size, P, N', [((1, 1), 1, 2), ((2, 3), 2, 4), ((7, 7), 3, 8), ((9, 9), 1, 3)])
 def test_a_clip_is_drawn_large_enough_to_read(size, P, N):
-    one, two = (draw_clip(make_view(size, P, N), places) for places in ([(0, 0)], [(0, 0), (P - 1, size[1] - 1)]))
+    one, two = (draw_clip(make_view(size, P, N), locations) for locations in ([(0, 0)], [(0, 0), (P - 1, size[1] - 1)]))
     assert one.dtype == np.uint8 and one.shape[1] == two.shape[1] >= 900
     assert two.shape[0] > one.shape[0] + 150                    # a row more
     assert one.shape[1] >= 150 * N                              # pixels for each frame of the strip
@@ -223,7 +232,7 @@ def test_pictures_and_numbers_of_a_list(csv_root, pretrained, tmp_path, capsys):
             picture = cv2.imread(str(tmp_path / name))
             assert picture.shape[0] >= 400 and picture.shape[1] >= 600 and picture.std() > 10, name
     film = cv2.VideoCapture(str(tmp_path / 'clip1.mp4'))
-    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 1 and film.read()[0]      # P·S = 1 place
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 1 and film.read()[0]      # P·S = 1 location
 
     model = DPC('resnet18', pred_step=1).eval()
     load_weights(model, weights)
@@ -253,15 +262,15 @@ def middle_clip(path, n_frames):
 
 
 def test_frame_folders_are_drawn_in_their_order(csv_root, tmp_path, capsys):
-    """Two folders given by name, of which one is shorter than a clip; several places at 64 px."""
+    """Two folders given by name, of which one is shorter than a clip; several locations at 64 px."""
     for name, frames in (('long', 25), ('short', 7)):
         make_frames(tmp_path / name, frames, seed=1, size=(70, 80))
     out = tmp_path / 'out'
-    flags = ['--weights', 'random', '--img_dim', '64', '--places', '2']
+    flags = ['--weights', 'random', '--img_dim', '64', '--locations', '2']
     found = draw(csv_root, out, tmp_path / 'long', tmp_path / 'short', *flags)
     assert found['drawn'] == {'clip1': str(tmp_path / 'long'), 'clip2': str(tmp_path / 'short')}
     assert '1 of 2 videos are shorter than a clip of 15 frames' in capsys.readouterr().out
-    assert found['candidates'] == 8 and np.shape(found['top1_by_place']) == (2, 2) and found['dataset'] is None
+    assert found['candidates'] == 8 and np.shape(found['top1_by_location']) == (2, 2) and found['dataset'] is None
     film = cv2.VideoCapture(str(out / 'clip1.mp4'))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 4
     with zipfile.ZipFile(tmp_path / 'packed.zip', 'w') as archive:
@@ -280,7 +289,7 @@ def test_the_ablations_are_drawn(csv_root, tmp_path):
     flags = ['--no_film', '--pictures', '1', '--clips', '4']
     weights = folder / 'model' / 'epoch1.pth.tar'
     found = draw(csv_root, tmp_path / 'out', '--weights', weights, *flags, base=DEVICE)
-    assert np.shape(found['top1_by_place']) == (1, 1) and len(found['top1_by_step']) == 2
+    assert np.shape(found['top1_by_location']) == (1, 1) and len(found['top1_by_step']) == 2
 
 
 def test_an_older_checkpoint_needs_the_flag(csv_root, pretrained, tmp_path, capsys):

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import draws, interval_of
 from eval.metrics.multi_label import is_right, probabilities
-from eval.extract.inference import broken_of_all, clip_outputs, read_videos
-from utils.cli import UserError
+from eval.extract.inference import broken_of_all, outputs_of
 from utils.data.clip_starts import PUBLISHED_STRIDE, clip_starts, count_blocks, published_stride, spaced_starts
 from utils.parallel.distributed import sum_over_processes
 
@@ -117,27 +116,21 @@ def clips_of_all(protocols: Sequence[Protocol]) -> Callable[[int], np.ndarray]:
     return lambda n_frames: np.unique(np.concatenate([protocol.starts(n_frames) for protocol in protocols]))
 
 
-def score_videos(model, loader, protocols, precision, num_class, clips_at_once, multi_label=False):
-    """Runs the classifier once over this process's share of a VideoDataset: a loader of utils.data.batches.make_loader.
+def score_videos(model, dataset, protocols, resources, num_class, multi_label=False):
+    """Runs the classifier once over a VideoDataset.
 
-    clips_at_once: clips that are on the device together. multi_label: labels of the dataset are bool [R, num_class].
+    resources: eval.extract.resources.Resources. multi_label: labels of the dataset are bool [R, num_class].
     Returns ([VideoScores of each protocol], [(index, error) of each unreadable video]), the same in all processes.
-    UserError: no video can be read; scores that are not finite.
+    UserError: no video can be read; logits that are not finite.
     """
     model.eval()
-    dataset = loader.dataset
     label = torch.zeros(len(dataset), *([num_class] if multi_label else []), dtype=torch.long)
     # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
     probability = torch.zeros(len(protocols), len(dataset), num_class)
     loss = torch.zeros(len(protocols), len(dataset))
     scored = torch.zeros(len(protocols), len(dataset), dtype=torch.long)
     broken = []
-    videos = read_videos(loader, 'test', broken)
-    for video, logits in clip_outputs(model, videos, dataset.num_seq, precision, clips_at_once):  # [K, num_class]
-        index = int(video['index'])
-        if not torch.isfinite(logits).all():
-            raise UserError(f'the scores of {dataset.videos.path(index)} are not finite: the weights are unusable, or '
-                            'too large for this precision (try --amp off)')
+    for index, video, logits in outputs_of(model, dataset, resources, 'test', broken):     # [K, num_class]
         label[index] = video['label']
         for i, protocol in enumerate(protocols):
             chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]

@@ -6,18 +6,18 @@ import torch
 from eval.classify.scores import clips_of_all, protocols_for, score_videos, special_views
 from eval.classify.setup import bn_options, check_splits, check_test_flags, look_up, tests_of, training_set
 from eval.classify.test_report import report_mean, report_test
+from eval.extract.resources import resources_of
 from eval.metrics.multi_label import is_multi_label
 from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
 from utils.checkpoint import load_weights
-from utils.data.batches import make_loader
 from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
 from utils.data.crops import views_of
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.folder import create_run_folder, network_name, save_arguments
-from utils.run.setup import clip_videos, prepare_model, start_evaluation, workers_of
+from utils.run.setup import clip_videos, prepare_model, start_evaluation
 
 
 def test_experiment_name(tests):
@@ -80,10 +80,7 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
         complete_bn_statistics(model, missing, training_set(args, train_videos), *bn_options(args, precision))
 
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
-    share = range(distributed.rank(), len(test_set), distributed.world())
-    loader = make_loader(test_set, workers_of(args), args.timeout, batch_size=None, sampler=share)
-    scores, broken = score_videos(model, loader, protocols, precision, num_class=len(class_names),
-                                  clips_at_once=-(-args.batch_size // distributed.world()),
+    scores, broken = score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
                                   multi_label=test_set.labels.ndim == 2)
     if folder:
         return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),

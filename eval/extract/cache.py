@@ -1,4 +1,4 @@
-"""Features on disk: one .npz for each checkpoint and list, which is never used for others."""
+"""What was extracted, on disk: made once for each checkpoint and list, and never used for others."""
 import hashlib
 import json
 import os
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.extract.vectors import Features
 from eval.networks.torchvision_models import net_of, split_weights
 from utils.cli import UserError
+from utils.parallel import distributed
+from utils.run.log import say
 
-FORMAT = 1  # of the file; raised when features of the same weights and videos change
+FORMAT = 1  # raised when features of the same weights and videos change
+NO_ARRAYS = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile  # not there, cut short, or of something else
 
 
 def fingerprint(weights, seed, net, clip, listed, amp):
@@ -31,38 +33,40 @@ def file_hash(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def read_features(path, expected, per_clip=False):
-    """The Features stored at `path`, or None if there are none for this `fingerprint`, or not of all videos: those that
-    could not be read may have been repaired."""
-    if not os.path.exists(path):
-        return None
+def stored_or_made(what, path, read, make):
+    """`read()`, or where that is None `make()`, which stores its result at `path` in the main process.
+
+    The main process alone reads: the others get None for what is stored already. All processes make."""
+    found = read() if distributed.is_main() else None
+    if distributed.from_main(found is not None):
+        say(f'{what} are in {path} already')
+        return found
+    if os.path.exists(path):
+        say(f'{path} lacks videos, or was made of other weights, videos or settings: it is replaced')
+    found = make()
+    distributed.wait_for_main()
+    return found
+
+
+def read_arrays(path, expected):
+    """{name: array} of an .npz with this `fingerprint`. None: there is none, or it lacks videos that could not be read,
+    which may have been repaired."""
     try:
         with np.load(path) as stored:
-            if 'fingerprint' not in stored or json.loads(str(stored['fingerprint'])) != expected:
+            if json.loads(str(stored['fingerprint'])) != expected or len(stored['skipped']):
                 return None
-            arrays = dict(stored)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short, or of something else
+            return dict(stored)
+    except NO_ARRAYS:
         return None
-    if len(arrays['skipped']):
-        return None
-    clips = {name.removeprefix('clip_'): array for name, array in arrays.items() if name.startswith('clip_')}
-    if per_clip and not clips:
-        return None
-    return Features(*(arrays[name] for name in ('context', 'block', 'path', 'label', 'part')),
-                    skipped=[], clips=clips)
 
 
-def write_features(path, features, fingerprint, origin):
-    """Writes the Features through a temporary file. origin: what the weights were called.
-
-    UserError: it can't be written."""
-    arrays = {name: getattr(features, name) for name in ('context', 'block', 'path', 'label', 'part')}
-    arrays.update({f'clip_{name}': array for name, array in features.clips.items()})
+def write_arrays(path, fingerprint, skipped, **arrays):
+    """Writes arrays, and the lines on videos that were `skipped`, through a temporary file. UserError: it can't be
+    written."""
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         with open(f'{path}.tmp', 'wb') as file:
-            np.savez(file, **arrays, skipped=np.array(features.skipped, dtype=str), weights=origin,
-                     fingerprint=json.dumps(fingerprint))
+            np.savez(file, **arrays, skipped=np.array(skipped, dtype=str), fingerprint=json.dumps(fingerprint))
         os.replace(f'{path}.tmp', path)
     except OSError as error:
         raise UserError(f'{path}: cannot write the features ({error.strerror}); make room or choose another --out'

@@ -4,23 +4,38 @@ import signal
 import torch
 
 from utils.cli import UserError
-from utils.data.batches import next_item, start_reading
+from utils.data.batches import make_loader, next_item, start_reading
 from utils.data.colour import to_block
-from utils.parallel.distributed import any_process, lists_of_all, world
+from utils.parallel.distributed import any_process, lists_of_all, rank, world
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, warn
 
 SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen, as it meets them
 
 
-def read_videos(loader, title, broken):
+def outputs_of(network, dataset, resources, title, broken):
+    """Runs a network over this process's share of a VideoDataset: yields (index, video, output) of each readable
+    video: `video` is the dataset's dict; `output`, float32 [K, …] on the CPU, is what the network makes of its K clips.
+
+    network: clips [B, N, C, T, H, W] -> [B, …]. broken: gets (index, error) of each unreadable video.
+    UserError: an output that is not finite."""
+    videos = read_videos(dataset, resources, title, broken)
+    for video, output in clip_outputs(network, videos, dataset.num_seq, resources.precision, resources.clips_at_once):
+        index = int(video['index'])
+        check_finite(f'the outputs for {dataset.videos.path(index)}', output)
+        yield index, video, output
+
+
+def read_videos(dataset, resources, title, broken):
     """Yields the readable videos of this process's share of a VideoDataset, dicts as it describes them.
 
-    loader: of utils.data.batches.make_loader, without batches. broken: gets (index, error) of each unreadable video.
+    broken: gets (index, error) of each unreadable video.
     Every process of a group must iterate to the end. Stopped: a signal asked for it."""
+    loader = make_loader(dataset, resources.num_workers, resources.timeout, batch_size=None,
+                         sampler=range(rank(), len(dataset), world()))
     signals = StopSignals()
     videos = start_reading(loader)
-    for step in progress_bar(range(-(-len(loader.dataset) // world())), title):
+    for step in progress_bar(range(-(-len(dataset) // world())), title):
         signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
         if signum:
             raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing is saved before the end')
@@ -37,9 +52,8 @@ def read_videos(loader, title, broken):
 
 @torch.no_grad()
 def clip_outputs(network, videos, num_seq, precision, clips_at_once):
-    """Yields (video, output) for the dicts of a VideoDataset, in their order: what `network` makes of its K clips.
+    """Yields (video, output) for the dicts of a VideoDataset, in their order. network, output: see `outputs_of`.
 
-    network: blocks [B, N, C, T, H, W] -> [B, F]. output: float32 [K, F], on the CPU.
     clips_at_once: B; only the last batch may be smaller."""
     clips, outputs, waiting = [], [], []  # not yet encoded; encoded but not yet yielded; videos not yet yielded
 
@@ -63,6 +77,13 @@ def clip_outputs(network, videos, num_seq, precision, clips_at_once):
     if clips:
         encode(len(clips))
     yield from finished()
+
+
+def check_finite(what, *tensors):
+    """UserError: a tensor holds a value that is not finite. what: name of the tensors."""
+    if not all(torch.isfinite(each).all() for each in tensors):
+        raise UserError(f'{what} are not finite: the weights are unusable, or too large for this precision (try '
+                        '--amp off)')
 
 
 def broken_of_all(broken, count):

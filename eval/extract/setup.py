@@ -1,15 +1,15 @@
-"""From flags to features: what the commands that judge frozen features share."""
-import os
+"""From flags to features: what the commands of frozen evaluation share."""
 from pathlib import Path
 
 import numpy as np
 
 from backbone import NETWORKS
-from eval.extract.cache import fingerprint, read_features, write_features
-from eval.extract.vectors import LabelledVideos, extract_features, load_representation
-from eval.networks.torchvision_models import announce, net_of, read_weights
+from eval.extract.cache import fingerprint, stored_or_made
+from eval.extract.resources import resources_of
+from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
 from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
 from utils.defaults import default_settings
+from eval.networks.torchvision_models import announce, net_of, read_weights
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of, read_class_list
@@ -17,7 +17,7 @@ from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.log import say, warn
-from utils.run.setup import clip_settings, start_evaluation, workers_of
+from utils.run.setup import clip_settings, start_evaluation
 
 
 def add_feature_arguments(parser):
@@ -91,8 +91,8 @@ def labelled_videos(folder, split, frame_root, class_names):
                     label.append(SEPARATOR.join(names))
                     part_of.append([''] * len(splits))
                 if part_of[rows[path]][column]:
-                    raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again with '
-                                    'process_data/write_csv.py')
+                    raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again '
+                                    'with process_data/write_csv.py')
                 part_of[rows[path]][column] = part
     videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None)
     label = (labels_of(videos, class_names, videos.has_several_labels()) if class_names
@@ -106,21 +106,14 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
 
     weights: what --weights calls the `checkpoint`; random ones are drawn from `seed`."""
     clip = clip_settings(args)
-    found = None
-    if distributed.is_main():
-        expected = fingerprint(weights, seed, args.net, clip, listed, precision.name)
-        found = read_features(path, expected, per_clip)
-    if distributed.from_main(found is not None):
-        say(f'features of {weights} are in {path} already')
-        return found
-    if os.path.exists(path):
-        say(f'{path} lacks videos, or has features of other weights, videos or settings: it is replaced')
-    sizes = {'num_workers': workers_of(args), 'timeout': args.timeout}
-    model = load_representation(args.net, checkpoint, weights, seed, listed, clip, precision, **sizes)
-    share = -(-args.batch_size // distributed.world())
-    features = extract_features(model, listed, clip, precision, **sizes, clips_at_once=share,
-                                title=f'features of {Path(weights).name}', per_clip=per_clip)
-    if distributed.is_main():
-        write_features(path, features, expected, weights)
-    distributed.wait_for_main()
-    return features
+    expected = fingerprint(weights, seed, args.net, clip, listed, precision.name)
+
+    def make():
+        resources = resources_of(args, precision)
+        model = load_representation(args.net, checkpoint, weights, seed, listed, clip, resources)
+        features = extract_features(model, listed, clip, resources, f'features of {Path(weights).name}', per_clip)
+        if distributed.is_main():
+            write_features(path, features, expected, weights)
+        return features
+
+    return stored_or_made(f'features of {weights}', path, lambda: read_features(path, expected, per_clip), make)

@@ -1,10 +1,8 @@
-"""The tokens of every clip, float16 in memory-mapped files: all places of all blocks, which an attentive probe attends over.
+"""The tokens of every clip, float16 in memory-mapped files: all locations of all blocks, for an attentive probe.
 
-A folder of tokens holds context.npy and block.npy [K, M, D], or one of them, and tokens.npz, which is written last: it says
-whose tokens these are."""
-import json
+A folder of tokens holds context.npy and block.npy [K, M, D], or one of them, and tokens.npz, which is written last: it
+says whose tokens these are."""
 import shutil
-import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval.extract.cache import fingerprint
+from eval.extract.cache import NO_ARRAYS, fingerprint, read_arrays, stored_or_made, write_arrays
+from eval.extract.inference import broken_of_all, outputs_of
+from eval.extract.resources import resources_of
 from eval.extract.vectors import load_representation
-from eval.networks.torchvision_models import net_of, token_shape
 from eval.networks.settings import trained_settings
-from eval.extract.inference import broken_of_all, clip_outputs, read_videos
+from eval.networks.torchvision_models import net_of, token_shape
 from utils.cli import UserError
-from utils.data.batches import make_loader
 from utils.data.clip_starts import clip_starts, count_blocks
 from utils.data.clips import VideoDataset
 from utils.data.crops import random_view, views_of
 from utils.parallel import distributed
 from utils.run.log import say
-from utils.run.setup import clip_settings, workers_of
+from utils.run.setup import clip_settings
 
 
 @dataclass
@@ -51,40 +49,35 @@ class Tokens:
 
 
 def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds):
-    """The Tokens of the LabelledVideos `listed`, of these kinds: those stored in `folder`, or newly made and stored there.
+    """The Tokens of the LabelledVideos `listed`, of these kinds: those stored in `folder`, or made and stored there.
 
     The main process returns them, the others None. weights: what --weights calls the `checkpoint`; random ones are
     drawn from `seed`. args.augment: K random views of each training clip; 0: the centre crop.
-    UserError: features without places."""
+    UserError: features without locations."""
     if trained_settings(checkpoint, ['feature_map']).get('feature_map') == 'pooled':
-        raise UserError(f'{weights} was pretrained with --feature_map pooled: its features have no places to attend over; '
-                        'judge it with eval/frozen.py')
+        raise UserError(f'{weights} was pretrained with --feature_map pooled: its features have no locations to attend '
+                        'over; evaluate it with eval/frozen.py')
     clip = clip_settings(args)
     expected = {**fingerprint(weights, seed, args.net, clip, listed, precision.name),
                 'augment': [args.augment, args.flip, args.seed] if args.augment else None}
-    found = read_tokens(folder, expected, kinds) if distributed.is_main() else None
-    if distributed.from_main(found is not None):
-        say(f'tokens of {weights} are in {folder} already')
-        return found
-    if distributed.is_main() and (folder / 'tokens.npz').exists():
-        say(f'{folder} lacks videos, or has tokens of other weights, videos or settings: it is replaced')
-    sizes = {'num_workers': workers_of(args), 'timeout': args.timeout}
-    model = load_representation(args.net, checkpoint, weights, seed, listed, clip, precision, **sizes)
-    dataset = VideoDataset(listed.videos, **clip, views=partial(views_for, listed.part == 'train', args.augment, args.flip,
-                                                                args.seed))
-    rows = rows_of(listed, clip, args.augment)
-    broken = write_maps(model, dataset, rows, size_of(args, listed, weights), folder, kinds, precision, **sizes,
-                        clips_at_once=-(-args.batch_size // distributed.world()),
-                        title=f'tokens of {Path(weights).name}')
-    if distributed.is_main():
+
+    def make():
+        resources = resources_of(args, precision)
+        model = load_representation(args.net, checkpoint, weights, seed, listed, clip, resources)
+        dataset = VideoDataset(listed.videos, **clip, views=partial(views_for, listed.part == 'train', args.augment,
+                                                                    args.flip, args.seed))
+        rows = rows_of(listed, clip, args.augment)
+        broken = write_maps(model, dataset, rows, size_of(args, listed, weights), folder, kinds, resources,
+                            f'tokens of {Path(weights).name}')
+        if not distributed.is_main():
+            return None
         readable = np.setdiff1d(np.arange(len(rows)), [index for index, _ in broken])
         path = np.array(listed.videos.paths())[readable]
-        np.savez(folder / 'tokens.npz', rows=rows[readable], path=path, label=listed.label[readable],
-                 part=listed.part[readable], skipped=np.array([error for _, error in broken], dtype=str),
-                 kinds=kinds, fingerprint=json.dumps(expected))
-        found = open_tokens(folder, kinds)
-    distributed.wait_for_main()
-    return found
+        write_arrays(folder / 'tokens.npz', expected, [error for _, error in broken], rows=rows[readable], path=path,
+                     label=listed.label[readable], part=listed.part[readable], kinds=kinds)
+        return open_tokens(folder, kinds)
+
+    return stored_or_made(f'tokens of {weights}', folder, lambda: read_tokens(folder, expected, kinds), make)
 
 
 # ---- which rows
@@ -98,19 +91,21 @@ def views_for(training, count, flip, seed, index):
 
 def rows_of(listed, clip, augment):
     """int64 [R, 2]: the rows of each listed video, known before any is read, so that all processes can write theirs."""
-    blocks = [count_blocks(count, clip['num_seq'], clip['seq_len'], clip['ds']) for count in listed.videos.n_frames.tolist()]
-    clips = np.array([len(clip_starts(count, clip['num_seq'])) for count in blocks])
+    num_seq, seq_len, ds = clip['num_seq'], clip['seq_len'], clip['ds']
+    blocks = [count_blocks(count, num_seq, seq_len, ds) for count in listed.videos.n_frames.tolist()]
+    clips = np.array([len(clip_starts(count, num_seq)) for count in blocks])
     ends = np.cumsum(np.where(listed.part == 'train', max(1, augment), 1) * clips)
     return np.stack([np.append(0, ends[:-1]), ends], axis=1)
 
 
-def kinds_with_places(weights, kinds):
+def kinds_with_locations(weights, kinds):
     """Those of the `kinds` whose tokens these weights have. UserError: they have none of them."""
     net = net_of(weights, None)
     if net is None:
         return kinds
     if 'block' not in kinds:
-        raise UserError(f'--feature context: {net} has no aggregator, so no states to attend over; give --feature block')
+        raise UserError(f'--feature context: {net} has no aggregator, so no states to attend over; give --feature '
+                        'block')
     return ['block']
 
 
@@ -122,26 +117,27 @@ def size_of(args, listed, weights):
 
 def say_sizes(folder, sizes):
     """Says how much files of tokens will take, by their sizes [(K, M, D), …]. UserError: the disk has less room."""
-    need = sum(2 * count * places * channels for count, places, channels in sizes)
-    shapes = ' and '.join(f'{count:,} clips × {places} places × {channels} numbers' for count, places, channels
+    need = sum(2 * count * locations * channels for count, locations, channels in sizes)
+    shapes = ' and '.join(f'{count:,} clips × {locations} locations × {channels} numbers' for count, locations, channels
                           in dict.fromkeys(sizes))
     say(f'tokens: {shapes} as float16; {len(sizes)} files in {folder}, {need / 1e9:.2f} GB in all')
     there = sum(path.stat().st_size for path in folder.rglob('*.npy'))  # reused or replaced
     free = shutil.disk_usage(folder.parent).free
     if need > free + there:
-        raise UserError(f'{folder} needs {need / 1e9:.2f} GB for tokens, and {free / 1e9:.2f} GB are free: make room, choose '
-                        'another --out, or give one --feature or fewer files')
+        raise UserError(f'{folder} needs {need / 1e9:.2f} GB for tokens, and {free / 1e9:.2f} GB are free: make room, '
+                        'choose another --out, or give one --feature or fewer files')
 
 
 # ---- making them
 
-def write_maps(model, dataset, rows, size, folder, kinds, precision, num_workers, timeout, clips_at_once, title):
-    """Writes {kind}.npy of `size` [K, M, D] for the videos of a VideoDataset; returns the broken ones, [(index, error), …].
+def write_maps(model, dataset, rows, size, folder, kinds, resources, title):
+    """Writes {kind}.npy of `size` [K, M, D] for a VideoDataset; returns the broken videos, [(index, error), …].
 
     Every process writes the `rows` [R, 2] of its share. UserError: tokens that are not finite in float16."""
     def encode(block):
         feature, states, _ = model.all_states(block)
-        return torch.stack([{'context': states, 'block': feature}[kind].flatten(1, 2) for kind in kinds], dim=1)
+        maps = {'context': states, 'block': feature}
+        return torch.stack([maps[kind].flatten(1, 2) for kind in kinds], dim=1).half()      # [B, kinds, M, D]
 
     if distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,14 +147,7 @@ def write_maps(model, dataset, rows, size, folder, kinds, precision, num_workers
     distributed.wait_for_main()
     maps = [np.lib.format.open_memmap(folder / f'{kind}.npy', 'r+') for kind in kinds]
     broken = []
-    share = range(distributed.rank(), len(dataset), distributed.world())
-    loader = make_loader(dataset, num_workers, timeout, batch_size=None, sampler=share)
-    for video, output in clip_outputs(encode, read_videos(loader, title, broken), dataset.num_seq, precision, clips_at_once):
-        index = int(video['index'])
-        output = output.half()                                              # [clips, kinds, M, D]
-        if not torch.isfinite(output).all():
-            raise UserError(f'the tokens of {dataset.videos.path(index)} are not finite in float16: the weights are '
-                            'unusable, or too large for this precision (try --amp off)')
+    for index, _, output in outputs_of(encode, dataset, resources, title, broken):
         for each, tokens in zip(maps, output.unbind(1)):
             each[slice(*rows[index])] = tokens.numpy()
     for each in maps:
@@ -170,15 +159,12 @@ def write_maps(model, dataset, rows, size, folder, kinds, precision, num_workers
 
 def read_tokens(folder, expected, kinds):
     """The Tokens in a folder, or None if there are none of these kinds for this `fingerprint`, or not of all videos."""
-    if not (folder / 'tokens.npz').exists():
+    arrays = read_arrays(folder / 'tokens.npz', expected)
+    if arrays is None or not set(kinds) <= set(arrays['kinds'].tolist()):
         return None
     try:
-        with np.load(folder / 'tokens.npz') as stored:
-            if (json.loads(str(stored['fingerprint'])) != expected or len(stored['skipped'])
-                    or not set(kinds) <= set(stored['kinds'].tolist())):
-                return None
         return open_tokens(folder, kinds)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut short, or of something else
+    except NO_ARRAYS:
         return None
 
 

@@ -4,15 +4,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from eval.extract.cache import read_arrays, write_arrays
+from eval.extract.inference import broken_of_all, outputs_of
 from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics
 from eval.networks.torchvision_models import build_representation, check_representation, net_of
-from eval.extract.inference import broken_of_all, clip_outputs, read_videos
 from utils.checkpoint import load_weights
-from utils.cli import UserError
-from utils.data.batches import make_loader
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import VideoList
-from utils.parallel.distributed import lists_of_all, rank, sum_over_processes, world
+from utils.parallel.distributed import lists_of_all, sum_over_processes
 from utils.run.setup import put_on
 
 
@@ -36,9 +35,9 @@ class LabelledVideos:
 class Features:
     """Vectors of V videos, in the order of their lists; unreadable videos are left out.
 
-    context: float32 [V, D], the aggregator's last state, averaged over places and clips
-    block:   float32 [V, D], the rectified maps of the backbone, averaged over places, blocks and clips
-             (what both are for networks of other people: eval/networks/torchvision_models.py)
+    context: float32 [V, D], the aggregator's last state, averaged over locations and clips
+    block:   float32 [V, D], the rectified maps of the backbone, averaged over locations, blocks and clips
+             (what both are for third-party models: eval/networks/torchvision_models.py)
     path, label, part: [V], see LabelledVideos; several labels are bool [V, C]
     skipped: a line for each video that could not be read
     clips:   arrays of the K clips of all videos, if asked for: context and block [K, D], video [K] (a row of the arrays
@@ -53,10 +52,29 @@ class Features:
     clips: dict = field(default_factory=dict)
 
 
-def load_representation(net, checkpoint, origin, seed, listed, clip, precision, num_workers, timeout):
+ARRAYS = 'context', 'block', 'path', 'label', 'part'
+
+
+def read_features(path, expected, per_clip=False):
+    """The Features stored at `path`, or None: see `read_arrays`."""
+    arrays = read_arrays(path, expected)
+    if arrays is None or per_clip and 'clip_video' not in arrays:
+        return None
+    clips = {name.removeprefix('clip_'): array for name, array in arrays.items() if name.startswith('clip_')}
+    return Features(*(arrays[name] for name in ARRAYS), skipped=[], clips=clips)
+
+
+def write_features(path, features, fingerprint, origin):
+    """Stores Features. origin: what the weights were called. UserError: they can't be written."""
+    arrays = {name: getattr(features, name) for name in ARRAYS}
+    clips = {f'clip_{name}': array for name, array in features.clips.items()}
+    write_arrays(path, fingerprint, features.skipped, weights=origin, **arrays, **clips)
+
+
+def load_representation(net, checkpoint, origin, seed, listed, clip, resources):
     """The frozen network of a checkpoint, or of random weights drawn from `seed` if `checkpoint` is {}.
 
-    It is a Representation, or one of eval/networks/torchvision_models.py if `origin`, what --weights calls it, names one.
+    It is a Representation, or a third-party model if `origin`, what --weights calls it, names one.
 
     BN statistics that it lacks, as random weights do, are estimated from the training videos of `listed`, the same on
     every process. clip: {num_seq, seq_len, ds, img_dim}. UserError: the checkpoint doesn't fit, the net can't run."""
@@ -66,9 +84,10 @@ def load_representation(net, checkpoint, origin, seed, listed, clip, precision, 
     check_representation(model, net, clip)
     model.requires_grad_(False)
     missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()
-    put_on(model, precision.device)
+    put_on(model, resources.precision.device)
     training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)
-    complete_bn_statistics(model, missing, training, MAX_CLIPS, seed, precision, num_workers, timeout)
+    complete_bn_statistics(model, missing, training, MAX_CLIPS, seed, resources.precision, resources.num_workers,
+                           resources.timeout)
     return model.eval()
 
 
@@ -81,24 +100,15 @@ def vectors_of(model):
     return encode
 
 
-def extract_features(model, listed, clip, precision, num_workers, timeout, clips_at_once, title, per_clip=False):
+def extract_features(model, listed, clip, resources, title, per_clip=False):
     """Features of the LabelledVideos `listed` by a frozen Representation; the same on every process.
 
-    clips_at_once: clips on the device together, of several videos.
     UserError: no video can be read; features that are not finite."""
     dataset = VideoDataset(listed.videos, **clip)
     size = model.backbone.feature_size
     vectors = torch.zeros(len(dataset), 2 * size)  # context, then block
     of_clips, broken = [], []
-    share = range(rank(), len(dataset), world())
-    loader = make_loader(dataset, num_workers, timeout, batch_size=None, sampler=share)
-
-    videos = read_videos(loader, title, broken)
-    for video, output in clip_outputs(vectors_of(model), videos, dataset.num_seq, precision, clips_at_once):
-        index = int(video['index'])
-        if not torch.isfinite(output).all():
-            raise UserError(f'the features of {dataset.videos.path(index)} are not finite: the weights are unusable, or '
-                            'too large for this precision (try --amp off)')
+    for index, video, output in outputs_of(vectors_of(model), dataset, resources, title, broken):
         vectors[index] = output.mean(dim=0)
         if per_clip:
             of_clips.append((index, video['start'].numpy(), output.numpy()))

@@ -1,4 +1,4 @@
-"""Pictures of what is predicted for a clip: for chosen places, how well the prediction matches every true place."""
+"""Pictures of the predictions for a clip: how well those of chosen locations match every true location."""
 from dataclasses import dataclass
 from string import ascii_uppercase
 from textwrap import fill
@@ -17,8 +17,8 @@ SEEN, FUTURE, TRUE, TAKEN = 'tab:blue', 'tab:orange', '#00e04b', '#ff2020'
 MATCH, MOST_OPAQUE = '#ffd21f', 0.75
 DPI = 100
 FILM_DPI = 75
-SECONDS_PER_PLACE = 0.6
-MAX_LABELLED = 64      # places of a map with their percentages
+SECONDS_PER_LOCATION = 0.6
+MAX_LABELLED = 64      # locations of a map with their percentages
 MIN_PERCENT = 1        # that is printed
 MAX_ROWS = len(ascii_uppercase)  # of a picture
 
@@ -30,10 +30,10 @@ class ClipView:
     title      the video's name
     frames     uint8 [N, H, W, 3], the middle frame of each block
     size       (h, w) of the feature map
-    rank, taken: of eval.forecast.network.Answers, for this clip: [P, S], [P, S, 3]; match: of match_of, [P, S, P, S]
+    rank, taken: of eval.forecast.predictions.Batch, for this clip: [P, S], [P, S, 3]; match: of match_of, [P, S, P, S]
     index      this clip's number in its batch
-    others     {number in the batch: frames [N, H, W, 3]}, at least of the other clips that places are taken for
-    candidates how many true places each prediction is compared with; clips: of how many clips they are
+    others     {number in the batch: frames [N, H, W, 3]}, at least of the other clips that locations are taken for
+    candidates how many true locations each prediction is compared with; clips: of how many clips they are
     """
     title: str
     frames: np.ndarray
@@ -51,38 +51,38 @@ class ClipView:
         return len(self.frames) - len(self.rank)
 
 
-def moving_places(motion, count):
-    """[(p, s), …] of `count` different places of the map, those that move most, each in the block in which it moves
+def moving_locations(motion, count):
+    """[(p, s), …] of `count` different locations of the map, those that move most, each in the block in which it moves
     most; the fastest first. motion [P, S]."""
     fastest = np.argsort(-motion.max(axis=0), kind='stable')[:count]
     return [(int(motion[:, s].argmax()), int(s)) for s in fastest]
 
 
-def film_places(motion, count):
-    """[(p, s), …] of all places of all blocks in their order; if they are over `count`, of those that move most."""
+def film_locations(motion, count):
+    """[(p, s), …] of all locations of all blocks in their order; if they are over `count`, of those that move most."""
     fastest = np.sort(np.argsort(-motion.ravel(), kind='stable')[:count])
     return [divmod(int(i), motion.shape[1]) for i in fastest]
 
 
-def draw_clip(view, places, dpi=DPI):
-    """uint8 [height, width, 3]: the frames of the clip, and below a row for each predicted place (p, s) of `places`."""
+def draw_clip(view, locations, dpi=DPI):
+    """uint8 [height, width, 3]: the frames of the clip, and a row for each predicted location (p, s) below."""
     N, P = len(view.frames), len(view.rank)
     inches = max(1.5 * N, 2.1 * (P + 2), 9)
     text = wrapped(explanation(view), inches, 9)
-    heights = [1.0 + 0.17 * text.count('\n'), inches / N + 0.35, *[min(inches / (P + 2), 3) + 0.4] * len(places)]
+    heights = [1.0 + 0.17 * text.count('\n'), inches / N + 0.35, *[min(inches / (P + 2), 3) + 0.4] * len(locations)]
     figure = Figure((inches, sum(heights)), dpi=dpi, layout='constrained')
-    head, strip, *rows = figure.subfigures(2 + len(places), 1, height_ratios=heights)
+    head, strip, *rows = figure.subfigures(2 + len(locations), 1, height_ratios=heights)
     head.suptitle(view.title, fontsize=12, fontweight='bold', parse_math=False)
     draw_legend(head, text)
     for n, axes in enumerate(strip.subplots(1, N, squeeze=False)[0]):
         future = n >= view.seen
         show(axes, view.frames[n], FUTURE if future else SEEN)
         axes.set_title(f'{n + 1}: {"to predict" if future else "seen"}', fontsize=10, color=FUTURE if future else SEEN)
-        for letter, (p, s) in zip(ascii_uppercase, places):
+        for letter, (p, s) in zip(ascii_uppercase, locations):
             if n == view.seen + p:
                 outline(axes, view, s, TRUE, letter)
-    for row, letter, (p, s) in zip(rows, ascii_uppercase, places):
-        draw_place(row, letter, view, p, s)
+    for row, letter, (p, s) in zip(rows, ascii_uppercase, locations):
+        draw_location(row, letter, view, p, s)
     return pixels(figure)
 
 
@@ -90,12 +90,12 @@ def explanation(view):
     P, S = view.rank.shape
     seen = 'block 1' if view.seen == 1 else f'blocks 1 to {view.seen}'
     future = f'block {view.seen + 1}' if P == 1 else f'blocks {view.seen + 1} to {view.seen + P}'
-    others = 'this clip' if view.clips == 1 else f'{view.clips} clips: a place of another clip may beat those shown'
-    return (f'From {seen} the network predicts the feature of every place ({view.size[0]}×{view.size[1]} a block) of '
-            f'{future}; the middle frame of each block is shown. Each row below compares the feature predicted for one '
-            'place with the true features of all places: the brighter, the more alike (softmax of the dot products '
-            f'over the {P * S} places of this clip\'s future: a row adds up to 100%). Rank 1 = the true place has the '
-            f'highest product of {view.candidates} candidates, the future places of {others}.')
+    others = 'this clip' if view.clips == 1 else f'{view.clips} clips: a location of another clip may beat those shown'
+    return (f'From {seen} the network predicts the feature of every location ({view.size[0]}×{view.size[1]} a block) '
+            f'of {future}; the middle frame of each block is shown. Each row below compares the feature predicted for '
+            'one location with the true features of all locations: the brighter, the more alike (softmax of the scores '
+            f'over the {P * S} locations of this clip\'s future: a row adds up to 100%). Rank 1 = the true location '
+            f'has the highest score of {view.candidates} candidates, the future locations of {others}.')
 
 
 def wrapped(text, inches, points):
@@ -109,13 +109,13 @@ def draw_legend(part, text):
     axes.text(0.5, 1, text, ha='center', va='top', fontsize=9, transform=axes.transAxes)
     axes.legend(handles=[Patch(fill=False, edgecolor=SEEN, linewidth=2, label='seen'),
                          Patch(fill=False, edgecolor=FUTURE, linewidth=2, label='to predict'),
-                         Patch(fill=False, edgecolor=TRUE, linewidth=3, label='the place that is predicted'),
+                         Patch(fill=False, edgecolor=TRUE, linewidth=3, label='the location that is predicted'),
                          Patch(fill=False, edgecolor=TAKEN, linewidth=2, linestyle='--', label='taken for it')],
                 loc='lower center', ncols=4, fontsize=9, frameon=False)
 
 
-def draw_place(part, letter, view, p, s):
-    """One row: which place is predicted, its match with all true places, and what it is taken for."""
+def draw_location(part, letter, view, p, s):
+    """One row: which location is predicted, its match with all true locations, and what it is taken for."""
     P = len(view.rank)
     clip, taken_p, taken_s = view.taken[p, s].tolist()
     right, here = view.rank[p, s] == 0, clip == view.index
@@ -157,7 +157,7 @@ def show(axes, frame, colour):
 
 
 def heat(axes, view, block, match, most):
-    """A block's frame, darkened, under the match [S] of its places; `most` is the brightest."""
+    """A block's frame, darkened, under the match [S] of its locations; `most` is the brightest."""
     h, w = view.size
     axes.imshow((0.6 * view.frames[block]).astype(np.uint8), extent=(0, 1, 1, 0))
     glow = np.tile(to_rgba(MATCH), (h, w, 1))
@@ -177,7 +177,7 @@ def label(axes, x, y, text, points, **how):
 
 
 def outline(axes, view, s, colour, letter=''):
-    """Marks place s; dashed and a little inside in the colour TAKEN."""
+    """Marks location s; dashed and a little inside in the colour TAKEN."""
     h, w = view.size
     row, column = divmod(s, w)
     wrong = colour == TAKEN
@@ -204,15 +204,15 @@ def write_picture(path, picture):
                         ) from error
 
 
-def write_film(path, view, places):
-    """An .mp4 that shows the places (p, s) one after the other. UserError: OpenCV can't write it."""
+def write_film(path, view, locations):
+    """An .mp4 that shows the locations (p, s) one after the other. UserError: OpenCV can't write it."""
     film = None
-    for place in places:
-        picture = draw_clip(view, [place], FILM_DPI)
+    for location in locations:
+        picture = draw_clip(view, [location], FILM_DPI)
         picture = picture[:len(picture) // 2 * 2, :picture.shape[1] // 2 * 2, ::-1]  # the codec wants even sides
         if film is None:
             codec = cv2.VideoWriter_fourcc(*'mp4v')
-            film = cv2.VideoWriter(str(path), codec, 1 / SECONDS_PER_PLACE, picture.shape[1::-1])
+            film = cv2.VideoWriter(str(path), codec, 1 / SECONDS_PER_LOCATION, picture.shape[1::-1])
             if not film.isOpened():
                 raise UserError(f'{path}: OpenCV cannot write this film; choose another --out, or give --no_film')
         film.write(np.ascontiguousarray(picture))

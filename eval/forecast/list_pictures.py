@@ -16,39 +16,40 @@ PERCENT = FuncFormatter(lambda value, _: f'{100 * value:g}%')
 
 
 def draw_overview(summary, weights):
-    """uint8 [H, W, 3]: top-1 by predicted block, by place, by motion; what predictions are taken for.
+    """uint8 [H, W, 3]: top-1 by predicted block, by location, by motion; what predictions are taken for.
 
     summary: of eval.forecast.breakdown.summarise. weights: what they are called."""
     figure = Figure((13, 9), dpi=DPI, layout='constrained')
     figure.suptitle(f'What a net predicts with weights of {weights}: in {summary["top1"]:.1%} of '
-                    f'{summary["predictions"]} predicted places of {summary["clips"]} clips the true place is the\n'
-                    f'best of {summary["candidates"]} candidates (top-1; chance {summary["chance"]:.2%}), in '
+                    f'{summary["predictions"]} predicted locations of {summary["clips"]} clips the true location is\n'
+                    f'the best of {summary["candidates"]} candidates (top-1; chance {summary["chance"]:.2%}), in '
                     f'{summary["top5"]:.1%} it is among the best five',
                     fontsize=11, parse_math=False)
-    (steps, places), (motion, kinds) = figure.subplots(2, 2)
+    (steps, locations), (motion, kinds) = figure.subplots(2, 2)
 
     values = summary['top1_by_step']
     bars(steps, range(1, len(values) + 1), values, summary['chance'], summary['top1_by_step_interval'])
     steps.set(title='How far ahead?', xlabel='predicted block (1 = the next); lines: 95% interval over clips')
 
-    values = np.array(summary['top1_by_place'])
-    places.imshow(values, cmap='viridis', vmin=0)
+    values = np.array(summary['top1_by_location'])
+    locations.imshow(values, cmap='viridis', vmin=0)
     for (row, column), value in np.ndenumerate(values):
-        places.text(column, row, f'{100 * value:.1f}', ha='center',
+        locations.text(column, row, f'{100 * value:.1f}', ha='center',
                     va='center', fontsize=10, color='black' if value > 0.6 * values.max() else 'white')
-    places.set(title='Where in the picture? (top-1 in %)', xticks=[], yticks=[])
+    locations.set(title='Where in the picture? (top-1 in %)', xticks=[], yticks=[])
 
     quarters = summary['top1_by_motion']
     bars(motion, [f'{each["low"]:.1f} to {each["high"]:.1f}' for each in quarters], [each['top1'] for each in quarters],
          summary['chance'])
-    motion.set(title='How fast does it move? (quarters of the places, slow to fast)',
-               xlabel='change from frame to frame, mean over the place, in grey levels (of 255)')
+    motion.set(title='How fast does it move? (quarters of the locations, slow to fast)',
+               xlabel='change from frame to frame, mean over the location, in grey levels (of 255)')
 
     names, values = zip(*summary['taken_for'].items())
     kinds.barh(range(len(names)), values, color=['tab:green', *['tab:red'] * (len(names) - 1)])
     for i, value in enumerate(values):
         kinds.text(value, i, f' {value:.1%}', va='center', fontsize=10)
-    kinds.set(title='What is a predicted place taken for?', xlim=(0, 1.15 * max(values)), xlabel='share of predictions')
+    kinds.set(title='What is a predicted location taken for?', xlim=(0, 1.15 * max(values)),
+              xlabel='share of predictions')
     kinds.set_yticks(range(len(names)), [fill(name, 15) for name in names])
     kinds.xaxis.set_major_formatter(PERCENT)
     kinds.invert_yaxis()
@@ -122,10 +123,10 @@ def draw_colours(names, frames, true, predicted, size):
     V, N = true.shape[:2]
     seen = N - predicted.shape[1]
     inches = max(1.25 * N + 1, 7)
-    text = wrapped('Features as colours: red, green and blue are the three principal components of what differs from '
-                   'the mean feature of the same place; like colours are like features. A predicted place has the '
-                   'colour of the true feature that it is taken for: where it is right, that of the place above it.',
-                   inches, 9)
+    text = wrapped('Features as colours: red, green and blue are the three principal components of the '
+                   'difference from the mean feature of the same location; similar colours are similar features. A '
+                   'predicted location has the colour of the true feature that it is taken for: where it is '
+                   'right, that of the location above it.', inches, 9)
     figure = Figure((inches, V * (3 * (inches - 1) / N + 0.6) + 1.1), dpi=DPI, layout='constrained')
     figure.suptitle(text, fontsize=9)
     for v, part in enumerate(np.atleast_1d(figure.subfigures(V, 1))):

@@ -2,59 +2,52 @@
 import numpy as np
 import torch
 
-from backbone.copy_baselines import copies, shuffled
+from dpc.metrics import control_predictions
+from eval.extract.inference import check_finite
+from eval.forecast.predictions import encode_clips, ranks
 from eval.metrics.intervals import bootstrap
-from eval.forecast.network import answers_of, check_finite
-from utils.data.colour import to_block
 
-# the true blocks that a predicted place is told from; the number of places is the same at every step
+# the true blocks that a predicted location is compared with; the number of locations is the same at every step
 CANDIDATES = {'all_steps': 'all predicted steps of all clips of the batch, as in pretraining',
               'own_step': 'the same step of all clips of the batch'}
 
 
-def roll_out(model, feature, seen, random):
-    """Features of all blocks [B, M + K, S, D], of which M = `seen` are seen -> {curve: predictions [B, K, S, D]} of the
-    model, the two copies and, with two or more seen blocks, the model that saw them in another order.
-
-    model: an eval.forecast.network.PredictiveNetwork. random: torch.Generator of that order, one for all clips of a batch."""
-    past, steps = feature[:, :seen], feature.shape[1] - seen
-    curves = {'model': model.predict(past, steps), **copies(past, steps)}
-    if seen > 1:
-        curves['shuffled'] = model.predict(shuffled(past, random), steps)
-    return curves
+def roll_out(model, feature, steps, random):
+    """Features of all blocks [B, M + K, S, D] of a DPC, K = `steps` of them to predict -> ({curve: predictions
+    [B, K, S, D]}, target [B, K, S, D]): of the model and its controls, see dpc.metrics.control_predictions."""
+    prediction, target = model.predict(feature, steps)
+    controls = control_predictions(model, feature, random, steps)
+    return {'model': prediction, **{name.removeprefix('top1_'): each for name, each in controls.items()}}, target
 
 
 def right_share(prediction, target):
-    """prediction, target [B, K, S, D] -> {name in CANDIDATES: float64 [B, K], the share of places right}."""
-    rank = {'all_steps': answers_of(prediction, target).rank,
-            'own_step': np.concatenate([answers_of(*pair).rank for pair in zip(prediction.split(1, dim=1),
-                                                                               target.split(1, dim=1))], axis=1)}
+    """prediction, target [B, K, S, D] -> {name in CANDIDATES: float64 [B, K], the share of locations right}."""
+    rank = {'all_steps': ranks(prediction, target),
+            'own_step': np.concatenate(list(map(ranks, prediction.split(1, dim=1), target.split(1, dim=1))), axis=1)}
     return {name: (each == 0).mean(axis=2) for name, each in rank.items()}
 
 
 @torch.no_grad()
-def judge_clips(model, videos, seen, steps, precision, random):
+def evaluate_clips(model, videos, seen, steps, precision, random):
     """The dicts of a VideoDataset, of one clip of M + K blocks each -> (their rows in the list of videos, {name in
-    CANDIDATES: {curve: float64 [B, K]}}, places S). UserError: features that are not finite."""
-    frames = torch.cat([video['frames'] for video in videos])           # uint8 [B, (M + K)·T, H, W, 3]
-    with precision.autocast():
-        feature = model.encode(to_block(frames.to(precision.device), None, seen + steps))
-    predictions = {name: each.float().cpu() for name, each in roll_out(model, feature, seen, random).items()}
-    target = feature[:, seen:].float().cpu()
-    check_finite(feature, *predictions.values())
-    shares = {curve: right_share(each, target) for curve, each in predictions.items()}
+    CANDIDATES: {curve: float64 [B, K]}}, locations S). UserError: features that are not finite."""
+    _, feature = encode_clips(model, videos, seen + steps, precision)
+    predictions, target = roll_out(model, feature, steps, random)
+    check_finite('the features', feature, *predictions.values())
+    target = target.cpu()
+    shares = {curve: right_share(each.cpu(), target) for curve, each in predictions.items()}
     return ([int(video['index']) for video in videos],
             {name: {curve: share[name] for curve, share in shares.items()} for name in CANDIDATES}, target.shape[2])
 
 
 def curves_of(batches):
-    """What `judge_clips` gave for batches of equal size -> ([row, …], {name in CANDIDATES: {candidates, chance, curves:
-    {curve: {top1 [K], interval [K, 2], top1_of_clip [V, K]}}}}), plain numbers and lists."""
+    """What `evaluate_clips` gave for batches of equal size -> ([row, …], {name in CANDIDATES: {candidates, chance,
+    curves: {curve: {top1 [K], interval [K, 2], top1_of_clip [V, K]}}}}), plain numbers and lists."""
     index = sum((rows for rows, *_ in batches), [])
-    rows, shares, places = batches[0]
+    rows, shares, locations = batches[0]
     found = {}
     for name, first in shares.items():
-        count = len(rows) * places * (next(iter(first.values())).shape[1] if name == 'all_steps' else 1)
+        count = len(rows) * locations * (next(iter(first.values())).shape[1] if name == 'all_steps' else 1)
         found[name] = {'candidates': count, 'chance': 1 / count, 'curves': {
             curve: curve_of(np.concatenate([batch[name][curve] for _, batch, _ in batches])) for curve in first}}
     return index, found

@@ -1,24 +1,23 @@
-"""From flags to clips and a predictive network: what the commands that look at predictions share."""
+"""From flags to clips and a pretrained network: what the commands that show predictions share."""
 import os
 
 import numpy as np
 
+from dpc.model import DPC
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
-from eval.forecast.network import load_network
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.defaults import default_settings
 from eval.extract.setup import add_feature_arguments
 from eval.extract.inference import broken_of_all
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import load_weights, parameters_among, read_checkpoint
 from utils.cli import UserError, positive_int
-from utils.data.batches import make_loader
-from utils.data.clip_starts import count_blocks
 from utils.data.clips import VideoDataset
+from utils.data.clip_starts import count_blocks
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
-from utils.run.setup import put_on, start_evaluation, workers_of
+from utils.run.setup import put_on, start_evaluation
 
 
 def add_prediction_arguments(parser):
@@ -30,7 +29,7 @@ def add_prediction_arguments(parser):
     parser.add_argument('--split', default=1, type=int, choices=SPLITS,
                         help='split whose test list is read, or training list if there is no other (default 1)')
     parser.add_argument('--clips', default=256, type=positive_int,
-                        help='videos of the list, drawn at random, of each of which the middle is judged (default 256)')
+                        help='videos of the list, drawn at random, of each of which the middle is used (default 256)')
     parser.add_argument('--pred_step', type=positive_int,
                         help='P, blocks predicted in pretraining (default: as stored in the checkpoint, or 3)')
     add_feature_arguments(parser)
@@ -47,7 +46,7 @@ def check_prediction_arguments(parser, args):
 
 
 def prepare_predictions(args):
-    """(PredictiveNetwork on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
+    """(DPC on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
     can't be read], Precision). Settings that were left out follow the checkpoint.
 
     UserError: a file that can't be used, a missing list."""
@@ -62,6 +61,21 @@ def prepare_predictions(args):
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)
     return put_on(model, precision.device), size, videos, failed, precision
+
+
+def load_network(weights, checkpoint, net, pred_step):
+    """The DPC of a pretraining checkpoint, frozen; of random weights if `checkpoint` is {}.
+
+    weights: what messages call it. UserError: another net, or a checkpoint without a predictor."""
+    settings = checkpoint.get('settings', {})
+    ablations = {name: settings[name] for name in ('prediction', 'feature_map') if name in settings}
+    model = DPC(net, pred_step, **ablations)
+    if checkpoint:
+        lacking = parameters_among(load_weights(model, checkpoint, origin=weights).missing)
+        if lacking:
+            raise UserError(f'{weights} has no {lacking[0]}: it is not a checkpoint of pretraining with --pred_step '
+                            f'{pred_step} (a classifier\'s has no predictor); give one of dpc/main.py')
+    return model.requires_grad_(False).eval()
 
 
 def listed_videos(args):
@@ -86,9 +100,7 @@ def map_size(model, seq_len, img_dim):
     return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
 
 
-def middle_clips(videos, clip, args):
-    """(VideoDataset, loader) of one clip in the middle of each video. clip: settings as of `clip_settings`."""
-    num_seq, seq_len, ds = clip['num_seq'], clip['seq_len'], clip['ds']
-    dataset = VideoDataset(videos, **clip, starts_of=lambda n_frames: np.array(
+def middle_clips(videos, num_seq, seq_len, ds, img_dim):
+    """The VideoDataset of one clip in the middle of each video."""
+    return VideoDataset(videos, num_seq, seq_len, ds, img_dim, starts_of=lambda n_frames: np.array(
         [(count_blocks(n_frames, num_seq, seq_len, ds) - num_seq) // 2]))
-    return dataset, make_loader(dataset, workers_of(args), args.timeout, batch_size=None, sampler=range(len(dataset)))

@@ -42,8 +42,8 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
         missing = load_weights(model, checkpoint, strict=True, origin=str(weights)).missing
         layers = layers_without_statistics(model, missing)
         if layers and not batch_statistics:
-            raise UserError(f'{weights} has no BN running statistics: give a checkpoint that has them, as those of this '
-                            'project; in Python, batch_statistics=True normalises by the batch at hand')
+            raise UserError(f'{weights} has no BN running statistics: give a checkpoint that has them, as those of '
+                            'this project; in Python, batch_statistics=True normalises by the batch at hand')
         for layer in layers:
             remove_running_statistics(layer)
     form = {name: settings[name] for name in ('num_seq', 'seq_len', 'ds', 'img_dim')}

@@ -19,8 +19,8 @@ class Preprocessing:
     clips as in a test: [K, N, 3, T, img_dim, img_dim]. A video shorter than a clip repeats its last frame.
     With num_seq None the frames are the block: [1, 3, F, img_dim, img_dim].
 
-    Equal to what VideoDataset and to_block make of JPEGs, except that those are decoded at a half or quarter of the size
-    where the crop has at least twice `img_dim` pixels; here means of 2×2 or 4×4 pixels take the place of that, which
+    Equal to what VideoDataset and to_block make of JPEGs, with one exception: where the crop has at least twice `img_dim`
+    pixels, JPEGs are decoded at a half or quarter of the size. Here pixels are averaged 2×2 or 4×4 instead, which
     differs by a few grey levels."""
     num_seq: int | None
     seq_len: int
@@ -46,7 +46,7 @@ class Preprocessing:
         return to_block(torch.from_numpy(cropped)[None], None, count)
 
     def facts(self):
-        """What it does, as a dict of plain values for other people's code."""
+        """What it does, as a dict of plain values for other code."""
         return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most', 'resize': 'bilinear',
                 'scale': 1 / 255, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 

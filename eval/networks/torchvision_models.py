@@ -1,4 +1,4 @@
-"""Video networks of other people, judged like our own: one table of loaders.
+"""Third-party video models, evaluated like our own: one table of loaders.
 
 `--weights NAME` means random weights of a network of the table, `--weights NAME=FILE` those of a local file, a state
 dict as its authors publish it; nothing is downloaded. A network of your own is one more entry.
@@ -6,9 +6,9 @@ dict as its authors publish it; nothing is downloaded. A network of your own is 
 Such a network has neither blocks nor an aggregator. It takes all N·T frames as one clip, at --img_dim, and its features
 are called
   context  the vector that its own classifier reads
-  block    the mean over all places of its last feature map: the same vector, unless the classifier reads a class token
-           or weighs the places
-Attentive heads attend over the places of that map; there are no tokens of kind context.
+  block    the mean over all locations of its last feature map: the same vector, unless the classifier reads a class
+           token or weights the locations
+Attentive heads attend over the locations of that map; there are no tokens of kind context.
 """
 from dataclasses import dataclass
 from typing import Callable
@@ -30,16 +30,16 @@ KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 HALF = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 
 
-# ---- which tensor is the feature: (net, clips [B, 3, F, H, W]) -> (places of its last map [B, M, D], context [B, D])
+# ---- which tensor is the feature: (net, clips [B, 3, F, H, W]) -> (its last map [B, M, D], context [B, D])
 
 def resnet_feature(net, clip):
     x = net.layer4(net.layer3(net.layer2(net.layer1(net.stem(clip)))))          # [B, D, F/8 or F, H/16, W/16]
-    places = x.flatten(2).transpose(1, 2)
-    return places, places.mean(dim=1)
+    locations = x.flatten(2).transpose(1, 2)
+    return locations, locations.mean(dim=1)
 
 
 def s3d_feature(net, clip):
-    """Its classifier reads the mean over all windows of 2×7×7 places; smaller maps are one window."""
+    """Its classifier reads the mean over all windows of 2×7×7 locations; smaller maps are one window."""
     x = net.features(clip)                                                      # [B, D, F/8, H/32, W/32]
     window = [min(pair) for pair in zip((2, 7, 7), x.shape[2:])]
     return x.flatten(2).transpose(1, 2), F.avg_pool3d(x, window, stride=1).mean(dim=(2, 3, 4))
@@ -57,14 +57,14 @@ def mvit_feature(net, clip):
 
 
 def swin_feature(net, clip):
-    places = net.norm(net.features(net.patch_embed(clip))).flatten(1, 3)        # of [B, F/2, H/32, W/32, D]
-    return places, places.mean(dim=1)
+    locations = net.norm(net.features(net.patch_embed(clip))).flatten(1, 3)        # of [B, F/2, H/32, W/32, D]
+    return locations, locations.mean(dim=1)
 
 
 # ---- the table
 
 @dataclass(frozen=True)
-class OtherModel:
+class ThirdPartyModel:
     """An entry of the table.
 
     build:     () -> the network with random weights
@@ -89,10 +89,10 @@ def torchvision(name, *about):
         from torchvision.models import get_model  # here: the import takes a second, and most commands don't need it
         return get_model(name, weights=None)
 
-    return OtherModel(build, *about)
+    return ThirdPartyModel(build, *about)
 
 
-OTHER_MODELS = {
+THIRD_PARTY_MODELS = {
     'torchvision:r3d_18': torchvision('r3d_18', resnet_feature, 'fc', 512, 16, 112, KINETICS),
     'torchvision:mc3_18': torchvision('mc3_18', resnet_feature, 'fc', 512, 16, 112, KINETICS),
     'torchvision:r2plus1d_18': torchvision('r2plus1d_18', resnet_feature, 'fc', 512, 16, 112, KINETICS),
@@ -100,12 +100,12 @@ OTHER_MODELS = {
     'torchvision:mvit_v2_s': torchvision('mvit_v2_s', mvit_feature, 'head', 768, 16, 224, HALF),
     'torchvision:swin3d_t': torchvision('swin3d_t', swin_feature, 'head', 768, 32, 224, IMAGENET),
 }
-WHAT_OTHERS = f'{", ".join(OTHER_MODELS)}: random weights of that network, or with =FILE those of its state dict'
-VECTORS_OF_OTHERS = ('networks of other people take all frames of a clip at once; context: what their own classifier '
+WHAT_OTHERS = f'{", ".join(THIRD_PARTY_MODELS)}: random weights of that network, or with =FILE those of its state dict'
+VECTORS_OF_OTHERS = ('third-party models take all frames of a clip at once; context: what their own classifier '
                      'reads, block: the mean of their last feature map')
 
 
-class OtherRepresentation(nn.Module):
+class ThirdPartyRepresentation(nn.Module):
     """A network of the table in place of a Representation."""
 
     def __init__(self, entry):
@@ -127,23 +127,23 @@ class OtherRepresentation(nn.Module):
     def all_states(self, block):
         """The same with None in the middle: it has no states after every block."""
         clip = block.transpose(1, 2).flatten(2, 3)                              # [B, C, N·T, H, W]
-        places, vector = self.feature(self.backbone, clip * self.scale + self.shift)
-        return places.float().unsqueeze(1), None, vector.float().unsqueeze(1)
+        locations, vector = self.feature(self.backbone, clip * self.scale + self.shift)
+        return locations.float().unsqueeze(1), None, vector.float().unsqueeze(1)
 
 
 # ---- what --weights means
 
 def split_weights(weights):
-    """--weights as (name in OTHER_MODELS or None, file or None for random weights).
+    """--weights as (name in THIRD_PARTY_MODELS or None, file or None for random weights).
 
     UserError: a name of torchvision's that the table lacks, no file after "="."""
     name, equals, file = weights.partition('=')
-    if name in OTHER_MODELS:
+    if name in THIRD_PARTY_MODELS:
         if equals and not file:
             raise UserError(f'--weights {weights}: give a file after "=", or leave "=" out for random weights')
         return name, file or None
     if name.startswith('torchvision:'):
-        raise UserError(f'--weights {weights}: there is no {name}; choose one of {", ".join(OTHER_MODELS)}')
+        raise UserError(f'--weights {weights}: there is no {name}; choose one of {", ".join(THIRD_PARTY_MODELS)}')
     return None, None if weights == 'random' else weights
 
 
@@ -167,11 +167,11 @@ def read_weights(weights):
 
 
 def state_of(name, file, checkpoint):
-    """A file's tensors by the names of an OtherRepresentation, without the classifier. UserError: it is of another
+    """A file's tensors by the names of an ThirdPartyRepresentation, without the classifier. UserError: it is of another
     network."""
-    entry = OTHER_MODELS[name]
+    entry = THIRD_PARTY_MODELS[name]
     with torch.device('meta'):
-        own = OtherRepresentation(entry).backbone.state_dict()
+        own = ThirdPartyRepresentation(entry).backbone.state_dict()
     state = {key: value for key, value in checkpoint.items() if not str(key).startswith(f'{entry.head}.')}
     lacking = parameters_among(key for key in own if key not in state)
     odd = next((key for key in [*lacking, *state] if key not in state or key not in own
@@ -188,12 +188,12 @@ def state_of(name, file, checkpoint):
 
 def build_representation(net):
     """The network `net`, of the table or of backbone/, with random weights, for clips [B, N, C, T, H, W]."""
-    return OtherRepresentation(OTHER_MODELS[net]) if net in OTHER_MODELS else Representation(net)
+    return ThirdPartyRepresentation(THIRD_PARTY_MODELS[net]) if net in THIRD_PARTY_MODELS else Representation(net)
 
 
 def announce(name, clip):
     """Says what clips a network of the table gets. UserError: it doesn't run on them."""
-    entry = OTHER_MODELS[name]
+    entry = THIRD_PARTY_MODELS[name]
     check_representation(build_representation(name), name, clip)
     say(f'{name}: clips of {clip["num_seq"] * clip["seq_len"]} frames of {clip["img_dim"]} px; its published weights '
         f'are used with {entry.frames} frames of {entry.img_dim} px')
@@ -202,27 +202,27 @@ def announce(name, clip):
 def check_representation(model, net, clip):
     """UserError unless the network runs on such clips. clip: {num_seq, seq_len, ds, img_dim}."""
     num_seq, seq_len, img_dim = (clip[name] for name in ('num_seq', 'seq_len', 'img_dim'))
-    if net not in OTHER_MODELS:
+    if net not in THIRD_PARTY_MODELS:
         check_backbone(model.backbone, net, img_dim, seq_len)
         return
     try:
         feature, vector = run_on_meta(model, (2, num_seq, 3, seq_len, img_dim, img_dim))
     except NotImplementedError:  # an operation without a meta version: the first batch will tell
         return
-    except Exception as error:  # any kind, from code of others
+    except Exception as error:  # any kind, from third-party code
         raise UserError(f'{net} fails on clips of {num_seq * seq_len} frames of {img_dim} px ({type(error).__name__}: '
                         f'{first_line(error)}): raise --img_dim, or --num_seq or --seq_len') from error
-    size = OTHER_MODELS[net].size
+    size = THIRD_PARTY_MODELS[net].size
     if feature.dim() != 4 or feature.shape[-1] != size or vector.shape != (2, 1, size):
-        raise UserError(f'{net}: the network of this entry in eval/networks/torchvision_models.py gives {list(feature.shape)} and '
-                        f'{list(vector.shape)}; it must give [2, 1, M, {size}] and [2, 1, {size}] here, where {size} is '
-                        'the size in its entry')
+        raise UserError(f'{net}: the network of this entry in eval/networks/torchvision_models.py gives '
+                        f'{list(feature.shape)} and {list(vector.shape)}; it must give [2, 1, M, {size}] and '
+                        f'[2, 1, {size}] here, where {size} is the size in its entry')
 
 
 def token_shape(net, clip):
     """(M, D) of the tokens that the network `net` makes of a clip, see `check_representation`."""
     num_seq, frames = clip['num_seq'], (3, clip['seq_len'], clip['img_dim'], clip['img_dim'])
-    if net in OTHER_MODELS:
+    if net in THIRD_PARTY_MODELS:
         return tuple(run_on_meta(build_representation(net), (2, num_seq, *frames))[0].shape[2:])
     _, size, _, h, w = run_on_meta(select_backbone(net), (2, *frames)).shape
     return num_seq * h * w, size
