@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from backbone import select_backbone
 from backbone.resnet_2d3d import BatchNorm, VolumeConv
 
+pytestmark = pytest.mark.published_widths
+
 
 def convolutions_of(network, side, frames):
     """[(convolution, shape of its input)] for blocks [1, 3, `frames`, `side`, `side`], each combination once."""

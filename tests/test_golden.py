@@ -12,6 +12,8 @@ from eval.model import ActionClassifier
 from tests.golden.fill import clip, fill
 from utils.checkpoint import load_weights
 
+pytestmark = pytest.mark.published_widths
+
 GOLDEN = Path(__file__).parent / 'golden'
 LAYOUT = json.loads((GOLDEN / 'published_layout.json').read_text())
 
