@@ -23,7 +23,7 @@ from pathlib import Path
 from backbone import resnet_2d3d
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED_WIDTHS, NARROW_WIDTHS = resnet_2d3d.WIDTHS, (16, 32, 32, 32)  # channels of the backbone's stages
+PUBLISHED_WIDTHS, NARROW_WIDTHS = resnet_2d3d.WIDTHS, (64, 32, 32, 32)  # channels of the backbone's stages
 PACKAGES = ('backbone', 'dpc', 'eval', 'experiments', 'process_data', 'utils')
 LARGEST_REQUEST = 2 ** 18  # bytes of arguments and environment
 
@@ -112,14 +112,30 @@ def server():
     """The socket of this process's server, which ends when the socket is closed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST_REQUEST)
-    threads = {f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR')}
+    settings = {f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR')}
+    settings['TORCH_CPP_LOG_LEVEL'] = 'ERROR'  # read at the import; utils/parallel/launch.py sets it for a group
     subprocess.Popen([sys.executable, '-m', 'tests.forked', str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                     cwd=ROOT, env={**os.environ, **threads}, stdin=subprocess.DEVNULL)
+                     cwd=ROOT, env={**os.environ, **settings}, stdin=subprocess.DEVNULL)
     theirs.close()
     return ours
 
 
 # ---- in the server
+
+class FreshProcess(multiprocessing.context.ForkProcess):
+    """Stands in for a spawned process: forked, but with the signal handlers of a new interpreter."""
+
+    def run(self):
+        for signum in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
+            if callable(signal.getsignal(signum)):
+                signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        super().run()
+
+
+class FreshContext(multiprocessing.context.ForkContext):
+    Process = FreshProcess
+
 
 def import_everything():
     """The project and all that it imports; no thread may run afterwards, as threads don't survive a fork."""
@@ -129,7 +145,7 @@ def import_everything():
         for module in pkgutil.walk_packages([str(ROOT / package)], f'{package}.'):
             importlib.import_module(module.name)
     get_context = multiprocessing.get_context
-    multiprocessing.get_context = lambda method=None: get_context('fork' if method == 'spawn' else method)
+    multiprocessing.get_context = lambda method=None: FreshContext() if method == 'spawn' else get_context(method)
     tasks = os.listdir('/proc/self/task')
     assert len(tasks) == 1, f'importing has started {len(tasks) - 1} threads'
 
