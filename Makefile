@@ -1,12 +1,12 @@
 # make demo    videos -> frames -> csv -> pretraining -> fine-tuning -> test, on a small data set made here
 # make study   what pretraining is worth, in two hours: accuracy against the time of pretraining, beside random weights
-# make test    the whole test suite            make soak    the long tests
+# make test    the whole test suite            make soak    the long tests            make lint    ruff: likely faults, style
 # make clean   removes the virtual environment and what demo and study made
 # PYTHON=python3.12 chooses the interpreter (3.10 or newer).
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
-.PHONY: demo study test soak clean
+.PHONY: demo study test soak lint clean
 
 demo: .venv/installed
 	$(VENV_PYTHON) experiments/demo.py
@@ -15,10 +15,13 @@ study: .venv/installed
 	$(VENV_PYTHON) experiments/study.py
 
 test: .venv/installed
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest $(PYTEST_FLAGS)
 
 soak: .venv/installed
-	$(VENV_PYTHON) -m pytest -m soak
+	$(VENV_PYTHON) -m pytest -m soak $(PYTEST_FLAGS)
+
+lint: .venv/installed-dev
+	$(VENV_PYTHON) -m ruff check
 
 # A stamp: the environment is completed again after requirements.txt has changed or an installation has failed.
 .venv/installed: requirements.txt
@@ -32,6 +35,10 @@ soak: .venv/installed
 			'Fix that (network, disk space, Python version) and run make again: it continues from here'; exit 1; }
 	@touch $@
 
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
 clean:
-	rm -rf .venv .pytest_cache demo_output study_output process_data/data/demo process_data/data/demo_* process_data/data/puppets*
+	rm -rf .venv .pytest_cache .ruff_cache demo_output study_output process_data/data/demo process_data/data/demo_* process_data/data/puppets*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Everything that README and notes owe for a GPU, in parts of at most nine minutes; one JSON and the README's tables.
 
     python -m benchmarks.gpu --out FOLDER                   all parts
-    python -m benchmarks.gpu --out FOLDER --part 1          one part: speed (1), memory and exactness (2), study (3)
+    python -m benchmarks.gpu --out FOLDER --part 1          one part: speed (1), memory (2), study (3)
     python -m benchmarks.gpu --out FOLDER --miniature       the same commands in small on the CPU, to see that they work
 
 Each command writes its own JSON into the folder and is skipped if that is there; results.json joins them. A command that
@@ -34,8 +34,7 @@ PARTS = {
         'loss_memory': (60, [], ['--clips', '4']),
         'evaluation': (60, ['--batch_size', '64'],
                        [*SMALL, '--num_seq', '2', '--videos', '2', '--rounds', '1']),
-        'volume_conv': (60, [], ['--blocks', '2', '--rounds', '1']),
-        'resume': (200, ['--batch_size', '16', '--img_dim', '64'], [*SMALL, '--repeat', '1', '--amp', 'off'])},
+        'volume_conv': (60, [], ['--blocks', '2', '--rounds', '1'])},
     3: {'study': (540, ['--minutes', '8'], None)},
 }
 

@@ -4,9 +4,25 @@ import signal
 import pytest
 import torch
 
+from backbone import resnet_2d3d
 from tests import tiny
+from tests.forked import NARROW_WIDTHS, PUBLISHED_WIDTHS
 
 torch.set_num_threads(1)  # the batches here are too small to share: a second thread mostly spins
+
+
+@pytest.fixture(autouse=True, scope='session')
+def narrow_networks():
+    """A fifth of the time and 2% of the parameters; modules marked `published_widths` have the published networks."""
+    resnet_2d3d.WIDTHS = NARROW_WIDTHS
+
+
+@pytest.fixture(autouse=True, scope='module')
+def published_widths(request):
+    if request.node.get_closest_marker('published_widths'):
+        resnet_2d3d.WIDTHS = PUBLISHED_WIDTHS
+    yield
+    resnet_2d3d.WIDTHS = NARROW_WIDTHS
 
 
 @pytest.fixture(autouse=True)

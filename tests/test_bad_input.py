@@ -2,8 +2,6 @@
 import errno
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 from dpc import main as pretraining
 from eval import predict
 from eval import test as classifier
+from tests import forked
 from tests.test_checkpoint import Malicious, published_file
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, PRETRAINING, ROOT, run, write_rows
@@ -312,8 +311,6 @@ def test_broken_frames_in_every_training_video_stop_the_run(own_root, tmp_path, 
 @both
 def test_as_a_program(script, tmp_path):
     """In a shell: one line, status 2, no traceback."""
-    done = subprocess.run([sys.executable, ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu',
-                           '--pretrain', 'random'],
-                          capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = forked.run([ROOT / script, '--csv_root', tmp_path / 'none', '--gpu', 'cpu', '--pretrain', 'random'])
     assert done.returncode == 2
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1 and str(tmp_path / 'none') in done.stderr

@@ -5,8 +5,6 @@ import math
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -20,6 +18,7 @@ from eval.classify import setup as classify_setup
 from eval.classify import train_classifier
 from eval.model import ActionClassifier
 from eval.classify.setup import check_class_names
+from tests import forked
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, run, run_folder, ucf101_classes
@@ -742,10 +741,9 @@ def test_class_names_of_any_letters(csv_root, tmp_path):
     own_test_list(csv_root, tmp_path, [CAFE, b'$x$_{', b'B'])
     broken = tmp_path / 'frames' / os.fsdecode(CAFE) / 'v_ApplyEyeMakeup_g01_c02'
     os.unlink(broken)
-    argv = [sys.executable, 'eval/test.py', *CLASSIFIER, '--dataset', 'odd', '--csv_root', tmp_path, '--log_dir',
+    argv = [ROOT / 'eval/test.py', *CLASSIFIER, '--dataset', 'odd', '--csv_root', tmp_path, '--log_dir',
             tmp_path, '--test', 'random']
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, env={**os.environ, 'PYTHONIOENCODING': 'utf-8:strict',
-                                                                    'OMP_NUM_THREADS': '1'})
+    done = forked.run(argv, text=False, env={**os.environ, 'PYTHONIOENCODING': 'utf-8:strict'})
     assert done.returncode == 0, done.stderr
     folder, = tmp_path.glob('log_*/*')
     assert CAFE in (folder / 'predictions.csv').read_bytes()

@@ -16,6 +16,8 @@ from tests.tiny import PRETRAINING, ROOT, checkpoint, pretrain
 from utils.parallel import distributed
 from utils.run.averages import Averages
 
+pytestmark = pytest.mark.published_widths
+
 CLIPS, STEPS = 4, 5
 
 

@@ -10,6 +10,7 @@ import torch
 from eval import export as export_cli
 from eval.model import ActionClassifier, ContextEncoder
 from eval.networks.preprocessing import Preprocessing
+from tests.forked import NARROW_WIDTHS
 from tests.test_checkpoint import published_file
 from tests.tiny import checkpoint
 from utils.checkpoint import load_weights
@@ -69,14 +70,14 @@ def test_onnx(pretrained, tmp_path):
     assert json.loads(facts['preprocessing'])['seq_len'] == 5 and json.loads(facts['class_names']) is None
 
 
-@pytest.mark.skipif(HAS_ONNX, reason='the packages of requirements-export.txt are installed')
-def test_missing_packages_are_named(tmp_path, capsys):
+def test_missing_packages_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     assert run('--weights', 'any.pth.tar', '--out', tmp_path / 'net.onnx') == 2
     assert 'requirements-export.txt' in (error := capsys.readouterr().err) and error.count('\n') == 1
 
 
 def test_a_file_that_differs_is_not_written(pretrained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export_cli, 'read_pt2', lambda path: lambda clips: torch.zeros(len(clips), 256))
+    monkeypatch.setattr(export_cli, 'read_pt2', lambda path: lambda clips: torch.zeros(len(clips), NARROW_WIDTHS[-1]))
     monkeypatch.setattr(export_cli, 'export', lambda model, clips: None)
     monkeypatch.setattr(export_cli, 'write_pt2', lambda program, path, facts: path.touch())
     assert run('--weights', pretrained / 'model/epoch1.pth.tar', '--out', tmp_path / 'net.pt2') == 2

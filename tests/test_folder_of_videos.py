@@ -5,6 +5,7 @@ import pytest
 from dpc import main as pretraining
 from eval import features
 from tests.films import film, write_film
+from tests.forked import NARROW_WIDTHS
 from tests.tiny import CLIP, PRETRAINING, checkpoint, equal, pretrain, read_log, run
 from utils.data.splits import train_and_validation, videos_below
 
@@ -65,7 +66,7 @@ def test_a_second_command_gives_the_features(folder, trained, tmp_path):
     assert run(features, [*CLIP, '--batch_size', '4', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off', '--dataset', folder,
                           '--csv_root', tmp_path, '--weights', trained / 'model' / 'epoch2.pth.tar', '--out', out]) == 0
     stored = np.load(out)
-    assert stored['context'].shape == (12, 256) and set(stored['label']) == {-1}
+    assert stored['context'].shape == (12, NARROW_WIDTHS[-1]) and set(stored['label']) == {-1}
     assert f'{folder}/a/00.mp4' in stored['path']
 
 

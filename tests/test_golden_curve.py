@@ -12,6 +12,8 @@ import pytest
 
 from tests import tiny
 
+pytestmark = pytest.mark.published_widths
+
 CURVE = Path(__file__).parent / 'golden' / 'curve.json'
 # Training amplifies rounding: other kernels (SSE4.1 or AVX2 in place of AVX-512) moved a loss by 0.5% at most. The rate is low
 # to keep that so; at 1e-4 the curves part after three steps.

@@ -19,6 +19,8 @@ from utils.data.clips import VideoDataset
 from utils.data.colour import to_block
 from utils.data.lists import VideoList
 
+pytestmark = pytest.mark.published_widths
+
 USE = """
 import json, sys
 import numpy as np

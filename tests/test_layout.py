@@ -1,5 +1,6 @@
 """The code's shape: who imports whom, no module shadowed, entry scripts that run from anywhere, quiet imports."""
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval.export import ONNX_PACKAGES
+from tests import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ('backbone', 'utils', 'dpc', 'eval', 'process_data', 'experiments', 'benchmarks', 'tests')
@@ -161,12 +163,29 @@ def test_files_of_eval_are_commands_or_libraries():
         assert signs['\ndef main('] == (name_of(path) in ENTRY_SCRIPTS), name_of(path)
 
 
-def test_scripts_run_from_any_folder(tmp_path):
-    """An uninstalled clone's scripts find its modules; their --help needs nothing but the parser."""
-    for script in ENTRY_SCRIPTS:
-        done = subprocess.run([sys.executable, ROOT / script, '--help'], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0 and done.stdout.startswith('usage:'), (script, done.stderr)
+@pytest.mark.parametrize('script', ENTRY_SCRIPTS)
+def test_the_root_is_put_on_the_path(script):
+    """Found from __file__, so that an uninstalled clone's scripts run from any folder."""
+    names = {'os': os, 'Path': Path, '__file__': str(ROOT / script)}
+    text = (ROOT / script).read_text()
+    for line in re.findall(r'^ROOT = .*$', text, re.MULTILINE):
+        exec(line, names)
+    added, = re.findall(r'^sys\.path\.insert\(0, (.*)\)$', text, re.MULTILINE)
+    assert Path(eval(added, names)) == ROOT
+
+
+@pytest.mark.parametrize('script', ENTRY_SCRIPTS)
+def test_help_needs_nothing_but_the_parser(script, tmp_path):
+    done = forked.run([ROOT / script, '--help'], cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith('usage:'), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('script', ['dpc/main.py', 'eval/predict.py', 'utils/run/status.py', 'process_data/write_csv.py'])
+def test_scripts_run_from_any_folder(script, tmp_path):
+    """By the interpreter, one of each folder."""
+    done = subprocess.run([sys.executable, ROOT / script, '--help'], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith('usage:'), done.stderr
 
 
 def test_importing_has_no_side_effect(tmp_path):

@@ -12,6 +12,8 @@ from dpc.model import DPC
 from eval.model import ActionClassifier
 from tests.foreign import R2Plus1D
 
+pytestmark = pytest.mark.published_widths
+
 
 def clips(count=2, side=64):
     torch.manual_seed(1)

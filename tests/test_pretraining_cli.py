@@ -14,6 +14,8 @@ import torch
 
 from dpc import main as pretraining
 from dpc.model import DPC
+from tests import forked
+from tests.forked import NARROW_WIDTHS
 from tests.tiny import PRETRAINING, ROOT, checkpoint, equal, pretrain, read_log, run, write_rows
 from utils.checkpoint import load_weights
 from utils.data.colour import to_block
@@ -195,7 +197,7 @@ def test_ablations(csv_root, tmp_path):
     model = DPC('resnet18', 2, prediction='parallel', feature_map='pooled')
     load_weights(model, checkpoint(folder), strict=True)
     prediction, target = model(torch.randn(4, 3, 3, 5, 64, 64))
-    assert prediction.shape == target.shape == (4, 2, 1, 256)
+    assert prediction.shape == target.shape == (4, 2, 1, NARROW_WIDTHS[-1])
 
 
 @pytest.mark.parametrize('dataset,ds', [('ucf101', 3), ('hmdb51', 3), ('k400', 5), ('demo', 3)])
@@ -245,12 +247,17 @@ def read_paths(csv_root):
     return train.paths()
 
 
-@pytest.mark.parametrize('command,folder', [(['main.py'], 'dpc'), (['dpc/main.py'], '.'), (['-m', 'dpc.main'], '.')])
-def test_as_a_program(csv_root, tmp_path, command, folder):
+def by_the_interpreter(argv, cwd):
+    return subprocess.run([sys.executable, *argv], cwd=cwd, capture_output=True, text=True,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+
+@pytest.mark.parametrize('command, folder, run', [
+    (['main.py'], 'dpc', by_the_interpreter), (['dpc/main.py'], '.', forked.run), (['-m', 'dpc.main'], '.', forked.run)])
+def test_as_a_program(csv_root, tmp_path, command, folder, run):
     """From its folder, from the root, as a module: status 0, statistics on the screen, no bar where no terminal is."""
     argv = [*PRETRAINING, '--csv_root', str(csv_root), '--log_dir', str(tmp_path)]
-    done = subprocess.run([sys.executable, *command, *argv], cwd=ROOT / folder, capture_output=True, text=True,
-                          env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = run([*command, *argv], cwd=ROOT / folder)
     assert done.returncode == 0, done.stderr
     assert 'top-1' in done.stdout and 'clips/s' in done.stdout and '%|' not in done.stdout + done.stderr
     assert list(tmp_path.glob('log_tmp/*/model/epoch1.pth.tar'))

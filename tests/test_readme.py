@@ -17,6 +17,8 @@ from dpc.model import DPC
 from eval.extract.vectors import write_features
 from eval.extract.vectors import Features
 
+pytestmark = pytest.mark.published_widths
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'
 READMES = [README, ROOT / 'process_data' / 'README.md']

@@ -177,7 +177,7 @@ def test_bfloat16_stays_near_float32():
 
 
 def test_bfloat16_trains_as_float32():
-    """The first dozen steps; `python -m benchmarks.loss_curve` does 200."""
+    """The first dozen steps; tests/test_precision_soak.py does 200."""
     curves = {}
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)

@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import forked
 from tests.tiny import PRETRAINING, ROOT, equal, read_log, write_rows
 
 EPOCHS = 2
 
 
 def command(csv_root, log_dir, *flags):
-    return [sys.executable, '-m', 'dpc.main', *PRETRAINING, '--dataset', 'ucf101', '--epochs', str(EPOCHS),
+    return ['-m', 'dpc.main', *PRETRAINING, '--dataset', 'ucf101', '--epochs', str(EPOCHS),
             '--num_workers', '2', '--print_freq', '1', '--batch_size', '2', '--save_minutes', '0.01',
             '--csv_root', str(csv_root), '--log_dir', str(log_dir), *map(str, flags)]
 
 
-def start(*args, **options):
-    return subprocess.Popen(command(*args), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            start_new_session=True, **options)
+def start(*args):
+    return forked.Command(command(*args), cwd=ROOT, start_new_session=True)
 
 
 def finish(process, seconds=120):
@@ -120,7 +120,8 @@ def wait_until_gone(pids, seconds=30):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize('signum', [signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize('signum', [signal.SIGUSR1, *(pytest.param(signum, marks=pytest.mark.soak)
+                                                      for signum in (signal.SIGINT, signal.SIGHUP))])
 def test_signal_saves_and_ends(csv_root, tmp_path, signum):
     process = start(csv_root, tmp_path, '--save_minutes', 0, '--epochs', 100)
     wait_for_steps(tmp_path, 2)
@@ -149,8 +150,8 @@ def test_stopped_by_a_signal_and_resumed(csv_root, tmp_path, processes, undistur
 
 def test_full_disk_ends_a_group_with_one_line(csv_root, tmp_path):
     """Files may not grow beyond 1 MB in these processes."""
-    process = start(csv_root, tmp_path, '--num_procs', 2,
-                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)))
+    process = start(csv_root, tmp_path, '--num_procs', 2)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     status, _, err = finish(process)
     assert status == 2 and err.startswith('error: cannot write the checkpoint') and err.count('\n') == 1
 
@@ -176,11 +177,11 @@ def test_stopped_data_worker(csv_root, tmp_path):
 
 def test_the_reader_of_the_output_leaves(csv_root, tmp_path):
     """As `| head -1` does: the run trains on and ends well."""
-    process = start(csv_root, tmp_path)
+    process = forked.Command(command(csv_root, tmp_path), cwd=ROOT, stdout=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(120) == 0
-    assert process.stderr.read() == ''
+    status, _, err = finish(process)
+    assert (status, err) == (0, '')
     assert read_log(folder_of(tmp_path), 'end')[0]['how'] == 'finished'
 
 
@@ -241,10 +242,11 @@ def test_hung_process_of_a_group(csv_root, tmp_path):
     assert 'lost contact' in err and 'process 1: no sign of life' in err and 'Traceback' not in err
 
 
-@pytest.mark.parametrize('seconds', [0, 1])
+@pytest.mark.parametrize('seconds', [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_ctrl_c_while_a_group_starts(csv_root, tmp_path, seconds):
-    """A terminal signals every process of the run."""
-    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100)
+    """A terminal signals every process of the run; by the interpreter, as what is interrupted is mostly imports."""
+    process = subprocess.Popen([sys.executable, *command(csv_root, tmp_path, '--num_procs', 2, '--epochs', 100)], cwd=ROOT,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     while len(children_of(process.pid)) < 3:  # two processes, and multiprocessing's own
         time.sleep(0.01)
     time.sleep(seconds)

@@ -14,6 +14,7 @@ import pytest
 
 from process_data.extract_frames import report_unlabelled
 from process_data.extract_report import append_row, make_row, read_report, read_reports, write_report
+from tests import forked
 from tests.films import film, write_film
 from tests.process_data.tiny_videos import (command, cut, extract, make_frames, tree_bytes, write_audio, write_rotated,
                                             write_variable_rate, write_video)
@@ -380,9 +381,8 @@ def many_videos(tmp_path_factory):
 
 
 def start(videos, frames):
-    return subprocess.Popen(command('extract_frames', '--dataset', 'folder', '--video_root', videos, '--frame_root',
-                                    frames, '--jobs', 2, '--allow_failures'),
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    return forked.Command(command('extract_frames', '--dataset', 'folder', '--video_root', videos, '--frame_root', frames,
+                                  '--jobs', 2, '--allow_failures'), start_new_session=True)
 
 
 def wait_for_frames(frames, process, workers=1):
@@ -440,7 +440,7 @@ def test_a_worker_that_is_killed_costs_no_video(tmp_path, many_videos, victim):
     assert len(workers) == 2
     for worker in workers[:1] if victim == 'first' else workers:
         os.kill(worker, signal.SIGKILL)
-    assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert process.wait(timeout=60) == 0, process.communicate()[1]
     assert tree_bytes(tmp_path) == undisturbed
 
 
@@ -450,7 +450,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path, many_videos):
     wait_for_frames(tmp_path, process, workers=2)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    message = process.stderr.read().decode()
+    message = process.communicate()[1]
     assert 'run the same command again to continue' in message and 'Traceback' not in message
     assert extract(videos, tmp_path, '--allow_failures').returncode == 0
     assert tree_bytes(tmp_path) == undisturbed
@@ -465,8 +465,7 @@ def test_ctrl_c_while_the_workers_start(tmp_path, many_videos, script):
     flags = {'extract_frames': ['--dataset', 'folder', '--video_root', videos, '--frame_root', tmp_path / 'frames'],
              'pack_frames': ['--frame_root', made, '--packed_root', tmp_path / 'packed'],
              'check_frames': ['--csv', tmp_path / 'list.csv', '--frame_root', made]}[script]
-    process = subprocess.Popen(command(script, *flags, '--jobs', 2), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               start_new_session=True, text=True)
+    process = forked.Command(command(script, *flags, '--jobs', 2), start_new_session=True)
     while len(workers_of(process)) < 2:
         assert process.poll() is None
         time.sleep(0.002)

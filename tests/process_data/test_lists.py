@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import time
 import zipfile
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from process_data.annotations import kinetics_lists
 from process_data.dataset_kinds import Given
 from process_data.random_split import random_split
 from process_data.split_files import ucf101_lists
+from tests import forked
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 from utils.cli import UserError, run_cli
 from utils.data import files
@@ -595,7 +595,7 @@ def test_a_kill_while_a_loose_folder_is_removed_leaves_the_zip_only(tmp_path):
     for attempt in range(10):
         shutil.rmtree(tmp_path / 'class', ignore_errors=True)
         make_frames(tmp_path, {'class/' + 'x' * 245: 4000})
-        process = subprocess.Popen(command('pack_frames', *flags), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forked.Command(command('pack_frames', *flags))
         while process.poll() is None and not list((tmp_path / 'class').glob('.gone-*')):
             time.sleep(0.001)
         process.kill()

@@ -1,24 +1,24 @@
 """Small videos of every kind found in downloaded data sets, and functions that run the scripts like a user."""
 import os
 import struct
-import subprocess
-import sys
 import wave
 
 import cv2
 import numpy as np
+
+from tests import forked
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def run(script, *flags, **options):
     """Runs a script of process_data, or a maker of experiments/data; -> the finished process with its output."""
-    return subprocess.run(command(script, *flags), capture_output=True, text=True, timeout=120, **options)
+    return forked.run(command(script, *flags), **options)
 
 
 def command(script, *flags):
     folder = 'experiments/data' if script.startswith('make_') else 'process_data'
-    return [sys.executable, os.path.join(ROOT, folder, script + '.py'), *map(str, flags)]
+    return [os.path.join(ROOT, folder, script + '.py'), *map(str, flags)]
 
 
 def extract(video_root, frame_root, *flags, **options):
