@@ -8,9 +8,15 @@ Its BN layers must be PyTorch's, or subclasses of them.
 
 An aggregator is built from (D, dropout=0.1). It maps a sequence of maps [B, N, S, D] and a state, None at the start, to
 (the states after each step [B, N, S, D], the last state).
+
+>>> import torch
+>>> backbone = select_backbone('resnet18')
+>>> backbone(torch.rand(1, 3, 5, 32, 32)).shape == (1, backbone.feature_size, 2, 1, 1)
+True
 """
 from functools import partial
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbone.convgru import ConvGRU
@@ -31,7 +37,7 @@ AGGREGATOR = 'convgru'      # the one that all models are built with; checkpoint
 NETWORKS = BACKBONES.keys()  # the choices of --net
 
 
-def select_backbone(network, track_running_stats=True):
+def select_backbone(network: str, track_running_stats: bool = True) -> nn.Module:
     """Returns the backbone `network` (one of NETWORKS); its `.feature_size` is D.
 
     Input [B, 3, T, H, W] -> output [B, D, ceil(T/4), H/32, W/32] for the 2D-3D ResNets. Without `track_running_stats`
@@ -45,12 +51,12 @@ def select_backbone(network, track_running_stats=True):
     return backbone
 
 
-def make_aggregator(size, dropout=0.1):
+def make_aggregator(size: int, dropout: float = 0.1) -> nn.Module:
     """The aggregator of D = `size` channels."""
     return AGGREGATORS[AGGREGATOR](size, dropout)
 
 
-def remove_running_statistics(backbone):
+def remove_running_statistics(backbone: nn.Module) -> None:
     for module in backbone.modules():
         if isinstance(module, _BatchNorm):
             module.track_running_stats = False

@@ -3,11 +3,13 @@ import contextlib
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def encode_blocks(backbone, block, rectify=False, chunks=1, by_batch=False):
+def encode_blocks(backbone: nn.Module, block: torch.Tensor, rectify: bool = False, chunks: int = 1,
+                  by_batch: bool = False) -> torch.Tensor:
     """[B, N, C, T, H, W] -> features [B, N, S, D] in float32 or better; the remaining time steps are averaged.
 
     Features are signed. `rectify` applies the ReLU before that average, as the published classifier does.

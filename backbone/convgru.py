@@ -12,7 +12,7 @@ class Pointwise(nn.Conv2d):
         nn.init.orthogonal_(self.weight)
         nn.init.zeros_(self.bias)
 
-    def forward(self, rows):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return F.linear(rows, self.weight.flatten(1), self.bias)
 
 
@@ -40,12 +40,13 @@ class ConvGRU(nn.Module):
     [B, S, D]. Dropout acts on each new state, so the next step sees it dropped out too.
     """
 
-    def __init__(self, size, dropout=0.1):
+    def __init__(self, size: int, dropout: float = 0.1):
         super().__init__()
         self.ConvGRUCell_00 = ConvGRUCell(size)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, sequence, state=None):
+    def forward(self, sequence: torch.Tensor,
+                state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         N, D = sequence.shape[1], sequence.shape[3]
         input_weight, bias, gate_weight, out_weight = self.ConvGRUCell_00.split_weights()
         projected = F.linear(sequence, input_weight, bias)  # [B, N, S, 3D]: the inputs of all steps in one product

@@ -136,7 +136,7 @@ class ResNet2d3d(nn.Module):
     network: one of STAGES.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: str):
         super().__init__()
         kind, depths = STAGES[network]
         block = {'basic': BasicBlock, 'bottleneck': Bottleneck}[kind]
@@ -156,7 +156,7 @@ class ResNet2d3d(nn.Module):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out')
 
-    def forward(self, block):
+    def forward(self, block: torch.Tensor) -> torch.Tensor:
         B, C, T, H, W = block.shape
         images = block.transpose(1, 2).reshape(B * T, C, H, W).contiguous(memory_format=fast_layout(block.device))
         images = F.max_pool2d(self.bn1(self.conv1(images)), 3, stride=2, padding=1)

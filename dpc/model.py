@@ -1,4 +1,10 @@
-"""Dense Predictive Coding: predict the feature maps of future blocks from those of past ones (paper, section 3)."""
+"""Dense Predictive Coding: predict the feature maps of future blocks from those of past ones (paper, section 3).
+
+>>> prediction, target = DPC(pred_step=1)(torch.rand(2, 3, 3, 5, 32, 32))   # 2 clips of 3 blocks of 5 frames of 32 px
+>>> prediction.shape == target.shape == (2, 1, 1, 256)                      # [B, P, S, D]
+True
+"""
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -21,7 +27,8 @@ class DPC(nn.Module):
     only, for a frozen probe to use.
     """
 
-    def __init__(self, network='resnet18', pred_step=3, dropout=0.1, prediction='sequential', feature_map='dense'):
+    def __init__(self, network: str = 'resnet18', pred_step: int = 3, dropout: float = 0.1,
+                 prediction: str = 'sequential', feature_map: str = 'dense'):
         super().__init__()
         self.pred_step = pred_step
         self.pooled = feature_map == 'pooled'
@@ -31,16 +38,16 @@ class DPC(nn.Module):
         self.agg = make_aggregator(size, dropout)
         self.network_pred = make_predictors(size, pred_step, prediction)
 
-    def forward(self, block):
+    def forward(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clips [B, N, C, T, H, W] -> (prediction, target) of the last P blocks, each [B, P, S, D]; targets signed."""
         return self.predict(self.encode(block))
 
-    def encode(self, block):
+    def encode(self, block: torch.Tensor) -> torch.Tensor:
         """Clips [B, N, C, T, H, W] -> signed features of all blocks [B, N, S, D]; S = 1 if pooled."""
         feature = encode_blocks(self.backbone, block, chunks=self.encode_chunks, by_batch=True)
         return feature.mean(dim=2, keepdim=True) if self.pooled else feature
 
-    def predict(self, feature, steps=None):
+    def predict(self, feature: torch.Tensor, steps: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of all blocks [B, N, S, D] -> (prediction, target) of the last P, each [B, P, S, D].
 
         steps: predict so many blocks instead of P; at most P where predictions are parallel."""

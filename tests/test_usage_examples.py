@@ -4,10 +4,11 @@ import importlib
 
 import pytest
 
-from tests.test_layout import MAY_IMPORT, modules, name_of
+from tests.test_layout import MAY_IMPORT, ROOT, modules, name_of
 
+pytestmark = pytest.mark.published_widths
 EXAMPLES = [name_of(path).removesuffix('.py').replace('/', '.').removesuffix('.__init__')
-            for path in modules(*MAY_IMPORT) if '>>> ' in path.read_text()]
+            for path in [*modules(*MAY_IMPORT), ROOT / 'hubconf.py'] if '>>> ' in path.read_text()]
 
 
 @pytest.mark.parametrize('module', EXAMPLES)

@@ -1,4 +1,10 @@
-"""Reading and writing checkpoints, plain dicts of tensors, numbers and strings. Loading never runs code from a file."""
+"""Reading and writing checkpoints, plain dicts of tensors, numbers and strings. Loading never runs code from a file.
+
+>>> model = torch.nn.ModuleDict({'backbone': torch.nn.Linear(2, 1)})
+>>> load_weights(model, {'module.backbone.weight': torch.ones(1, 2), 'module.backbone.bias': torch.ones(1)}).missing
+weights from the given weights: 2 tensors loaded
+[]
+"""
 import contextlib
 import os
 import warnings
@@ -22,7 +28,7 @@ RESUMABLE = {'epoch': int, 'step': int, 'iteration': int, 'net': str, 'best_acc'
 CLIP = ('img_dim', 'num_seq', 'seq_len', 'ds')
 
 
-def read_checkpoint(path, resumable=False):
+def read_checkpoint(path: str | Path, resumable: bool = False) -> dict:
     """Returns the checkpoint stored at `path`, a dict, on the CPU.
 
     resumable: it must hold all that a resumed run needs; otherwise only its weights are checked, as published files
@@ -110,7 +116,7 @@ def is_settings(value):
                  and all(map(is_name, value['class_names']))))
 
 
-def write_checkpoint(checkpoint, path):
+def write_checkpoint(checkpoint: dict, path: str | Path) -> None:
     """Writes the dict to `path` through a temporary file, so that `path` is always whole: the old or the new one.
 
     UserError if it can't be written (a full disk, say); what was at `path` is untouched then.
@@ -138,9 +144,9 @@ def write_checkpoint(checkpoint, path):
 @dataclass
 class LoadReport:
     """What `load_weights` did: lists of tensor names, in the model's naming."""
-    used: list
-    missing: list     # in the model, not in the file: they keep their initial values
-    left_over: list   # in the file, not in the model
+    used: list[str]
+    missing: list[str]     # in the model, not in the file: they keep their initial values
+    left_over: list[str]   # in the file, not in the model
 
     def __str__(self):
         lines = [f'{len(self.used)} tensors loaded']
@@ -161,7 +167,8 @@ def plain_names(state_dict):
     return plain
 
 
-def load_weights(model, source, strict=False, origin=None):
+def load_weights(model: torch.nn.Module, source: str | Path | dict, strict: bool = False,
+                 origin: str | None = None) -> LoadReport:
     """Copies the weights of a checkpoint into `model` by name; prints and returns a `LoadReport`.
 
     source: a path, a checkpoint dict with `state_dict`, or a state dict; published layout or ours. With `strict` every
