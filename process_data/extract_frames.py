@@ -103,7 +103,7 @@ def report_unlabelled(videos, video_root, class_folders):
             warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); '
                  'they are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
     elif not class_folders:
-        print('no class folders: the videos are unlabelled, for pretraining only')
+        print('no class folders: the videos are for pretraining only, unless a csv file has their labels')
     else:
         raise UserError(f'{video_root}: no class folder in it; arrange the videos as {{class}}/{{video}}, or give '
                         '--dataset folder for unlabelled videos')
