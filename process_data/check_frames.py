@@ -20,10 +20,10 @@ from joblib import delayed
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout
-from process_data.worker_processes import in_processes, progress_bar
-from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli
-from utils.data import lists
+from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
+from utils.cli import Parser, UserError, run_cli
 from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames
+from utils.data.lists import datasets_in, parse_row
 from utils.data.video import VideoError, VideoFile
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
@@ -46,8 +46,7 @@ def parse_args(argv=None):
                         help='write FILE.repaired.csv, a replacement for FILE.csv without missing, unreadable and '
                              'duplicate videos and with the frame counts of the disk; a video in train and test stays '
                              'in test (default: off)')
-    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
-                        help='processes (default: the cores available to this process)')
+    add_jobs_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -79,10 +78,8 @@ def find_lists(csv_root, dataset):
     found = sorted(path for path in glob.glob(os.path.join(glob.escape(folder), '*.csv'))
                    if not path.endswith('.repaired.csv'))
     if not found:
-        there = sorted({os.path.basename(os.path.dirname(path))
-                        for path in glob.glob(os.path.join(glob.escape(csv_root), '*', 'train_split*.csv'))})
         raise UserError(f'{folder}: no csv list in it; write them with process_data/write_csv.py, or name an '
-                        f'existing data set: {", ".join(there) or "none yet"}')
+                        f'existing data set: {datasets_in(csv_root)}')
     return found
 
 
@@ -91,7 +88,7 @@ def read_rows(path, frame_root):
     findings."""
     try:
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
-            rows = [parse_row(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
+            rows = [row_of(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror}); write it with process_data/write_csv.py'
                         ) from error
@@ -110,9 +107,9 @@ def read_rows(path, frame_root):
     return rows
 
 
-def parse_row(line, fields):
+def row_of(line, fields):
     try:
-        path, n_frames, _ = lists.parse_row(fields)
+        path, n_frames, _ = parse_row(fields)
     except ValueError:
         path, n_frames = '', 0
     return dict(line=line, text=','.join(fields), findings=[], details={}, path=path, n_frames=n_frames,

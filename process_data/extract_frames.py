@@ -25,8 +25,8 @@ from process_data import layout
 from process_data.dataset_kinds import KINDS
 from process_data.extract_one_video import extract_video
 from process_data.extract_workspace import open_workspace
-from process_data.worker_processes import in_processes, progress_bar
-from utils.cli import Parser, UserError, cpu_cores, number, positive_int, run_cli, warn, whole_number
+from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
+from utils.cli import Parser, UserError, number, run_cli, warn, whole_number
 from utils.data.files import VIDEO_EXTENSIONS, find_videos
 
 SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
@@ -52,8 +52,7 @@ def parse_args(argv=None):
                         help='JPEG quality, 1 to 100 (default: %(default)s)')
     parser.add_argument('--packed', action='store_true',
                         help='write one zip per video, like pack_frames.py, and no loose frames (default: off)')
-    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
-                        help='processes, one thread each (default: the cores available to this process)')
+    add_jobs_argument(parser)
     parser.add_argument('--shard', default='1/1', type=shard_of, metavar='I/N',
                         help='extract only the I-th of N shards, for N machines (default: 1/1, all)')
     parser.add_argument('--retry_failed', action='store_true', help='retry videos that failed before (default: off)')
@@ -104,7 +103,7 @@ def report_unlabelled(videos, video_root, class_folders):
             warn(f'videos in no class folder: {len(unlabelled)} (first {os.path.join(video_root, unlabelled[0])}); '
                  'they are extracted, but write_csv.py leaves them out of the lists: move them into class folders')
     elif not class_folders:
-        print('no class folders: the videos are unlabelled, for pretraining only')
+        print('no class folders: the videos are for pretraining only, unless a csv file has their labels')
     else:
         raise UserError(f'{video_root}: no class folder in it; arrange the videos as {{class}}/{{video}}, or give '
                         '--dataset folder for unlabelled videos')

@@ -19,8 +19,8 @@ from joblib import delayed
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 from process_data import layout
-from process_data.worker_processes import in_processes, progress_bar
-from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli
+from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
+from utils.cli import Parser, UserError, run_cli
 from utils.data.files import find_frame_folders, walk
 from utils.data.frames import BAD_ZIP, FrameError, frame_names, has_frames, open_frames
 
@@ -33,8 +33,7 @@ def parse_args(argv=None):
     parser.add_argument('--packed_root', help='folder for the zips (default: --frame_root, next to the frame folders)')
     parser.add_argument('--remove_loose', action='store_true',
                         help='remove each loose frame folder after comparing it with its zip (default: off)')
-    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
-                        help='processes (default: the cores available to this process)')
+    add_jobs_argument(parser)
     args = parser.parse_args(argv)
     args.packed_root = args.packed_root or args.frame_root
     return args

@@ -7,6 +7,13 @@ from multiprocessing import resource_tracker
 from joblib import Parallel
 from tqdm import tqdm
 
+from utils.cli import cpu_cores, positive_int
+
+
+def add_jobs_argument(parser):
+    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
+                        help='processes, one thread each (default: the cores available to this process)')
+
 
 def in_processes(tasks, **options):
     """Yields the results of joblib tasks, run in worker processes. options: arguments of joblib.Parallel.

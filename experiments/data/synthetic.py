@@ -16,8 +16,8 @@ import numpy as np
 from joblib import delayed
 
 from process_data import layout
-from process_data.worker_processes import in_processes, progress_bar
-from utils.cli import Parser, UserError, cpu_cores, positive_int, whole_number
+from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
+from utils.cli import Parser, UserError, positive_int, whole_number
 
 CLIPS_PER_GROUP = 2
 SPLITS = 3
@@ -55,8 +55,7 @@ def make_parser(description, dataset, videos_per_class, unlabelled, size, frames
     parser.add_argument('--frames', default=frames, type=positive_int, help='frames per video (default: %(default)s)')
     parser.add_argument('--seed', default=0, type=whole_number,
                         help='the same seed gives the same bytes (default: %(default)s)')
-    parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
-                        help='processes (default: the cores available to this process)')
+    add_jobs_argument(parser)
     return parser
 
 

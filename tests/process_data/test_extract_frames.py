@@ -252,7 +252,7 @@ def test_unlabelled_videos_are_accepted_for_a_folder_only(tmp_path):
         write_video(tmp_path / 'videos' / name, n_frames=3)
     done = extract(tmp_path / 'videos', tmp_path / 'frames')
     assert done.returncode == 0 and 'warning' not in done.stderr
-    assert done.stdout.startswith('no class folders: the videos are unlabelled, for pretraining only\n')
+    assert done.stdout.startswith('no class folders: the videos are for pretraining only, unless a csv file has ')
     assert len(frames_in(tmp_path / 'frames/one')) == len(frames_in(tmp_path / 'frames/two')) == 3
     assert set(read_reports(tmp_path / 'frames')) == {'one.avi', 'two.mp4'}
     assert '0 to do' in extract(tmp_path / 'videos', tmp_path / 'frames').stdout

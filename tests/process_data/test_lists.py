@@ -504,7 +504,7 @@ def test_rows_that_no_file_can_match(tmp_path, extracted):
     for line, finding in ((2, 'bad row'), (3, 'missing folder'), (4, 'missing folder')):
         assert f'list.csv:{line}: {finding}' in done.stdout
     assert 'list.csv:1:' not in done.stdout
-    assert check_frames.parse_row(1, ['class/b\0', '6'])['path'] == ''     # csv of Python 3.10 refuses such a file
+    assert check_frames.row_of(1, ['class/b\0', '6'])['path'] == ''     # csv of Python 3.10 refuses such a file
 
 
 def test_frames_that_no_decoder_should_try(tmp_path):

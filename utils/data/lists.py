@@ -172,10 +172,14 @@ def list_folder(csv_root, dataset, img_dim):
             raise UserError(f'--dataset {dataset} is a file: give the folder it is in')
         if os.sep in dataset:
             raise UserError(f'--dataset {dataset}: no such folder')
-        there = sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})
-        raise UserError(f'{folders[0]}: no such data set (there are: {", ".join(there) or "none"}); '
+        raise UserError(f'{folders[0]}: no such data set (there are: {datasets_in(csv_root)}); '
                         'process_data/write_csv.py writes one')
     return found
+
+
+def datasets_in(csv_root):
+    """Names of the data sets that have lists, for messages."""
+    return ', '.join(sorted({path.parent.name for path in Path(csv_root).glob('*/*_split*.csv')})) or 'none'
 
 
 def csv_file(folder, split, subset):
