@@ -288,7 +288,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys, monke
     stored = checkpoint(pretrained)
     stored['settings']['feature_map'] = 'pooled'
     torch.save(stored, pooled)
-    assert 'no places to attend over' in error_of(weights=pooled)
+    assert 'no locations to attend over' in error_of(weights=pooled)
     assert '--no_random: give --weights a file' in error_of('--no_random')
     monkeypatch.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=1000))
     shutil.rmtree(tmp_path / 'out')
