@@ -10,13 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from backbone import NETWORKS
-from eval.networks.load import is_classifier, load_model
 from eval.networks.exportable_gru import scanned
+from eval.networks.load import is_classifier, load_model
 from eval.networks.settings import resolve_settings, trained_settings
-from utils.defaults import default_settings
 from utils.arguments import FOLLOWS, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder, positive_int, run_cli
+from utils.defaults import default_settings
 
 KINDS = '.onnx', '.pt2'
 ONNX_PACKAGES = 'onnx', 'onnxruntime', 'onnxscript'

@@ -4,11 +4,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.extract.inputs import WHAT_VIDEOS, readable_videos
-from eval.networks.torchvision_models import WHAT_OTHERS
 from eval.classify.outputs import skipped_text
-from eval.networks.settings import SPLITS
+from eval.extract.inputs import WHAT_VIDEOS, readable_videos
 from eval.extract.setup import add_feature_arguments, features_of, prepare
+from eval.networks.settings import SPLITS
+from eval.networks.torchvision_models import WHAT_OTHERS
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch

@@ -9,20 +9,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from utils.text import ENCODING, printable
 from eval.extract.inference import read_videos
 from eval.extract.resources import resources_of
 from eval.forecast.clip_pictures import write_picture
 from eval.forecast.list_pictures import draw_horizon
 from eval.forecast.predictions import in_batches
-from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                 prepare_predictions, skipped_lines)
 from eval.forecast.rollout import CANDIDATES, choose_steps, curves_of, evaluate_clips
+from eval.forecast.setup import (
+    add_prediction_arguments,
+    check_prediction_arguments,
+    middle_clips,
+    prepare_predictions,
+    skipped_lines,
+)
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
 from utils.run.setup import check_memory, clip_settings
+from utils.text import ENCODING, printable
 
 
 def parse_args(argv=None):

@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from utils.text import printable
 from eval.classify.timeline import draw_timeline
 from eval.extract.inference import outputs_of
 from eval.extract.inputs import WHAT_VIDEOS, given_videos
@@ -18,16 +17,17 @@ from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
 from eval.metrics.multi_label import probabilities
 from eval.networks.load import is_classifier, load_model
-from utils.defaults import default_settings
 from eval.networks.settings import resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder
 from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
+from utils.defaults import default_settings
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation
+from utils.text import printable
 
 TOP = 5          # classes that are named
 CLIPS_READ = 16  # clips of a video in memory at a time: its length doesn't matter

@@ -8,22 +8,34 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from utils.text import ENCODING, printable
 from eval.extract.inference import read_videos
 from eval.extract.resources import resources_of
 from eval.forecast.breakdown import easiest_first, principal_colours, summarise
-from eval.forecast.clip_pictures import (MAX_ROWS, ClipView, draw_clip, film_locations, moving_locations, write_film,
-                                         write_picture)
+from eval.forecast.clip_pictures import (
+    MAX_ROWS,
+    ClipView,
+    draw_clip,
+    film_locations,
+    moving_locations,
+    write_film,
+    write_picture,
+)
 from eval.forecast.list_pictures import draw_colours, draw_extremes, draw_overview
 from eval.forecast.predictions import match_of, predict_clips
-from eval.forecast.setup import (add_prediction_arguments, check_prediction_arguments, middle_clips,
-                                 prepare_predictions, skipped_lines)
+from eval.forecast.setup import (
+    add_prediction_arguments,
+    check_prediction_arguments,
+    middle_clips,
+    prepare_predictions,
+    skipped_lines,
+)
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.splits import fits
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say
 from utils.run.setup import clip_settings
+from utils.text import ENCODING, printable
 
 EXTREMES = 4      # easiest and as many hardest clips
 MAX_FILMED = 24   # locations of a film: those that move most

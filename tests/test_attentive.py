@@ -12,12 +12,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from eval import attentive as attentive_cli
+from eval.extract.tokens import Tokens, open_tokens
+from eval.model import Representation
 from eval.protocols.attentive_heads import AttentiveHead, rate_factor, train_heads
 from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, attentive, best
-from eval.model import Representation
 from eval.protocols.linear_probe import predict
 from eval.protocols.protocol import make_task
-from eval.extract.tokens import Tokens, open_tokens
 from tests.test_classifier_cli import slow_clips
 from tests.test_features import CLIP, rows_of, with_lists
 from tests.tiny import CLASSES, checkpoint, pretrain, run
@@ -29,18 +29,18 @@ CPU = torch.device('cpu')
 CHEAP = ['--head_batch', '4', '--epochs', '1']
 
 
-def planted(test=60, groups=10, size=16, places=12, seed=0):
-    """Tokens of two clips of each video: noise with a large first channel that varies, and one place, marked by the second
-    channel, with one of four class directions."""
+def planted(test=60, groups=10, size=16, locations=12, seed=0):
+    """Tokens of two clips of each video: noise with a large first channel that varies, and one location, marked by the
+    second channel, with one of four class directions."""
     rng = np.random.default_rng(seed)
     label = np.concatenate([np.repeat(np.arange(4), 4 * groups), rng.integers(4, size=test)])
     count = len(label)
     path = [f'/f/c{c}/v_c{c}_g{i // 4 % groups + 1 if i < 16 * groups else 50 + i:02d}_c{i % 4 + 1:02d}'
             for i, c in enumerate(label)]
-    maps = rng.standard_normal((count * 2, places, size))
-    place = rng.integers(places, size=count * 2)
-    maps[np.arange(count * 2), place, 1] += 8
-    maps[np.arange(count * 2), place, 2 + np.repeat(label, 2)] += 4
+    maps = rng.standard_normal((count * 2, locations, size))
+    chosen = rng.integers(locations, size=count * 2)
+    maps[np.arange(count * 2), chosen, 1] += 8
+    maps[np.arange(count * 2), chosen, 2 + np.repeat(label, 2)] += 4
     return Tokens({'block': maps.astype(np.float16)}, 2 * np.arange(count)[:, None] + [0, 2], np.array(path), label,
                   np.array(['train'] * 16 * groups + ['test'] * test), [])
 
@@ -53,8 +53,8 @@ def evaluated(tokens, epochs=6, depth=1, **changes):
 # ---- what it learns
 
 @pytest.mark.parametrize('depth', [1, 4])
-def test_one_place_that_tells_the_class_is_found(depth):
-    """Better than the linear probe on mean tokens, in which the place is diluted."""
+def test_the_one_location_that_shows_the_class_is_found(depth):
+    """Better than the linear probe on mean tokens, in which the location is diluted."""
     tokens = planted()
     outcome = evaluated(tokens, epochs=12 if depth == 1 else 6, depth=depth)
     assert outcome.hits.mean() > 0.8 and (outcome.protocol, outcome.setting, outcome.metric) == (
@@ -94,7 +94,8 @@ def test_the_order_of_videos_changes_nothing():
 def test_the_best_head_is_the_most_accurate_then_the_surest():
     """Of four heads the first diverged, the second errs, the third and fourth are right; the fourth is surer."""
     label = np.array([0, 1])
-    probability = np.array([[[np.nan] * 2] * 2, [[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.4, 0.6]], [[0.7, 0.3], [0.1, 0.9]]])
+    probability = np.array([[[np.nan] * 2] * 2, [[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.4, 0.6]],
+                            [[0.7, 0.3], [0.1, 0.9]]])
     assert best(probability, label) == 3
     assert best(probability[:3], label) == 2
 
@@ -242,7 +243,8 @@ def test_tokens_serve_only_their_own_weights_list_and_settings(csv_root, pretrai
 
     assert made_anew('--feature', 'block') and not made_anew('--feature', 'block')
     assert made_anew() and not made_anew() and not made_anew('--feature', 'context')
-    assert made_anew('--augment', '1') and not made_anew('--augment', '1') and made_anew('--augment', '1', '--flip', '0')
+    assert made_anew('--augment', '1') and not made_anew('--augment', '1')
+    assert made_anew('--augment', '1', '--flip', '0')
     stored = torch.load(weights, weights_only=True)
     stored['state_dict']['backbone.conv1.weight'][0, 0, 0, 0, 0] += 1e-3
     torch.save(stored, weights)
@@ -288,7 +290,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys, monke
     stored = checkpoint(pretrained)
     stored['settings']['feature_map'] = 'pooled'
     torch.save(stored, pooled)
-    assert 'no places to attend over' in error_of(weights=pooled)
+    assert 'no locations to attend over' in error_of(weights=pooled)
     assert '--no_random: give --weights a file' in error_of('--no_random')
     monkeypatch.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=1000))
     shutil.rmtree(tmp_path / 'out')

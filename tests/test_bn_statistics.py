@@ -4,8 +4,12 @@ import pytest
 import torch
 import torch.nn as nn
 
-from eval.networks.bn_statistics import (choose_batches, estimate_bn_statistics, layers_without_statistics,
-                                         training_blocks)
+from eval.networks.bn_statistics import (
+    choose_batches,
+    estimate_bn_statistics,
+    layers_without_statistics,
+    training_blocks,
+)
 from tests.numbered import write_videos
 from tests.test_distributed import in_group
 from utils.data.clips import ClipDataset
@@ -117,10 +121,10 @@ def test_blocks_are_the_training_clips_of_the_own_batches(tmp_path, monkeypatch,
     batches = choose_batches(7, 2, seed=3)
     monkeypatch.setattr('eval.networks.bn_statistics.world', lambda: world)
     for rank in range(world):
-        monkeypatch.setattr('eval.networks.bn_statistics.rank', lambda: rank)
+        monkeypatch.setattr('eval.networks.bn_statistics.rank', lambda rank=rank: rank)
         read = []
         monkeypatch.setattr(ClipDataset, '__getitems__',
-                            lambda self, keys, original=ClipDataset.__getitems__: (
+                            lambda self, keys, read=read, original=ClipDataset.__getitems__: (
                                 read.extend(index for _, index in keys), original(self, keys))[1])
         blocks = list(training_blocks(dataset, batches, Precision('off', CPU), num_workers=0, timeout=0))
         monkeypatch.undo()

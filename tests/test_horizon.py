@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from backbone.predictor import predict_blocks
 from dpc.model import DPC
 from eval import horizon
-from eval.metrics.intervals import bootstrap
 from eval.forecast.rollout import choose_steps, curve_of, right_share, roll_out
+from eval.metrics.intervals import bootstrap
 from tests.test_visualise import DEVICE
 from tests.tiny import make_frames, run
 
@@ -140,7 +140,7 @@ def test_curves_of_a_list(lists, weights, tmp_path, capsys):
             clips = np.array(curve['top1_of_clip'])
             assert clips.shape == (4, 2) and curve['top1'] == pytest.approx(clips.mean(axis=0))
             for k, (low, high) in enumerate(curve['interval']):
-                assert (low, high) == pytest.approx(bootstrap(lambda rows: clips[rows, k].mean(), 4))
+                assert (low, high) == pytest.approx(bootstrap(lambda rows, step=clips[:, k]: step[rows].mean(), 4))
                 assert f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]' in printed
     picture = cv2.imread(str(tmp_path / 'horizon.png'))
     assert picture.shape[0] >= 400 and picture.shape[1] >= 900 and picture.std() > 10

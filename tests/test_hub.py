@@ -52,8 +52,8 @@ def test_from_an_empty_folder(pretrained, classifier, csv_root, tmp_path):
     empty.mkdir()
     files = [pretrained / 'model/epoch1.pth.tar', classifier / 'model/epoch1.pth.tar']
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
-    done = subprocess.run([sys.executable, '-B', '-c', USE, ROOT, *files, tmp_path / 'frames.npy', tmp_path / 'out.npz'],
-                          cwd=empty, env=environment, capture_output=True, text=True)
+    argv = [sys.executable, '-B', '-c', USE, ROOT, *files, tmp_path / 'frames.npy', tmp_path / 'out.npz']
+    done = subprocess.run(argv, cwd=empty, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert list(empty.iterdir()) == []
     said = json.loads(done.stdout.splitlines()[-1])
@@ -99,8 +99,10 @@ except ImportError as error:
 def test_beside_another_utils(tmp_path, name):
     (tmp_path / 'utils').mkdir()
     (tmp_path / name).touch()
-    done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, tmp_path], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.startswith("the package 'utils' of this repository cannot be imported") and str(tmp_path) in done.stdout
+    done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, tmp_path], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert done.stdout.startswith("the package 'utils' of this repository cannot be imported")
+    assert str(tmp_path) in done.stdout
 
 
 @pytest.mark.parametrize('size', [(150, 210), (260, 230), (100, 90)])

@@ -12,8 +12,8 @@ import torch
 
 from eval import features as features_cli
 from eval import predict
-from eval.classify import timeline
 from eval import test as classifier_cli
+from eval.classify import timeline
 from tests import tiny
 from tests.films import write_film
 from tests.tiny import CLASSES, run
@@ -72,7 +72,7 @@ def test_forms_and_pictures(csv_root, classifier, tmp_path, capsys):
     assert [row[1] for row in rows[1:6]] == list('12345')
 
 
-def test_an_unreadable_video_is_named_and_the_others_go_on(csv_root, classifier, tmp_path, capsys):
+def test_an_unreadable_video_is_named_and_the_others_are_scored(csv_root, classifier, tmp_path, capsys):
     weights = classifier / 'model' / 'epoch1.pth.tar'
     good = rows_of(csv_root)[3][0]
     shutil.copytree(good, tmp_path / 'broken')
@@ -81,7 +81,8 @@ def test_an_unreadable_video_is_named_and_the_others_go_on(csv_root, classifier,
     status, found = answers(capsys, tmp_path / 'text.mp4', tmp_path / 'broken', good, '--weights', weights)
     by_video = {each['video']: each for each in found}
     assert status == 1 and 'top' in by_video[good]
-    assert 'image_00030.jpg' in by_video[str(tmp_path / 'broken')]['error'] and 'error' in by_video[str(tmp_path / 'text.mp4')]
+    assert 'image_00030.jpg' in by_video[str(tmp_path / 'broken')]['error']
+    assert 'error' in by_video[str(tmp_path / 'text.mp4')]
 
 
 def test_every_unreadable_video_is_answered(classifier, tmp_path, capsys):
@@ -99,7 +100,8 @@ def test_the_timeline_names_every_class_that_wins_somewhere(csv_root, tmp_path, 
     path, count = rows_of(csv_root)[3]
     probability = np.array([[0.5, 0.3, 0.1, 0.1, 0.], [0.1, 0.3, 0.2, 0., 0.4], [0.4, 0.3, 0.3, 0., 0.]])
     monkeypatch.setattr(timeline.plt, 'close', lambda figure: None)
-    timeline.draw_timeline(tmp_path / 'x.png', 'x', path, int(count), np.array([0, 5, 10]), 10, probability, list('abcde'))
+    timeline.draw_timeline(tmp_path / 'x.png', 'x', path, int(count), np.array([0, 5, 10]), 10, probability,
+                           list('abcde'))
     strip, chart = timeline.plt.gcf().axes
     assert [text.get_text()[0] for text in chart.get_legend().get_texts()] == ['a', 'b', 'c', 'e']
     box = strip.get_window_extent()
@@ -118,7 +120,8 @@ def test_a_video_file_gives_the_numbers_of_its_frames(csv_root, classifier, tmp_
     assert status == 0 and found[0]['video'] == file and first == pytest.approx(second, abs=1e-5)
 
     out = tmp_path / 'features.npz'
-    argv = [file, path, tmp_path / 'text.mp4', '--weights', classifier / 'model' / 'epoch1.pth.tar', '--out', out, *FLAGS]
+    argv = [file, path, tmp_path / 'text.mp4', '--out', out, '--weights', classifier / 'model' / 'epoch1.pth.tar',
+            *FLAGS]
     (tmp_path / 'text.mp4').write_text('no video')
     assert run(features_cli, argv) == 1
     assert 'text.mp4' in capsys.readouterr().err
@@ -138,7 +141,8 @@ def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsy
         assert run(predict, [good, '--weights', weights, *FLAGS]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith('error: ') and said in error
-    status, found = answers(capsys, good, '--weights', nameless, '--dataset', 'ucf101', '--csv_root', csv_root, *tiny.CLIP)
+    status, found = answers(capsys, good, '--weights', nameless, '--dataset', 'ucf101', '--csv_root', csv_root,
+                            *tiny.CLIP)
     assert status == 0 and found[0]['top'][0]['class'] in tiny.ucf101_classes()
     (tmp_path / 'empty').mkdir()
     for given, flags, said in ((f'{good}x', [], f'is not there.*beside it: {Path(good).name}'),

@@ -14,8 +14,17 @@ from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.extract.cache import fingerprint
 from eval.extract.tokens import open_tokens
-from eval.networks.torchvision_models import (IMAGENET, THIRD_PARTY_MODELS, ThirdPartyModel, build_representation,
-                                              net_of, read_weights, s3d_feature, split_weights, token_shape)
+from eval.networks.torchvision_models import (
+    IMAGENET,
+    THIRD_PARTY_MODELS,
+    ThirdPartyModel,
+    build_representation,
+    net_of,
+    read_weights,
+    s3d_feature,
+    split_weights,
+    token_shape,
+)
 from eval.protocols.results import short_names
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import run
@@ -126,7 +135,8 @@ def test_features_of_a_file_equal_a_loop_with_torchvision(csv_root, tmp_path):
         if i % 5 == 0 and count >= 18:  # shorter ones repeat their last frame, which every third frame may skip
             _, clips = slow_clips(path, count, seq_len=2, ds=3)
             clips = (clips.transpose(1, 2).flatten(2, 3) * std + mean - own_mean) / own_std
-            assert found['block'][i] == pytest.approx(classifier_input(net, 'r3d_18', clips).mean(dim=0).numpy(), abs=1e-4)
+            expected = classifier_input(net, 'r3d_18', clips).mean(dim=0).numpy()
+            assert found['block'][i] == pytest.approx(expected, abs=1e-4)
 
 
 # ---- as a user runs it
@@ -137,7 +147,8 @@ def frozen(csv_root, pretrained, tmp_path_factory):
     out = tmp_path_factory.mktemp('frozen')
     file = saved(plain_net('r3d_18'), out / 'r3d.pth')
     weights = [str(pretrained / 'model' / 'epoch1.pth.tar'), f'torchvision:r3d_18={file}']
-    argv = [*SMALL, '--allow_other_settings', '--csv_root', csv_root, '--out', out, '--no_pictures', '--weights', *weights]
+    argv = [*SMALL, '--allow_other_settings', '--csv_root', csv_root, '--out', out, '--no_pictures',
+            '--weights', *weights]
     assert run(frozen_cli, [*argv, '--feature', 'block']) == 0
     return out, weights, argv
 
@@ -154,9 +165,11 @@ def test_rows_name_the_net_beside_ours(frozen):
     table = (out / 'results.md').read_text()
     header = next(line for line in table.splitlines() if line.startswith('| feature'))
     assert header.split()[9::2] == ['epoch1', 'torchvision:r3d_18=r3d.pth', 'random', 'torchvision:r3d_18', 'none']
-    assert 'net resnet18, torchvision:r3d_18' in table and 'random weights (random, torchvision:r3d_18): mean of 3' in table
+    assert 'net resnet18, torchvision:r3d_18' in table
+    assert 'random weights (random, torchvision:r3d_18): mean of 3' in table
     assert {path.stem for path in (out / 'features').iterdir()} == {
-        'epoch1', 'torchvision:r3d_18=r3d.pth', *(f'{name}-{i}' for name in ('random', 'torchvision:r3d_18') for i in range(3))}
+        'epoch1', 'torchvision:r3d_18=r3d.pth',
+        *(f'{name}-{i}' for name in ('random', 'torchvision:r3d_18') for i in range(3))}
 
 
 def test_stored_features_are_used_again(frozen, monkeypatch):
@@ -172,7 +185,7 @@ def test_stored_features_are_used_again(frozen, monkeypatch):
 
 
 def test_features_of_one_net_are_not_taken_for_another(csv_root, tmp_path, capsys):
-    """The same file of features, again and again: made anew for each net, seed and file; random weights get statistics."""
+    """The same file of features, repeatedly: made anew for each net, seed and file; random weights get statistics."""
     file = saved(plain_net('r3d_18'), tmp_path / 'r3d.pth')
     argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz']
 
@@ -213,13 +226,14 @@ def tiny_feature(net, clip):
 @pytest.fixture
 def own_net(monkeypatch):
     """A network of one's own is one more entry."""
-    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', ThirdPartyModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET))
+    entry = ThirdPartyModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET)
+    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', entry)
 
 
-def test_an_attentive_probe_on_places(csv_root, own_net, tmp_path, capsys):
+def test_an_attentive_probe_on_locations(csv_root, own_net, tmp_path, capsys):
     """Heads on the last map of the one, on maps and states of the other; tokens of each in files of its own size."""
-    argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path, '--no_pictures', '--head_batch', 4, '--epochs', 1, '--weights',
-            'random', 'mine:tiny']
+    argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path, '--no_pictures', '--head_batch', 4, '--epochs', 1,
+            '--weights', 'random', 'mine:tiny']
     assert run(attentive_cli, argv) == 0
     rows = json.loads((tmp_path / 'results.json').read_text())
     assert [(row['feature'], row['weights']) for row in rows] == [
@@ -250,7 +264,8 @@ def test_a_file_of_ones_own_net(csv_root, own_net, tmp_path):
 
 
 def test_an_entry_of_the_wrong_size(csv_root, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', ThirdPartyModel(TinyNet, tiny_feature, 'out', 9, 6, 16, IMAGENET))
+    entry = ThirdPartyModel(TinyNet, tiny_feature, 'out', 9, 6, 16, IMAGENET)
+    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', entry)
     argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz', '--weights', 'mine:tiny']
     assert run(features_cli, argv) == 2
     assert 'it must give [2, 1, M, 9] and [2, 1, 9]' in capsys.readouterr().err.splitlines()[-1]
@@ -260,7 +275,8 @@ def test_an_entry_of_the_wrong_size(csv_root, monkeypatch, tmp_path, capsys):
 
 def test_what_weights_means():
     assert split_weights('random') == (None, None)
-    assert split_weights('log_tmp/ucf101_pt=x/model/epoch1.pth.tar') == (None, 'log_tmp/ucf101_pt=x/model/epoch1.pth.tar')
+    path = 'log_tmp/ucf101_pt=x/model/epoch1.pth.tar'
+    assert split_weights(path) == (None, path)
     assert split_weights('torchvision:s3d') == ('torchvision:s3d', None)
     assert split_weights('torchvision:s3d=a=b.pth') == ('torchvision:s3d', 'a=b.pth')
     assert [net_of(name, 'resnet34') for name in ('random', 'torchvision:s3d=x')] == ['resnet34', 'torchvision:s3d']
@@ -305,4 +321,5 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys):
     assert '--no_random: give --weights a file' in error_of(frozen_cli, '--no_random', '--weights', 'torchvision:s3d')
     assert 'torchvision:s3d fails on clips of 2 frames of 16 px' in error_of(
         frozen_cli, '--weights', 'torchvision:s3d', '--seq_len', '1')
-    assert 'no states to attend over' in error_of(attentive_cli, '--weights', 'torchvision:r3d_18', '--feature', 'context')
+    assert 'no states to attend over' in error_of(attentive_cli, '--weights', 'torchvision:r3d_18',
+                                                  '--feature', 'context')

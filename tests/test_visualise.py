@@ -12,10 +12,10 @@ from dpc.loss import dense_info_nce
 from dpc.metrics import wrong_answers
 from dpc.model import DPC
 from eval import visualise
+from eval.forecast.breakdown import by_motion, easiest_first, principal_colours, summarise
 from eval.forecast.clip_pictures import ClipView, draw_clip, film_locations, moving_locations
 from eval.forecast.predictions import MISTAKES, Batch, best_answers, match_of, motion_of, ranks
 from eval.forecast.setup import load_network
-from eval.forecast.breakdown import by_motion, easiest_first, principal_colours, summarise
 from tests.test_features import rows_of, with_lists
 from tests.tiny import checkpoint, make_frames, pretrain, run
 from utils.checkpoint import load_weights

@@ -60,9 +60,10 @@ def read_arrays(path, expected):
         return None
 
 
-def write_arrays(path, fingerprint, skipped, **arrays):
-    """Writes arrays, and the lines on videos that were `skipped`, through a temporary file. UserError: it can't be
-    written."""
+def write_arrays(path, fingerprint, skipped, arrays):
+    """Writes {name: array}, and the lines on videos that were `skipped`, through a temporary file.
+
+    UserError: it can't be written."""
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
         with open(f'{path}.tmp', 'wb') as file:

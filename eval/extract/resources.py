@@ -1,8 +1,8 @@
 """What a process has to run videos with."""
 from dataclasses import dataclass
 
-from utils.parallel.precision import Precision
 from utils.parallel.distributed import world
+from utils.parallel.precision import Precision
 from utils.run.setup import workers_of
 
 

@@ -8,13 +8,13 @@ from eval.extract.cache import fingerprint, stored_or_made
 from eval.extract.resources import resources_of
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
 from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
-from utils.defaults import default_settings
 from eval.networks.torchvision_models import announce, net_of, read_weights
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
+from utils.defaults import default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation

@@ -73,8 +73,8 @@ def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds)
             return None
         readable = np.setdiff1d(np.arange(len(rows)), [index for index, _ in broken])
         path = np.array(listed.videos.paths())[readable]
-        write_arrays(folder / 'tokens.npz', expected, [error for _, error in broken], rows=rows[readable], path=path,
-                     label=listed.label[readable], part=listed.part[readable], kinds=kinds)
+        arrays = {'rows': rows[readable], 'path': path, 'label': listed.label[readable], 'part': listed.part[readable]}
+        write_arrays(folder / 'tokens.npz', expected, [error for _, error in broken], {**arrays, 'kinds': kinds})
         return open_tokens(folder, kinds)
 
     return stored_or_made(f'tokens of {weights}', folder, lambda: read_tokens(folder, expected, kinds), make)

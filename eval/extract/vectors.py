@@ -68,7 +68,7 @@ def write_features(path, features, fingerprint, origin):
     """Stores Features. origin: what the weights were called. UserError: they can't be written."""
     arrays = {name: getattr(features, name) for name in ARRAYS}
     clips = {f'clip_{name}': array for name, array in features.clips.items()}
-    write_arrays(path, fingerprint, features.skipped, weights=origin, **arrays, **clips)
+    write_arrays(path, fingerprint, features.skipped, {**arrays, **clips, 'weights': origin})
 
 
 def load_representation(net, checkpoint, origin, seed, listed, clip, resources):

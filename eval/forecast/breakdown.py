@@ -3,7 +3,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from eval.metrics.intervals import bootstrap
+from eval.metrics.intervals import bootstrap_means
 
 QUARTERS = 4  # groups of locations by motion
 
@@ -19,7 +19,7 @@ def summarise(batches, size):
     return {'clips': len(rank), 'predictions': rank.size, 'candidates': candidates, 'chance': 1 / candidates,
             **{f'top{k}': float((rank < k).mean()) for k in (1, 3, 5)},
             'top1_by_step': by_step.mean(axis=0).tolist(),
-            'top1_by_step_interval': [bootstrap(lambda rows: each[rows].mean(), len(each)) for each in by_step.T],
+            'top1_by_step_interval': bootstrap_means(by_step),
             'top1_by_location': right.mean(axis=(0, 1)).reshape(size).tolist(),
             'top1_by_motion': by_motion(right.ravel(), motion.ravel()),
             'taken_for': {name: float(np.mean([batch.outcomes[name] for batch in batches]))

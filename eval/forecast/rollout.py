@@ -5,7 +5,7 @@ import torch
 from dpc.metrics import control_predictions
 from eval.extract.inference import check_finite
 from eval.forecast.predictions import encode_clips, ranks
-from eval.metrics.intervals import bootstrap
+from eval.metrics.intervals import bootstrap_means
 
 # the true blocks that a predicted location is compared with; the number of locations is the same at every step
 CANDIDATES = {'all_steps': 'all predicted steps of all clips of the batch, as in pretraining',
@@ -55,8 +55,7 @@ def curves_of(batches):
 
 def curve_of(share):
     """float64 [V, K], shares of V clips that are right -> means over clips and 95% intervals, see `curves_of`."""
-    intervals = [bootstrap(lambda rows: each[rows].mean(), len(each)) for each in share.T]
-    return {'top1': share.mean(axis=0).tolist(), 'interval': intervals, 'top1_of_clip': share.tolist()}
+    return {'top1': share.mean(axis=0).tolist(), 'interval': bootstrap_means(share), 'top1_of_clip': share.tolist()}
 
 
 def choose_steps(blocks, seen, most, steps=None):

@@ -4,17 +4,17 @@ import os
 import numpy as np
 
 from dpc.model import DPC
-from eval.extract.inputs import WHAT_VIDEOS, readable_videos
-from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
-from utils.defaults import default_settings
-from eval.extract.setup import add_feature_arguments
 from eval.extract.inference import broken_of_all
+from eval.extract.inputs import WHAT_VIDEOS, readable_videos
+from eval.extract.setup import add_feature_arguments
+from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import load_weights, parameters_among, read_checkpoint
 from utils.cli import UserError, positive_int
-from utils.data.clips import VideoDataset
 from utils.data.clip_starts import count_blocks
+from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
+from utils.defaults import default_settings
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
 from utils.run.setup import put_on, start_evaluation

@@ -12,6 +12,11 @@ def bootstrap(statistic, count):
     return interval_of(draws(statistic, count))
 
 
+def bootstrap_means(values):
+    """[(low, high), …] of the mean of each column of values [V, K] of V videos."""
+    return [bootstrap(lambda rows, column=column: column[rows].mean(), len(column)) for column in values.T]
+
+
 def draws(statistic, count, seed=0):
     """float64 [RESAMPLES]: the statistic of so many samples."""
     rng = np.random.default_rng(seed)

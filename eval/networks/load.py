@@ -1,12 +1,12 @@
 """Networks from a checkpoint, ready for use by other code: with their settings, class names and preprocessing."""
 from backbone import NETWORKS, remove_running_statistics
-from eval.networks.bn_statistics import layers_without_statistics
 from eval.model import ActionClassifier, ContextEncoder
+from eval.networks.bn_statistics import layers_without_statistics
 from eval.networks.preprocessing import Preprocessing
 from eval.networks.settings import trained_settings
-from utils.defaults import default_settings
 from utils.checkpoint import load_weights, plain_names, read_checkpoint
 from utils.cli import UserError
+from utils.defaults import default_settings
 
 HEAD = 'final_fc.1.weight'
 

@@ -19,9 +19,9 @@ class Preprocessing:
     clips as in a test: [K, N, 3, T, img_dim, img_dim]. A video shorter than a clip repeats its last frame.
     With num_seq None the frames are the block: [1, 3, F, img_dim, img_dim].
 
-    Equal to what VideoDataset and to_block make of JPEGs, with one exception: where the crop has at least twice `img_dim`
-    pixels, JPEGs are decoded at a half or quarter of the size. Here pixels are averaged 2×2 or 4×4 instead, which
-    differs by a few grey levels."""
+    Equal to what VideoDataset and to_block make of JPEGs, with one exception: where the crop has at least twice
+    `img_dim` pixels, JPEGs are decoded at a half or quarter of the size. Here pixels are averaged 2×2 or 4×4 instead,
+    which differs by a few grey levels."""
     num_seq: int | None
     seq_len: int
     ds: int
