@@ -12,7 +12,8 @@ CONTROLS = {'top1': ('top-1', 'tab:blue', '-'), 'top1_shuffled': ('seen blocks s
             'copy_last': ('copy of the last seen block', 'tab:green', ':'),
             'copy_mean': ('mean of the seen blocks', 'tab:olive', ':')}
 ANSWERS = {'top1': ('right', 'tab:blue'), 'wrong_time': ('another time', 'tab:cyan'),
-           'wrong_location': ('another location', 'tab:purple'), 'wrong_clip': ('another clip of the video', 'tab:pink'),
+           'wrong_location': ('another location', 'tab:purple'),
+           'wrong_clip': ('another clip of the video', 'tab:pink'),
            'wrong_video': ('another video', 'lightgrey')}
 RANKS = {'effective_rank': ('targets', 'tab:blue', '-'), 'effective_rank_state': ('states', 'tab:orange', '--')}
 

@@ -12,12 +12,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from eval import attentive as attentive_cli
+from eval.extract.tokens import Tokens, open_tokens
+from eval.model import Representation
 from eval.protocols.attentive_heads import AttentiveHead, rate_factor, train_heads
 from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, attentive, best
-from eval.model import Representation
 from eval.protocols.linear_probe import predict
 from eval.protocols.protocol import make_task
-from eval.extract.tokens import Tokens, open_tokens
 from tests.test_classifier_cli import slow_clips
 from tests.test_features import CLIP, rows_of, with_lists
 from tests.tiny import CLASSES, checkpoint, pretrain, run
@@ -30,8 +30,8 @@ CHEAP = ['--head_batch', '4', '--epochs', '1']
 
 
 def planted(test=60, groups=10, size=16, places=12, seed=0):
-    """Tokens of two clips of each video: noise with a large first channel that varies, and one place, marked by the second
-    channel, with one of four class directions."""
+    """Tokens of two clips of each video: noise with a large first channel that varies, and one location, marked by the
+    second channel, with one of four class directions."""
     rng = np.random.default_rng(seed)
     label = np.concatenate([np.repeat(np.arange(4), 4 * groups), rng.integers(4, size=test)])
     count = len(label)
@@ -94,7 +94,8 @@ def test_the_order_of_videos_changes_nothing():
 def test_the_best_head_is_the_most_accurate_then_the_surest():
     """Of four heads the first diverged, the second errs, the third and fourth are right; the fourth is surer."""
     label = np.array([0, 1])
-    probability = np.array([[[np.nan] * 2] * 2, [[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.4, 0.6]], [[0.7, 0.3], [0.1, 0.9]]])
+    probability = np.array([[[np.nan] * 2] * 2, [[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.4, 0.6]],
+                            [[0.7, 0.3], [0.1, 0.9]]])
     assert best(probability, label) == 3
     assert best(probability[:3], label) == 2
 
@@ -242,7 +243,8 @@ def test_tokens_serve_only_their_own_weights_list_and_settings(csv_root, pretrai
 
     assert made_anew('--feature', 'block') and not made_anew('--feature', 'block')
     assert made_anew() and not made_anew() and not made_anew('--feature', 'context')
-    assert made_anew('--augment', '1') and not made_anew('--augment', '1') and made_anew('--augment', '1', '--flip', '0')
+    assert made_anew('--augment', '1') and not made_anew('--augment', '1')
+    assert made_anew('--augment', '1', '--flip', '0')
     stored = torch.load(weights, weights_only=True)
     stored['state_dict']['backbone.conv1.weight'][0, 0, 0, 0, 0] += 1e-3
     torch.save(stored, weights)

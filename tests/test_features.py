@@ -1,4 +1,4 @@
-"""eval/features.py and eval/frozen.py as a user runs them: the vectors against an obvious loop, the cache, bad input."""
+"""eval/features.py and eval/frozen.py as a user runs them: vectors against an obvious loop, the cache, bad input."""
 import csv
 import json
 import shutil
@@ -255,7 +255,8 @@ def test_all_weights_are_evaluated_on_the_same_videos(csv_root, tmp_path, monkey
     def forgetful(args, weights, seed, *rest):
         found = extracted(args, weights, seed, *rest)
         rows = slice(1 if seed == 2 else 0, None)
-        return replace(found, **{name: getattr(found, name)[rows] for name in ('context', 'block', 'path', 'label', 'part')})
+        arrays = {name: getattr(found, name)[rows] for name in ('context', 'block', 'path', 'label', 'part')}
+        return replace(found, **arrays)
 
     monkeypatch.setattr(frozen_cli, 'features_of', forgetful)
     argv = [*CLIP, '--csv_root', csv_root, '--weights', 'random', '--out', tmp_path, '--no_pictures']
@@ -269,8 +270,8 @@ def test_a_published_file_beside_one_that_stores_its_clips(pretrained, csv_root,
     published = tmp_path / 'published.pth.tar'
     stored = torch.load(ours, weights_only=True)
     torch.save({name: value for name, value in stored.items() if name != 'settings'}, published)
-    argv = [*CLIP, '--csv_root', csv_root, '--weights', published, ours, '--out', tmp_path / 'out', '--protocols', 'retrieval',
-            '--no_random', '--no_pictures']
+    argv = [*CLIP, '--csv_root', csv_root, '--weights', published, ours, '--out', tmp_path / 'out', '--protocols',
+            'retrieval', '--no_random', '--no_pictures']
     assert run(frozen_cli, argv) == 0
     rows = json.loads((tmp_path / 'out' / 'results.json').read_text())
     values = {name: [row['value'] for row in rows if row['weights'] == str(name)] for name in (published, ours)}

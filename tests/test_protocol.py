@@ -7,13 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from eval.extract.resources import Resources
-from eval.classify.scores import (VideoScores, clips_of_all, every_video, protocols_for, published_protocol,
-                                  score_videos, summarise)
-from eval.metrics.intervals import RESAMPLES, bootstrap
-from eval.classify.outputs import (accuracy_text, class_accuracies_figure, confusion_figure, confusion_matrix,
-                                   write_log, write_predictions)
+from eval.classify.outputs import (
+    accuracy_text,
+    class_accuracies_figure,
+    confusion_figure,
+    confusion_matrix,
+    write_log,
+    write_predictions,
+)
+from eval.classify.scores import (
+    VideoScores,
+    clips_of_all,
+    every_video,
+    protocols_for,
+    published_protocol,
+    score_videos,
+    summarise,
+)
 from eval.classify.test_report import mean_of
+from eval.extract.resources import Resources
+from eval.metrics.intervals import RESAMPLES, bootstrap
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clip_starts import count_blocks
@@ -215,7 +228,7 @@ def test_scores_of_videos(clips_at_once):
     for video in videos:
         index, n, label = int(video['index']), video['n_frames'], int(video['label'])
 
-        def logits_of(starts):
+        def logits_of(starts, video=video):
             clips = [torch.from_numpy(video['all'][start:start + N].reshape(1, 1, N * T, 4, 4, 3)) for start in starts]
             return np.array([Mean()(to_block(clip[0], None, N))[0].numpy() for clip in clips])
 
