@@ -3,9 +3,7 @@ import argparse
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 
 WIDTH, HEIGHT = 10, 7.3
@@ -17,7 +15,7 @@ FEATURE, PREDICTION, POSITIVE, NEGATIVE = '#0072b2', '#e69f00', '#009e73', '#d55
 DARK = '#9a6a00'   # the orange, dark enough for letters
 TINT = {FEATURE: '#d6e8f4', PREDICTION: '#fbe8bf', NEGATIVE: '#fadfce'}
 MAP = 0.56          # side of a feature map
-CELLS = 4           # 4×4 places, as at 128 px
+CELLS = 4           # 4×4 locations, as at 128 px
 
 
 def parse_args(argv=None):
@@ -28,8 +26,8 @@ def parse_args(argv=None):
 
 
 def main(args):
-    plt.rcParams.update({'font.family': 'DejaVu Sans', 'mathtext.fontset': 'stix'})
-    figure = plt.figure(figsize=(WIDTH, HEIGHT), facecolor='white')
+    matplotlib.rcParams.update({'font.family': 'DejaVu Sans', 'mathtext.fontset': 'stix'})
+    figure = Figure((WIDTH, HEIGHT), facecolor='white')
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, HEIGHT))
     axes.axis('off')
     draw_prediction(axes)
@@ -37,7 +35,6 @@ def main(args):
     draw_contrast(axes)
     draw_scores(axes)
     figure.savefig(args.output, dpi=180, metadata={'Software': None})
-    plt.close(figure)
 
 
 # ---- parts
@@ -58,19 +55,19 @@ def box(axes, x, y, width, height, words, size=11):
     text(axes, x, y, words, size)
 
 
-def place(x, y, row, column, side=MAP):
-    """Centre of a place of the map around (x, y); row 0 is at the top."""
+def centre_of(x, y, row, column, side=MAP):
+    """Centre of a location of the map around (x, y); row 0 is at the top."""
     cell = side / CELLS
     return x + (column - (CELLS - 1) / 2) * cell, y - (row - (CELLS - 1) / 2) * cell
 
 
 def feature_map(axes, x, y, color, side=MAP, marked=None, mark=None):
-    """A map of 4×4 places around (x, y), one of them `marked` (row, column) in the colour `mark`."""
+    """A map of 4×4 locations around (x, y), one of them `marked` (row, column) in the colour `mark`."""
     cell = side / CELLS
     for row in range(CELLS):
         for column in range(CELLS):
             here = (row, column) == marked
-            cx, cy = place(x, y, row, column, side)
+            cx, cy = centre_of(x, y, row, column, side)
             axes.add_patch(Rectangle((cx - cell / 2, cy - cell / 2), cell, cell, lw=0.7, ec=color,
                                      fc=mark if here else TINT[color]))
 
@@ -143,10 +140,10 @@ def draw_prediction(axes):
 
 
 def draw_contrast(axes):
-    """One predicted place and what it is scored against: its true place, and all others of the batch."""
+    """One predicted location and what it is scored against: its true location, and all others of the batch."""
     y, side, here = 1.1, 0.8, (1, 2)
     text(axes, 0.35, 2.27, 'Dense contrast', 11, ha='left', weight='bold')
-    text(axes, 1.85, 2.265, 'one predicted place against all true places of the batch', 9.5, MUTED, ha='left')
+    text(axes, 1.85, 2.265, 'one predicted location against all true locations of the batch', 9.5, MUTED, ha='left')
 
     predicted_x, true_x = 1.0, 2.75
     feature_map(axes, predicted_x, y, PREDICTION, side, here, PREDICTION)
@@ -155,32 +152,32 @@ def draw_contrast(axes):
         for i in reversed(range(count)):
             feature_map(axes, x + 0.08 * i, y + 0.08 * i, NEGATIVE, side)
 
-    start, end = place(predicted_x, y, *here, side), place(true_x, y, *here, side)
+    start, end = centre_of(predicted_x, y, *here, side), centre_of(true_x, y, *here, side)
     arrow(axes, (start[0] + side / 8, start[1]), (end[0] - side / 8, end[1]), POSITIVE, style='<|-|>', width=1.6)
     text(axes, predicted_x, y + 0.66, r'$\hat{z}_6$', 12, DARK)
     text(axes, true_x, y + 0.66, '$z_6$', 12, FEATURE)
     text(axes, 4.19, y + 0.66, '$z_7,\\ z_8$', 12, FEATURE)
     text(axes, 5.68, y + 0.72, '$z_6,\\ z_7,\\ z_8$', 12, FEATURE)
-    for x, words in ((predicted_x, 'one predicted\nplace'), (true_x, 'its true place\nand other places'),
+    for x, words in ((predicted_x, 'one predicted\nlocation'), (true_x, 'its true location\nand other locations'),
                      (4.19, 'other times'), (5.68, 'other clips')):
         text(axes, x, y - 0.5, words, 9, MUTED, va='top', linespacing=1.25)
 
 
 def draw_scores(axes):
-    """The score matrix of two clips, two times and three places: the positives are its diagonal."""
-    left, top, cell, rows, places = 7.47, 1.84, 0.105, 12, 3
+    """The score matrix of two clips, two times and three locations: the positives are its diagonal."""
+    left, top, cell, rows, locations = 7.47, 1.84, 0.105, 12, 3
     side = rows * cell
     for row in range(rows):
         for column in range(rows):
             color = POSITIVE if row == column else TINT[NEGATIVE]
             corner = (left + column * cell, top - (row + 1) * cell)
             axes.add_patch(Rectangle(corner, cell, cell, lw=0.4, ec='white', fc=color))
-    for i in range(0, rows + 1, places):    # maps; clips are twice as long
-        style = {'color': MUTED, 'lw': 1.3 if i % (2 * places) == 0 else 0.5}
+    for i in range(0, rows + 1, locations):    # maps; clips are twice as long
+        style = {'color': MUTED, 'lw': 1.3 if i % (2 * locations) == 0 else 0.5}
         axes.plot([left, left + side], [top - i * cell] * 2, **style)
         axes.plot([left + i * cell] * 2, [top, top - side], **style)
-    text(axes, left + side / 2, top + 0.14, 'true places', 9, FEATURE)
-    text(axes, left - 0.14, top - side / 2, 'predicted places', 9, DARK, rotation=90)
+    text(axes, left + side / 2, top + 0.14, 'true locations', 9, FEATURE)
+    text(axes, left - 0.14, top - side / 2, 'predicted locations', 9, DARK, rotation=90)
     text(axes, left - 0.27, 2.27, 'Scores of a batch', 11, ha='left', weight='bold')
     for y, color, words in ((1.45, POSITIVE, 'positive'), (1.17, TINT[NEGATIVE], 'negative')):
         axes.add_patch(Rectangle((8.89, y - 0.06), 0.12, 0.12, fc=color, ec='none'))

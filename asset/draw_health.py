@@ -5,17 +5,15 @@
 import argparse
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 CONTROLS = {'top1': ('top-1', 'tab:blue', '-'), 'top1_shuffled': ('seen blocks shuffled', 'tab:orange', '--'),
             'copy_last': ('copy of the last seen block', 'tab:green', ':'),
             'copy_mean': ('mean of the seen blocks', 'tab:olive', ':')}
 ANSWERS = {'top1': ('right', 'tab:blue'), 'wrong_time': ('another time', 'tab:cyan'),
-           'wrong_place': ('another place', 'tab:purple'), 'wrong_clip': ('another clip of the video', 'tab:pink'),
+           'wrong_location': ('another location', 'tab:purple'),
+           'wrong_clip': ('another clip of the video', 'tab:pink'),
            'wrong_video': ('another video', 'lightgrey')}
 RANKS = {'effective_rank': ('targets', 'tab:blue', '-'), 'effective_rank_state': ('states', 'tab:orange', '--')}
 
@@ -25,8 +23,8 @@ def main():
     parser.add_argument('runs', nargs='+')
     parser.add_argument('--titles', nargs='+', required=True)
     args = parser.parse_args()
-    figure, axes = plt.subplots(3, len(args.runs), figsize=(4.2 * len(args.runs), 8.5), layout='constrained',
-                                sharex='col', sharey='row', squeeze=False)
+    figure = Figure((4.2 * len(args.runs), 8.5), layout='constrained')
+    axes = figure.subplots(3, len(args.runs), sharex='col', sharey='row', squeeze=False)
     for run, title, (controls, answers, ranks) in zip(args.runs, args.titles, axes.T):
         log = pd.read_json(Path(run) / 'log.jsonl', lines=True)
         log = log[log.kind == 'val']
@@ -39,7 +37,7 @@ def main():
         answers.set(ylim=(0, 1), xlim=(log.epoch.min(), log.epoch.max()))
         ranks.set_xlabel('epoch')
         ranks.xaxis.get_major_locator().set_params(integer=True)
-    for axis, label in zip(axes[:, 0], ('top-1 and its controls', 'best-scored place (shares)', 'effective rank')):
+    for axis, label in zip(axes[:, 0], ('top-1 and its controls', 'best-scored location (shares)', 'effective rank')):
         axis.set_ylabel(label)
     for axis in axes[:, -1]:
         axis.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)

@@ -1,4 +1,4 @@
-"""Draws asset/puppets.jpg: one video of each pair of the puppets data set (experiments/data/make_puppets.py), in rows."""
+"""Draws asset/puppets.jpg: a video of each pair of the puppets data set (experiments/data/make_puppets.py), in rows."""
 import argparse
 import os
 import sys
@@ -8,9 +8,11 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-from experiments.data import make_puppets  # noqa: E402
-from experiments.data import puppets  # noqa: E402
-from experiments.data import synthetic  # noqa: E402
+from experiments.data import (
+    make_puppets,  # noqa: E402
+    puppets,  # noqa: E402
+    synthetic,  # noqa: E402
+)
 
 SHOWN = ('OpenArms', 'Moonwalk', 'BendDown', 'StandUp', 'CircleForward')
 COLUMNS, STEP = 10, 4       # pictures in a row, and frames from one to the next

@@ -4,12 +4,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from eval.protocols.attentive_probe import GRID, HELD_OUT, HeadTraining, attentive
-from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights,
-                                   repetitions_of, start_frozen_evaluation, warn_of_unseen_classes, write_table)
+from eval.protocols.common import (
+    add_evaluation_arguments,
+    draw_class_accuracies,
+    kinds_of,
+    of_all_weights,
+    repetitions_of,
+    start_frozen_evaluation,
+    warn_of_unseen_classes,
+    write_table,
+)
 from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import row_of, short_names
-from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -24,12 +32,13 @@ def parse_args(argv=None):
                        help='how many times the query attends over the tokens (default 1)')
     group.add_argument('--epochs', default=20, type=positive_int,
                        help='epochs of training the heads, each of one clip of every training video (default 20)')
-    group.add_argument('--head_batch', default=32, type=positive_int, help='videos in a batch of the heads (default 32)')
+    group.add_argument('--head_batch', default=32, type=positive_int, help='videos in a batch (default 32)')
     group.add_argument('--augment', default=0, type=whole_number, metavar='K',
                        help='keep the tokens of K random crops of each training clip, mirrored or not as by --flip '
                             '(default 0: the centre crop)')
     group.add_argument('--flip', default=0.5, type=fraction,
-                       help='with --augment, the probability of mirroring (default 0.5; 0 if classes differ by direction)')
+                       help='with --augment, the probability of mirroring (default 0.5; 0 if classes differ by '
+                            'direction)')
     return parser.parse_args(argv)
 
 
@@ -68,8 +77,8 @@ def evaluate(args, folder, tokens, kinds, class_names, device):
     rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, rows, tokens, task, [
-        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} of '
-        'the training groups'])
+        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} '
+        'of the training groups'])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():

@@ -7,11 +7,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.extract.setup import features_of
 from eval.protocols.appearance import appearance
-from eval.protocols.common import (add_evaluation_arguments, draw_class_accuracies, kinds_of, of_all_weights,
-                                   start_frozen_evaluation, warn_of_unseen_classes, write_table)
+from eval.protocols.common import (
+    add_evaluation_arguments,
+    draw_class_accuracies,
+    kinds_of,
+    of_all_weights,
+    start_frozen_evaluation,
+    warn_of_unseen_classes,
+    write_table,
+)
 from eval.protocols.knn import knn
-from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.linear_probe import probe, subsets
+from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import row_of, short_names
 from eval.protocols.retrieval import KS, retrieval
@@ -64,8 +71,8 @@ def evaluate(args, folder, features, listed, class_names):
         rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
     write_table(args, folder, rows, features, task, [
-        'videos have several labels: any of them is right in R@k and top1; no subsets of labels' if task.multi_label else
-        'subsets of labels: mean ± deviation of 3 seeds'])
+        'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
+        if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds'])
     if 'probe' in args.protocols and not task.multi_label:
         write_subsets(folder / 'label_subsets.json', task)
     pictures = not (args.no_pictures or task.multi_label)

@@ -51,7 +51,8 @@ def render(sources, title, pictures):
     environment.filters.update(percent=percent, number=number)
     charts, zeros = chart_groups(sources.training)
     tests = [{'test': test, 'pairs': confused_pairs(test.predictions, pictures),
-              'confusion': confusion_of(test.predictions, test.name), **video_rows(test.predictions)} for test in sources.tests]
+              'confusion': confusion_of(test.predictions, test.name), **video_rows(test.predictions)}
+             for test in sources.tests]
     return environment.get_template('report.html').render(
         title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
         runs=run_rows(sources.training), charts=charts, zeros=zeros,

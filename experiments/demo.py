@@ -1,4 +1,4 @@
-"""All steps on a small data set made here: videos, frames, csv lists, pretraining, frozen evaluation, fine-tuning, test.
+"""Every step on a small data set made here: videos, frames, lists, pretraining, frozen evaluation, fine-tuning, test.
 
 `make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table.
 Pretraining takes what is left of --minutes at the measured speed of this machine. Data sets are written to
@@ -51,7 +51,8 @@ def parse_args(argv=None):
 def main(args):
     started = time.monotonic()
     output = Path(args.output).resolve()
-    for earlier in ('frozen', 'prediction', *(f'log_{prefix}{name}' for name in ('speed', *RUNS) for prefix in ('', 'test_'))):
+    runs = [f'log_{prefix}{name}' for name in ('speed', *RUNS) for prefix in ('', 'test_')]
+    for earlier in ('frozen', 'prediction', *runs):
         if (output / earlier).exists():
             shutil.rmtree(output / earlier)
 
@@ -147,7 +148,8 @@ def report(output, seconds):
 def verdict(rows):
     """One sentence on the rows of results.json: where pretrained features beat random ones beyond both intervals."""
     random = {key_of(row): row for row in rows if row['weights'] == 'random'}
-    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random  # appearance has its own features
+    # appearance has features of its own
+    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random
               and row['low'] > random[key_of(row)]['high']]
     if not better:
         return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
@@ -155,9 +157,9 @@ def verdict(rows):
     best = max(better, key=lambda row: row['low'] - random[key_of(row)]['high'])
     return (f'Frozen features beat those of random weights by more than the 95% intervals in {len(better)} of '
             f'{len(random)} numbers, most clearly in {best["protocol"]} ({best["metric"]}, {best["feature"]}): '
-            f'{best["value"]:.0%} against {random[key_of(best)]["value"]:.0%}. No single frame tells these classes apart, so '
-            'the features have learned motion. All videos have one appearance: this does not show that features also '
-            'learn motion where appearance varies.')
+            f'{best["value"]:.0%} against {random[key_of(best)]["value"]:.0%}. No single frame tells these classes '
+            'apart, so the features have learned motion. All videos have one appearance: this does '
+            'not show that features also learn motion where appearance varies.')
 
 
 if __name__ == '__main__':

@@ -15,11 +15,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.run_script import command_line
+from experiments.study_budget import (
+    CHECKPOINTS,
+    checkpoints,
+    count_of_checkpoints,
+    equal_cost,
+    finetuning_epochs,
+    pretraining_epochs,
+)
 from experiments.study_report import draw_data, rows_of, write_report
-from experiments.study_budget import (CHECKPOINTS, checkpoints, count_of_checkpoints, equal_cost, finetuning_epochs,
-                                      pretraining_epochs)
-from experiments.study_steps import (LABELS, MAKERS, VARIANTS, evaluate, evaluate_random, finetune, make_data, measure,
-                                     pretrain)
+from experiments.study_steps import (
+    LABELS,
+    MAKERS,
+    VARIANTS,
+    evaluate,
+    evaluate_random,
+    finetune,
+    make_data,
+    measure,
+    pretrain,
+)
 from utils import ROOT
 from utils.cli import Parser, UserError, fraction, positive, positive_int, run_cli, whole_number
 from utils.data.classes import read_class_list
@@ -39,11 +54,12 @@ def parse_args(argv=None):
     parser.add_argument('--data', default=['demo'], nargs='+', metavar='NAME',
                         help='demo or puppets, which are made; demo2, demo8 or demo64, whose videos have so many '
                              'different appearances; puppets0 to puppets4, in which only the first so many of '
-                             'appearance, position, size, view and drift vary; or LABELLED:UNLABELLED, the names of two '
-                             'data sets of your own. Several share the time and are compared in data.png (default demo)')
+                             'appearance, position, size, view and drift vary; or LABELLED:UNLABELLED, the names of '
+                             'two data sets of your own. Several share the time and are compared in data.png (default '
+                             'demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
-                        help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an epoch, '
-                             'a study that begins with it trains the default for K epochs or a multiple')
+                        help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an '
+                             'epoch, a study that begins with it trains the default for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
                         help='no fine-tuning, which takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
@@ -172,8 +188,10 @@ class Study:
 
     def files(self, beginning):
         """Those of the finished steps whose names begin so, epoch 3 before epoch 13."""
-        return sorted((self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json'),
-                      key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)])
+        def by_number(path):
+            return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', path.stem)]
+
+        return sorted((self.folder / 'steps').glob(f'{beginning.replace(" ", "-")}*.json'), key=by_number)
 
     def left(self):
         return 60 * self.minutes - self.seconds()
@@ -250,7 +268,7 @@ def size_rest(study, before):
 
 
 def budget(study):
-    """Seconds left for pretraining and evaluating, the costs that study_budget describes, numbers of curves and others."""
+    """Seconds left for pretraining and evaluating, the costs that study_budget describes, numbers of curves, others."""
     speed = study.result('speed')
     others = sum(1 for name in study.others if VARIANTS[name][0])
     finetuning = study.seconds('finetune default random') * (len(study.finetunings()) - 1)
@@ -266,8 +284,8 @@ def report(study):
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, evaluated on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
-             '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed could '
-             'change is the deviation']
+             '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed '
+             'could change is the deviation']
     rows = rows_of(study)
     classes = read_class_list(study.list_folder(study.labelled))
     write_report(study.folder, rows, facts, study.curves, study.others, chance=1 / len(classes))

@@ -2,7 +2,7 @@
 import numpy as np
 
 CHECKPOINTS = 6       # at which features are evaluated, at most
-OVERHEAD = 1 / 3      # part of the time that starting scripts and evaluating may take: with less time, fewer checkpoints
+OVERHEAD = 1 / 3      # part of the time for starting scripts and evaluating: with less time, fewer checkpoints
 MAX_FINETUNING = 60   # epochs with all labels
 
 
@@ -43,7 +43,7 @@ def count_of_checkpoints(seconds, costs, curves):
 def pretraining_epochs(seconds, costs, curves, others, count, before=0, unit=1):
     """Epochs of the default that fit into the time, a multiple of `unit`; the first above `before` if none fits.
 
-    curves: variants that have done `before` epochs and will be evaluated `count` times. others: those evaluated once."""
+    curves: variants that have done `before` epochs and are evaluated `count` times. others: those evaluated once."""
     training = seconds - overhead(count * curves + others, costs)
     every_epoch = costs['seeds'] * costs['epoch']
     epochs = fit((training / every_epoch + before * curves) / (curves + others))

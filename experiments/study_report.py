@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from eval.protocols.results import key_of, row_of, table_lines
 from eval.protocols.protocol import Outcome
+from eval.protocols.results import key_of, row_of, table_lines
 from utils.text import ENCODING
 
 # protocol, setting and metric of what is shown, and what its panel of the picture is called
@@ -158,7 +158,8 @@ def draw_data(path, found):
             for row in rows:
                 if panel_of(row) == panel:
                     name = 'random weights' if row['weights'] == 'random' else row['variant']
-                    series.setdefault((row['feature'], name), []).append((number, row['value'], row['low'], row['high']))
+                    point = number, row['value'], row['low'], row['high']
+                    series.setdefault((row['feature'], name), []).append(point)
         names = ['random weights', *sorted({name for _, name in series} - {'random weights'})]
         for (feature, name), points in sorted(series.items()):
             number, value, low, high = np.array(points).T

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from experiments.run_script import run, run_folder
 from experiments.data.puppets import NUISANCES
+from experiments.run_script import run, run_folder
 from utils.run.read_log import read_records
 
 # Data sets that are made here: (name of its script, flags). The demo gets more labelled videos than
@@ -44,8 +44,8 @@ def make_data(study):
         return
     dataset, flags = MAKERS[study.data]
     roots = {name: study.folder / 'data' / name for name in (study.labelled, study.unlabelled, 'splits')}
-    run(f'experiments/data/make_{dataset}.py', video_root=roots[study.labelled], unlabelled_root=roots[study.unlabelled],
-        split_root=roots['splits'], **flags)
+    run(f'experiments/data/make_{dataset}.py', video_root=roots[study.labelled],
+        unlabelled_root=roots[study.unlabelled], split_root=roots['splits'], **flags)
     for name in (study.labelled, study.unlabelled):
         frames = study.folder / 'data' / f'{name}_frames'
         run('process_data/extract_frames.py', dataset=name, video_root=roots[name], frame_root=frames, packed=True)

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.protocols.appearance import appearance, few_frames, vectors_of
 from eval.extract.vectors import Features
+from eval.protocols.appearance import appearance, few_frames, vectors_of
 from utils.cli import UserError
 
 FRAMES, SIDE = 11, 48

@@ -6,17 +6,17 @@ import re
 import cv2
 import pytest
 
-from experiments import demo
-from experiments import run_script
 from eval.protocols.results import write_results
+from experiments import demo, run_script
 
 EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]}  # (loss, top1)
 SPEED = 40.  # clips/s
-ROW = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64, 'deviation': None,
-       'chosen': 'k 5'}
+ROW = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64,
+       'deviation': None, 'chosen': 'k 5'}
 RESULTS = [{**ROW, 'weights': 'model', 'value': 0.5, 'low': 0.4, 'high': 0.6},
            {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39},
-           {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.9, 'low': 0.8, 'high': 1.}]
+           {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.9, 'low': 0.8,
+            'high': 1.}]
 
 
 @pytest.fixture

@@ -4,17 +4,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.protocols import knn as knn_file
 from eval.extract.vectors import Features
 from eval.frozen import outcomes_of
 from eval.metrics.intervals import bootstrap
+from eval.protocols import knn as knn_file
 from eval.protocols.knn import knn
-from utils.data.label_subsets import label_subset
 from eval.protocols.linear_probe import DECAYS, probe, subsets
+from eval.protocols.protocol import Task, choose, make_task
 from eval.protocols.results import row_of, short_names, table_lines
 from eval.protocols.retrieval import retrieval
-from eval.protocols.protocol import Task, choose, make_task
 from utils.cli import UserError
+from utils.data.label_subsets import label_subset
 
 CLASSES, GROUPS = 4, 6
 

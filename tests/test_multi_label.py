@@ -9,19 +9,19 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-from experiments import study
 from dpc import main as pretraining
 from eval import attentive, features, frozen, predict, report
 from eval import test as classifier_cli
-from eval.metrics.average_precision import average_precision, mean_average_precision
 from eval.classify.scores import VideoScores, summarise
+from eval.metrics.average_precision import average_precision, mean_average_precision
 from eval.metrics.intervals import bootstrap
-from eval.protocols.knn import knn
 from eval.metrics.multi_label import classification_loss
+from eval.protocols.knn import knn
 from eval.protocols.linear_probe import probe
+from eval.protocols.protocol import Task, merged
 from eval.protocols.results import row_of
 from eval.protocols.retrieval import retrieval
-from eval.protocols.protocol import Task, merged
+from experiments import study
 from process_data import write_csv
 from tests.tiny import CLASSIFIER, PRETRAINING, checkpoint, classify, equal, run
 from utils.cli import UserError, run_cli
@@ -244,9 +244,11 @@ def test_mistakes_are_one_line(csv_root, lists, classifier, trained, tmp_path, c
     with open(three / 'test_split01.csv', 'w', newline='') as file:
         csv.writer(file).writerows(rows)
     for script, words, said in (
-            (classifier_cli, [*training, '--label_fraction', '0.5'], '--label_fraction 0.5 takes a part of each class,'),
+            (classifier_cli, [*training, '--label_fraction', '0.5'],
+             '--label_fraction 0.5 takes a part of each class,'),
             (classifier_cli, ['--csv_root', tmp_path / 'csv', '--dataset', 'three', '--log_dir', tmp_path, *FLAGS,
-                              '--test', tmp_path / 'renamed.pth.tar'], 'was trained on videos with one label each, but some'),
+                              '--test', tmp_path / 'renamed.pth.tar'],
+             'was trained on videos with one label each, but some'),
             (attentive, [*several, '--weights', 'random', '--out', tmp_path / 'attentive'], 'heads do not learn; use'),
             (pretraining, [*PRETRAINING, '--csv_root', lists, '--dataset', 'several', '--log_dir', tmp_path,
                            '--knn_every', '1'], '--knn_every 1: some validation videos have several labels')):

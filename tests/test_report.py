@@ -1,4 +1,4 @@
-"""eval/report.py as a user runs it: what its page says against the files, names of any kind, its size, a real browser."""
+"""eval/report.py as a user runs it: its page against the files, names of any kind, its size, a real browser."""
 import base64
 import csv
 import json
@@ -100,7 +100,8 @@ def make_frozen(folder):
 def make_predicted(folder):
     folder.mkdir()
     numbers = {'weights': '/a/net.pth.tar', 'clips': 4, 'predictions': 1024, 'candidates': 128, 'chance': 1 / 128,
-               'top1': 0.38, 'top5': 0.83, 'top1_by_step': [0.57, 0.19], 'top1_by_step_interval': [[0.51, 0.63], [0.14, 0.24]],
+               'top1': 0.38, 'top5': 0.83, 'top1_by_step': [0.57, 0.19],
+               'top1_by_step_interval': [[0.51, 0.63], [0.14, 0.24]],
                'top1_by_motion': [{'low': 0., 'high': 1.5, 'predictions': 512, 'top1': 0.42}],
                'taken_for': {'right': 0.38, 'another clip': 0.62}, 'drawn': {'clip1': '/frames/视频'}}
     (folder / 'visualise.json').write_text(json.dumps(numbers))
@@ -136,9 +137,10 @@ def test_curves_are_the_log(page_file, pretrained, classifier):
     charts = {}  # a name may have two: top-1 is drawn again, beside its controls
     for chart in (chart for _, found in groups for chart in found):
         charts.setdefault(chart.name, []).append(chart)
-    drawn = {name: [point for chart in found for line in chart.draw().axes[0].lines for point in line.get_xydata().tolist()]
-             for name, found in charts.items()}
-    for folder, name in ((pretrained, 'top3'), (pretrained, 'effective_rank'), (classifier, 'top1'), (classifier, 'lr')):
+    drawn = {name: [point for chart in found for line in chart.draw().axes[0].lines
+                    for point in line.get_xydata().tolist()] for name, found in charts.items()}
+    checked = (pretrained, 'top3'), (pretrained, 'effective_rank'), (classifier, 'top1'), (classifier, 'lr')
+    for folder, name in checked:
         expected = [[record['epoch'], record[name]] for kind in ('train', 'val') for record in read_log(folder, kind)
                     if name in record]
         assert expected and all(value in drawn[name] for value in expected), name
@@ -165,7 +167,8 @@ def test_an_svg_is_the_same_each_time_and_shares_no_id(page_file, pretrained, cl
 
 def test_warnings_and_statistics_that_are_always_zero(tmp_path):
     (tmp_path / 'run').mkdir()
-    lines = [{'kind': 'val', 'time': 1, 'epoch': 1, 'epochs': 2, 'loss': 1., 'top1': 0.5, 'copy_last': 0.25, 'wrong_clip': 0.},
+    lines = [{'kind': 'val', 'time': 1, 'epoch': 1, 'epochs': 2, 'loss': 1., 'top1': 0.5, 'copy_last': 0.25,
+              'wrong_clip': 0.},
              {'kind': 'warning', 'time': 2, 'epoch': 1, 'epochs': 2, 'text': 'copies <all> of it'}]
     (tmp_path / 'run' / 'log.jsonl').write_text('\n'.join(map(json.dumps, lines)))
     assert report(tmp_path, '--out', tmp_path / 'new' / 'page.html') == 0
@@ -229,7 +232,8 @@ def test_frozen_features_and_predictions(page_file):
     assert [row[4] for row in rows] == ['net', 'random']
     assert rows[0][5] == '45.3%' and rows[1][5] == '29.7% ±1.6%' and rows[1][6] == '21.4–38.5'
     rows = {row[0]: row[1:] for row in page.table('Predictions of prediction')}
-    assert rows['top-1 of predicted block 2'] == ['19.0%', '14.0–24.0'] and rows['taken for: another clip'][0] == '62.0%'
+    assert rows['top-1 of predicted block 2'] == ['19.0%', '14.0–24.0']
+    assert rows['taken for: another clip'][0] == '62.0%'
     assert any('视频' in text for text in page.texts)
 
 
@@ -309,7 +313,8 @@ def test_a_large_test_makes_a_small_page(tmp_path):
     for _, name, taken, _ in rows:
         counts[int(name[5:]), int(taken[5:])] += 1
     shares = counts / counts.sum(axis=1, keepdims=True)
-    assert np.corrcoef(cells.ravel(), shares.ravel())[0, 1] < -0.95 and set(cells.argmin(axis=1) == np.arange(101)) == {True}
+    assert np.corrcoef(cells.ravel(), shares.ravel())[0, 1] < -0.95
+    assert cells.argmin(axis=1).tolist() == list(range(101))
 
 
 def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
@@ -327,7 +332,8 @@ def test_pictures_keep_to_their_budget(tmp_path, monkeypatch):
 def test_a_run_that_was_killed_at_once(tmp_path):
     """No epoch, half a line, no args.json; NaN as loss."""
     for name, lines in {'new': '{"kind": "start", "time": 1, "iteration": 0, "host": "h", "pid": 1}\n{"kin',
-                        'nan': '{"kind": "val", "time": 1, "epoch": 1, "epochs": 2, "loss": NaN, "top1": 0.5}\n'}.items():
+                        'nan': '{"kind": "val", "time": 1, "epoch": 1, "epochs": 2, "loss": NaN, '
+                               '"top1": 0.5}\n'}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / 'log.jsonl').write_text(lines)
     assert report(tmp_path, '--out', tmp_path / 'page.html') == 0
@@ -362,17 +368,20 @@ addEventListener('load', () => setTimeout(() => {
   const up = column();
   button.click();
   const svg = document.querySelector('svg'), box = svg.getBoundingClientRect();
-  const frames = [...svg.querySelectorAll('path, text, use')].map(each => each.getBoundingClientRect()).filter(each => each.width);
+  const frames = [...svg.querySelectorAll('path, text, use')].map(each => each.getBoundingClientRect())
+    .filter(each => each.width);
   dispatchEvent(new Event('beforeprint'));
   const folded = document.querySelectorAll('details:not([open]):not(.screen)').length;
   dispatchEvent(new Event('afterprint'));
-  const said = {up, down: column(), errors: window.problems, folded, open: document.querySelectorAll('details[open]').length,
+  const said = {up, down: column(), errors: window.problems, folded,
+    open: document.querySelectorAll('details[open]').length,
     window: innerWidth, chart: [box.width, box.height, frames.length],
     inside: frames.every(each => each.left >= box.left - 1 && each.right <= box.right + 1 && each.top >= box.top - 1
       && each.bottom <= box.bottom + 1),
     wide: document.documentElement.scrollWidth - innerWidth,
     broken: [...document.images].filter(image => !image.complete || !image.naturalWidth).length,
-    requests: performance.getEntriesByType('resource').map(each => each.name).filter(name => !name.startsWith('data:'))};
+    requests: performance.getEntriesByType('resource').map(each => each.name)
+      .filter(name => !name.startsWith('data:'))};
   document.title = JSON.stringify(said);
 }, 300));
 </script>

@@ -6,11 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments import run_script
-from experiments import study
-from experiments import study_report
-from experiments import study_budget
-from experiments import study_steps
+from experiments import run_script, study, study_budget, study_report, study_steps
 from tests import tiny
 
 MINI = ['--img_dim', 32, '--num_seq', 3, '--ds', 1, '--batch_size', 2, '--num_workers', 0, '--device', 'cpu',
@@ -156,8 +152,8 @@ def test_every_command_parses(data, tmp_path, monkeypatch):
             with pytest.raises(StopIteration):
                 work(one, *about)
     assert {script for script, _ in commands} == {
-        f'experiments/data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py', 'process_data/write_csv.py',
-        'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
+        f'experiments/data/make_{study.MAKERS[data][0]}.py', 'process_data/extract_frames.py',
+        'process_data/write_csv.py', 'dpc/main.py', 'eval/frozen.py', 'eval/test.py'}
     costs = {}
     for script, parsed in commands:
         if script == 'dpc/main.py':
@@ -298,14 +294,16 @@ def test_what_the_table_says(tmp_path):
 
 def test_panels_are_those_of_protocols_that_were_run():
     _, axes = study_report.make_figure()
-    drawn = [panel for panel, _ in study_report.panels(axes, [row('random', 0.2), row('random', 0.2, protocol='probe')])]
+    rows = [row('random', 0.2), row('random', 0.2, protocol='probe')]
+    drawn = [panel for panel, _ in study_report.panels(axes, rows)]
     assert drawn == [('knn', 'all labels', 'top1'), ('probe', 'all labels', 'top1')]
     assert [axis.axison for axis in axes.flat] == [True] * 2 + [False] * 6
 
 
 def test_data_sets_beside_each_other(tmp_path):
     """Of each variant the last checkpoint is drawn; a variant may be missing on some data set."""
-    found = {'one': [row('random', 0.2), row('pretrained', 0.25, 1), row('pretrained', 0.6, 4), row('pretrained', 0.5, 4, 'cpv4')],
+    found = {'one': [row('random', 0.2), row('pretrained', 0.25, 1), row('pretrained', 0.6, 4),
+                     row('pretrained', 0.5, 4, 'cpv4')],
              'other': [row('random', 0.1), row('pretrained', 0.2, 2)]}
     study_report.draw_data(tmp_path / 'data.png', found)
     assert cv2.imread(str(tmp_path / 'data.png')).std() > 5

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from eval.extract.inference import broken_of_all, outputs_of
 from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import draws, interval_of
 from eval.metrics.multi_label import is_right, probabilities
-from eval.extract.inference import broken_of_all, outputs_of
 from utils.data.clip_starts import PUBLISHED_STRIDE, clip_starts, count_blocks, published_stride, spaced_starts
 from utils.parallel.distributed import sum_over_processes
 

@@ -4,11 +4,21 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.classify.outputs import (
+    MAX_DRAWN,
+    accuracies_in,
+    accuracy_text,
+    class_accuracies_figure,
+    confusion_figure,
+    confusion_matrix,
+    skipped_text,
+    write_average_precision,
+    write_log,
+    write_predictions,
+    write_probabilities,
+)
 from eval.classify.scores import Protocol, VideoScores, summarise
 from eval.metrics.intervals import interval_of
-from eval.classify.outputs import (MAX_DRAWN, accuracies_in, accuracy_text, class_accuracies_figure, confusion_figure,
-                                   confusion_matrix, skipped_text, write_average_precision, write_log,
-                                   write_predictions, write_probabilities)
 from utils.text import printable
 
 
@@ -18,8 +28,8 @@ def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequ
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
     several labels test_log.md, probabilities.csv and average_precision.csv.
 
-    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos. seed: of
-    the intervals; another one for each split, or the draws for their mean would not be independent.
+    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos.
+    seed: of the intervals; another one for each split, or the draws for their mean would not be independent.
     Returns {protocol: statistics of summarise}, without protocols that score no video."""
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
     tables = {protocol.name: summarise(each, seed) for protocol, each in scored}
@@ -80,8 +90,8 @@ def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
 
 
 def mean_of(splits: Sequence[dict]) -> dict:
-    """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the sample
-    standard deviation of each accuracy over splits."""
+    """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the
+    sample standard deviation of each accuracy over splits."""
     names = accuracies_in(splits[0])
     drawn = {name: np.mean([stats['draws'][name] for stats in splits], axis=0) for name in names}
     return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),

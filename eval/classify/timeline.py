@@ -29,7 +29,7 @@ def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.n
                 progress=SimpleNamespace(value=0))
     mean = probability.mean(axis=0)
     order = np.argsort(-mean, kind='stable')
-    winners = set(probability.argmax(axis=1))  # of any clip: in a video of several actions, not just the best on average
+    winners = set(probability.argmax(axis=1))  # of any clip: a video may show several actions, one after the other
     best = [label for rank, label in enumerate(order) if rank < CLASSES or label in winners][:MOST_CLASSES]
     middle = np.minimum(starts + span / 2, n_frames)
 
@@ -40,7 +40,8 @@ def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.n
     strip.set(xticks=np.arange(FRAMES) + 0.5, xticklabels=numbers, yticks=[])
     strip.set_title(printable(f'{name}: {class_names[best[0]]}, {mean[best[0]]:.1%}'), fontsize=11, parse_math=False)
     for label in best:
-        chart.plot(middle, probability[:, label], 'o-', label=printable(f'{class_names[label]}, {mean[label]:.1%} on average'))
+        chart.plot(middle, probability[:, label], 'o-',
+                   label=printable(f'{class_names[label]}, {mean[label]:.1%} on average'))
     chart.set(xlim=(1, max(2, n_frames)), ylim=(0, 1.02), xlabel='frame (middle of the clip)', ylabel='probability')
     for text in chart.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False).get_texts():
         text.set_parse_math(False)

@@ -1,19 +1,20 @@
 """Trains a classifier, or a linear probe on frozen features (paper, section 4.2)."""
 from pathlib import Path
 
+from torch.nn import SyncBatchNorm
+
 from backbone import AGGREGATOR
 from eval.classify.outputs import write_list
 from eval.classify.setup import bn_options, check_training_flags, look_up, training_set
 from eval.metrics.multi_label import classification_loss
 from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
-from utils.data.label_subsets import label_subset
-from torch.nn import SyncBatchNorm
 from utils.checkpoint import load_weights
 from utils.cli import UserError
 from utils.data.classes import labels_of
 from utils.data.clips import ClipDataset
 from utils.data.held_out import NothingHeldOut
+from utils.data.label_subsets import label_subset
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.dry_run import dry_run

@@ -16,7 +16,7 @@ RESULT_COLUMNS = ['weights', 'feature', 'protocol', 'setting', 'metric', 'value'
 
 @dataclass
 class Training:
-    """flags: of args.json. log: records of log.jsonl, a row each. state: how it ended. albums: of eval.page.pictures."""
+    """flags: of args.json. log: records of log.jsonl. state: how it ended. albums: see eval.page.pictures."""
     name: str
     path: Path
     flags: dict
@@ -35,7 +35,7 @@ class Training:
 
 @dataclass
 class Test:
-    """facts: {name: str} and table: [{column: str}] of the last section of test_log.md; predictions: predictions.csv."""
+    """facts: {name: str} and table: [{column: str}] of the last section of test_log.md. predictions: of the csv."""
     name: str
     path: Path
     flags: dict

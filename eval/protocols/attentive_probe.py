@@ -78,7 +78,8 @@ def attentive(task: Task, tokens: Tokens, kind: str, training: HeadTraining, dev
     if held is None or len(np.unique(held.train_label)) < 2:
         fit, held = task, None
     if len(fit.train) < training.batch_size:
-        raise UserError(f'--head_batch {training.batch_size}: there are only {len(fit.train)} videos to train heads on; lower it')
+        raise UserError(f'--head_batch {training.batch_size}: there are only {len(fit.train)} videos to train '
+                        'heads on; lower it')
     clips = Clips(tokens.maps[kind], tokens.rows, device)
     clips.standardise(fit.train)
     heads = make_heads(clips.tokens.shape[2], int(task.train_label.max()) + 1, training, device)

@@ -35,7 +35,8 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--mean', action='store_true',
                         help='the checkpoints are of one training with several seeds: evaluate their mean, under the '
                              'name of the first')
-    parser.add_argument('--no_random', action='store_true', help='leave out random weights, where another table has them')
+    parser.add_argument('--no_random', action='store_true',
+                        help='leave out random weights, where another table has them')
     parser.add_argument('--no_pictures', action='store_true', help='write no pictures')
     add_feature_arguments(parser)
 
@@ -99,8 +100,8 @@ def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
         found.setdefault(row, []).append(extract(weights, seed, name))
     paths = [each.path for repetitions in found.values() for each in repetitions if each is not None]
     if not all(np.array_equal(path, paths[0]) for path in paths):
-        raise UserError('some videos could be read for some of the weights only: the disk fails at times, or the frames '
-                        'are being written; run this again')
+        raise UserError('some videos could be read for some of the weights only: the disk fails at times, or the '
+                        'frames are being written; run this again')
     return found
 
 
@@ -109,10 +110,10 @@ def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
     unseen = np.setdiff1d(classes_in(task.test_label), classes_in(task.train_label))
     if len(unseen):
-        videos = (task.test_label[:, unseen].any(axis=1) if task.multi_label else np.isin(task.test_label, unseen)).sum()
+        affected = task.test_label[:, unseen].any(axis=1) if task.multi_label else np.isin(task.test_label, unseen)
         named = ', '.join(printable(class_names[label]) for label in unseen[:SHOWN_CLASSES])
         warn(f'{len(unseen)} classes of the test list have no training video: {named}'
-             + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {videos} test videos count as wrong'
+             + (', …' if len(unseen) > SHOWN_CLASSES else '') + f'; their {affected.sum()} test videos count as wrong'
              + (' where they have no other label' if task.multi_label else ''))
 
 

@@ -11,9 +11,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from eval.metrics.average_precision import mean_average_precision
-from utils.data.label_subsets import label_subset
 from eval.metrics.multi_label import is_right
 from eval.protocols.protocol import Outcome, Task, choose
+from utils.data.label_subsets import label_subset
 
 DECAYS = tuple(10. ** power for power in range(1, -6, -1))  # weight decay; the strongest first, which wins ties
 DEFAULT_DECAY = 1e-2  # where nothing can be held out to choose it

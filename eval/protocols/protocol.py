@@ -60,8 +60,8 @@ class Outcome:
     chosen: the hyperparameter chosen in each repetition, if there is one.
     label:  of a mean average precision only: bool [Q, C], the labels; hits are then logits [S, Q, C]
 
-    >>> Outcome('knn', 'all labels', 'top1', hits=np.array([[1., 0, 1, 1]]), chosen=['k 5']).hits.mean()
-    np.float64(0.75)
+    >>> Outcome('knn', 'all labels', 'top1', hits=np.array([[1., 0, 1, 1]]), chosen=['k 5']).hits.mean().item()
+    0.75
     """
     protocol: str
     setting: str
