@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.train_step import our_device, synchronize
+from eval.extract.inference import clip_outputs
 from eval.extract.vectors import vectors_of
 from eval.model import Representation
-from eval.extract.inference import clip_outputs
 from utils.cli import positive_int
 from utils.run.setup import choose_precision, put_on
 

@@ -11,13 +11,19 @@ from backbone import AGGREGATOR, NETWORKS
 from dpc.model import DPC
 from dpc.objective import Objective
 from dpc.validation import Validation
-from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments, add_run_arguments)
-from utils.defaults import default_ds
+from utils.arguments import (
+    add_data_arguments,
+    add_device_arguments,
+    add_model_arguments,
+    add_optimisation_arguments,
+    add_run_arguments,
+)
 from utils.checkpoint import load_weights
 from utils.cli import Parser, fraction, positive_int, whole_number
-from utils.data.crops import pretraining_crop
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
+from utils.data.crops import pretraining_crop
+from utils.defaults import default_ds
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe

@@ -7,8 +7,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from backbone import NETWORKS
 from eval.classify.test_classifier import test
 from eval.classify.train_classifier import train
-from utils.arguments import (add_data_arguments, add_device_arguments, add_model_arguments, add_optimisation_arguments,
-                             add_run_arguments)
+from utils.arguments import (
+    add_data_arguments,
+    add_device_arguments,
+    add_model_arguments,
+    add_optimisation_arguments,
+    add_run_arguments,
+)
 from utils.cli import Parser, fraction, positive_fraction, positive_int, positive_int_or_all
 from utils.data.crops import VIEWS
 from utils.parallel.launch import launch

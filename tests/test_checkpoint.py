@@ -13,8 +13,8 @@ import torch
 import torch.nn as nn
 
 from dpc.model import DPC
-from eval.networks.bn_statistics import layers_without_statistics
 from eval.model import ActionClassifier
+from eval.networks.bn_statistics import layers_without_statistics
 from tests.test_golden import published_state
 from tests.tiny import checkpoint, equal
 from utils.checkpoint import RESUMABLE, load_weights, read_checkpoint, write_checkpoint

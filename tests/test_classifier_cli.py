@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from eval.networks import bn_statistics
-from eval.classify import test_report as summary
 from eval import test as script
 from eval.classify import setup as classify_setup
+from eval.classify import test_report as summary
 from eval.classify import train_classifier
-from eval.model import ActionClassifier
 from eval.classify.setup import check_class_names
+from eval.model import ActionClassifier
+from eval.networks import bn_statistics
 from tests import forked
 from tests.test_checkpoint import published_file, statistics_for
 from tests.test_golden import published_state

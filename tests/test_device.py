@@ -10,8 +10,8 @@ import torch
 from dpc import main as pretraining
 from tests.test_distributed import in_group
 from tests.tiny import PRETRAINING, checkpoint, pretrain, run
-from utils.parallel import precision as precision_module
 from utils.parallel import distributed
+from utils.parallel import precision as precision_module
 from utils.parallel.precision import automatic_precision, convolution_seconds
 from utils.run import setup
 

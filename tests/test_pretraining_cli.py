@@ -18,8 +18,8 @@ from tests import forked
 from tests.forked import NARROW_WIDTHS
 from tests.tiny import PRETRAINING, ROOT, checkpoint, equal, pretrain, read_log, run, write_rows
 from utils.checkpoint import load_weights
-from utils.data.colour import to_block
 from utils.data.clips import ClipDataset
+from utils.data.colour import to_block
 from utils.data.splits import train_and_validation
 from utils.run import training
 

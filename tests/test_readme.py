@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from dpc.model import DPC
-from eval.extract.vectors import write_features
-from eval.extract.vectors import Features
+from eval.extract.vectors import Features, write_features
 
 pytestmark = pytest.mark.published_widths
 

@@ -16,11 +16,10 @@ from eval import test as classifier_script
 from tests import tiny
 from tests.tiny import PRETRAINING, ROOT, read_log
 from utils.checkpoint import read_checkpoint, write_checkpoint
-from utils.parallel.gpus import choose_device
 from utils.cli import UserError
-from utils.run.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
+from utils.parallel.gpus import choose_device
 from utils.run.best_and_newest import Saver, newest_checkpoint
-
+from utils.run.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
 
 # ---- non-finite losses
 

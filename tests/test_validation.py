@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dpc.health import Health
-from dpc.metrics import Moments, control_predictions, guesses, spread, taken_for, top1_by_step, wrong_answers
 from dpc.loss import dense_info_nce
+from dpc.metrics import Moments, control_predictions, guesses, spread, taken_for, top1_by_step, wrong_answers
 from dpc.model import DPC
 from dpc.objective import Objective
 from dpc.validation import Validation

@@ -15,8 +15,8 @@ from utils.data.colour import to_block
 from utils.parallel import distributed
 from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped
-from utils.run.log import say
 from utils.run.clip_picture import draw_clips
+from utils.run.log import say
 from utils.run.training import train_epoch
 from utils.run.validation import validate
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from utils import ROOT
 from utils.cli import UserError, beside
 from utils.parallel.distributed import from_main, is_main, wait_for_main
-from utils.run.log import say, warn
 from utils.run.best_and_newest import newest_checkpoint
+from utils.run.log import say, warn
 
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 
