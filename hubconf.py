@@ -5,8 +5,8 @@
     probability = model(clips).softmax(dim=1).mean(dim=0)   # of model.class_names
 
 Every network is in eval mode on the CPU and has `settings` (net, img_dim, num_seq, seq_len, ds) and `transform`, see
-eval/networks/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but `net`, so
-that img_dim is 128, num_seq 8, seq_len 5 and ds 3 for them unless given.
+eval/networks/preprocessing.py. Settings that are left out are those of the checkpoint; published files have none but
+`net`, so that img_dim is 128, num_seq 8, seq_len 5 and ds 3 for them unless given.
 
 >>> import torch
 >>> classifier = dpc_classifier(num_class=3, img_dim=32, num_seq=2)     # random weights
@@ -18,7 +18,7 @@ from pathlib import Path as _Path
 
 for _name in ('backbone', 'eval', 'utils'):
     _loaded = _sys.modules.get(_name)
-    _places = [*getattr(_loaded, '__path__', []), getattr(_loaded, '__file__', None)]  # of a package; of a module its file
+    _places = [*getattr(_loaded, '__path__', []), getattr(_loaded, '__file__', None)]
     _places = list(filter(None, _places))
     if _places and _Path(__file__).resolve().parent not in [_Path(place).resolve().parent for place in _places]:
         raise ImportError(f'the package {_name!r} of this repository cannot be imported beside another of that name, '
@@ -41,7 +41,8 @@ def dpc_backbone(net: str | None = None, weights: str | None = None, img_dim: in
     return _load_model('backbone', weights, batch_statistics=batch_statistics, net=net, img_dim=img_dim)
 
 
-def dpc_features(net: str | None = None, weights: str | None = None, batch_statistics: bool = False, **clip: int) -> _Module:
+def dpc_features(net: str | None = None, weights: str | None = None, batch_statistics: bool = False,
+                 **clip: int) -> _Module:
     """Backbone and aggregator: clips [B, N, 3, T, H, W] -> context [B, D], the aggregator's last state averaged over
     locations. The mean over the clips of a video is the `context` of eval/features.py.
 

@@ -3,8 +3,8 @@
 A network of your own is a file in this folder and one line in the table.
 
 A backbone is built without arguments. It maps blocks [B, 3, T, H, W] to features [B, D, T', h, w], any T' >= 1 (the
-time steps are averaged), and has an int attribute `feature_size`, D. utils/run/check_backbone.py checks this before training.
-Its BN layers must be PyTorch's, or subclasses of them.
+time steps are averaged), and has an int attribute `feature_size`, D. utils/run/check_backbone.py checks this before
+training. Its BN layers must be PyTorch's, or subclasses of them.
 
 An aggregator is built from (D, dropout=0.1). It maps a sequence of maps [B, N, S, D] and a state, None at the start, to
 (the states after each step [B, N, S, D], the last state).

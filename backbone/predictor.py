@@ -1,4 +1,5 @@
-"""The predictor φ and the order of its predictions (paper, section 3.1): pretraining learns it, eval shows what it predicts."""
+"""The predictor φ and the order of its predictions (paper, section 3.1): pretraining learns it, eval shows what it
+predicts."""
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

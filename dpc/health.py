@@ -38,8 +38,8 @@ PATTERNS = {
                'eval/frozen.py finds them no better than random weights, give --clips_per_video 4, so that negatives '
                'share the appearance'),
     'orderless': (('top1_shuffled',), orderless,
-                  'predictions are as good when the seen blocks are shuffled: their order is not used; give more blocks '
-                  '(--num_seq) or a larger --ds'),
+                  'predictions are as good when the seen blocks are shuffled: their order is not used; give more '
+                  'blocks (--num_seq) or a larger --ds'),
 }
 
 

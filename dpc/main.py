@@ -23,7 +23,7 @@ from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
 from utils.data.crops import pretraining_crop
-from utils.defaults import default_ds
+from utils.default_settings import default_ds
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
@@ -49,8 +49,8 @@ def parse_args(argv=None):
     model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
     data = add_data_arguments(parser, short_videos='drop')
     data.add_argument('--clips_per_video', default=1, type=positive_int, metavar='K',
-                      help='clips of each video in a batch, which then has batch_size/K videos; without overlap where a '
-                           'video is long enough (default 1)')
+                      help='clips of each video in a batch, which then has batch_size/K videos; without overlap where '
+                           'a video is long enough (default 1)')
     optimisation = add_optimisation_arguments(parser, wd=1e-5, schedule='constant')
     optimisation.add_argument('--negatives', default='all', choices=['all', 'local'],
                               help='from the clips of all processes, or of each its own, as published (default all)')

@@ -45,8 +45,8 @@ class Moments:
     def read(self):
         """(spread, effective rank) of all vectors so far.
 
-        spread: as the function of this name. Effective rank: the exponential of the entropy of the singular values of the
-        centred vectors (Roy and Vetterli, 2007): how many directions they spread over, from 1 to D."""
+        spread: as the function of this name. Effective rank: the exponential of the entropy of the singular values of
+        the centred vectors (Roy and Vetterli, 2007): how many directions they spread over, from 1 to D."""
         sums = sum_over_processes(self.sums)
         if not torch.isfinite(sums).all():
             return math.nan, math.nan
@@ -117,7 +117,8 @@ def guesses(target, clips_per_video):
 
 @torch.no_grad()
 def wrong_answers(prediction, target, first=0, clips_per_video=1):
-    """What is taken for the true location where the top-1 is wrong: shares of all predictions, which with top-1 add up to 1.
+    """What is taken for the true location where the top-1 is wrong: shares of all predictions, which with top-1 add up
+    to 1.
 
     wrong_video     a location of another video
     wrong_clip      of another clip of the same video (0 with one clip a video)

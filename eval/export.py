@@ -16,7 +16,7 @@ from eval.networks.settings import resolve_settings, trained_settings
 from utils.arguments import FOLLOWS, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder, positive_int, run_cli
-from utils.defaults import default_settings
+from utils.default_settings import default_settings
 
 KINDS = '.onnx', '.pt2'
 ONNX_PACKAGES = 'onnx', 'onnxruntime', 'onnxscript'

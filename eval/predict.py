@@ -23,7 +23,7 @@ from utils.cli import Parser, UserError, make_folder
 from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
-from utils.defaults import default_settings
+from utils.default_settings import default_settings
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation

@@ -3,7 +3,7 @@ import argparse
 
 from utils import ROOT
 from utils.cli import fraction, not_negative, positive, positive_int, whole_number
-from utils.defaults import CLIP, NET
+from utils.default_settings import CLIP, NET
 from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
 
@@ -27,7 +27,8 @@ def add_model_arguments(parser, model, networks, default='default'):
         group.add_argument('--model', default=model, choices=[model], help=f'kind of model (default {model})')
     for name, meaning in (('img_dim', 'side of the input frames, px'), ('num_seq', 'N, blocks in a clip'),
                           ('seq_len', 'T, frames in a block')):
-        group.add_argument(f'--{name}', default=CLIP[name], type=positive_int, help=f'{meaning} ({default} {CLIP[name]})')
+        group.add_argument(f'--{name}', default=CLIP[name], type=positive_int,
+                           help=f'{meaning} ({default} {CLIP[name]})')
     return group
 
 
@@ -36,15 +37,15 @@ def add_data_arguments(parser, short_videos=None, default='default'):
     add_model_arguments."""
     group = parser.add_argument_group('data')
     group.add_argument('--dataset', default='ucf101',
-                       help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path to a folder of '
-                            'lists or of unlabelled videos (default ucf101)')
+                       help='ucf101, hmdb51, k400, demo, the name of any folder under --csv_root, or a path to a '
+                            'folder of lists or of unlabelled videos (default ucf101)')
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
     group.add_argument('--ds', type=positive_int, help=f'take every ds-th frame ({default} 3, Kinetics 5; 1 takes all)')
     group.add_argument('--num_workers', type=whole_number,
-                       help='processes that read data, for each process of the run (default: the CPU cores, shared out, '
-                            'at most 16; 0 reads in the process of the run)')
+                       help='processes that read data, for each process of the run (default: the CPU cores, shared '
+                            'out, at most 16; 0 reads in the process of the run)')
     if short_videos is None:
         return group
     group.add_argument('--short_videos', default=short_videos, choices=['drop', 'pad'],
@@ -65,8 +66,8 @@ def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
     group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, all processes (default 4)')
     group.add_argument('--encode_chunks', default=1, type=positive_int, metavar='K',
-                       help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk, a third '
-                            'more time; BN statistics are per chunk (default 1)')
+                       help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk, a '
+                            'third more time; BN statistics are per chunk (default 1)')
     group.add_argument('--optimizer', default='adam', choices=OPTIMIZERS, help='default adam; sgd has momentum 0.9')
     group.add_argument('--lr', default=1e-3, type=not_negative, help='learning rate (default 0.001)')
     group.add_argument('--wd', default=wd, type=not_negative, help=f'weight decay (default {wd:g}; 0 for none)')
@@ -77,7 +78,8 @@ def add_optimisation_arguments(parser, wd, schedule):
     group.add_argument('--warmup_epochs', default=0, type=whole_number,
                        help='epochs over which the learning rate rises linearly (default 0: none)')
     group.add_argument('--clip_grad', type=positive, metavar='NORM', help='largest norm of the gradient (default: any)')
-    group.add_argument('--epochs', default=10, type=positive_int, help='epochs in all, resumed ones included (default 10)')
+    group.add_argument('--epochs', default=10, type=positive_int,
+                       help='epochs in all, resumed ones included (default 10)')
     group.add_argument('--start-epoch', default=None, type=whole_number,
                        help='number of the first epoch; the schedule stays, and a resumed run ignores it (default 0)')
     group.add_argument('--skip_nonfinite', default=0, type=whole_number, metavar='K',
@@ -96,13 +98,14 @@ def add_device_arguments(parser, training=True):
                             '(default 40; 0 never)')
     group.add_argument('--amp', default='auto', choices=['auto', 'bf16', 'fp16', 'off'],
                        help='precision of the backbone; off is float32, on GPUs with TF32 (default auto: bf16 where it '
-                            'is faster, which a CPU is asked by a short measurement; a resumed run keeps its precision)')
+                            'is faster, which a CPU is asked by a short measurement; a resumed run keeps its '
+                            'precision)')
     if not training:
         return group
     group.add_argument('--sync_bn', action='store_true', help='BN over the whole batch, not each process\'s share')
     group.add_argument('--compile', default='colour', choices=['off', 'colour', 'all'],
-                       help='what torch.compile compiles on a GPU: the colour augmentation, or the backbone, too, for a '
-                            'slow start and faster steps (default colour; on the CPU only "all" compiles)')
+                       help='what torch.compile compiles on a GPU: the colour augmentation, or the backbone, too, for '
+                            'a slow start and faster steps (default colour; on the CPU only "all" compiles)')
     return group
 
 

@@ -74,8 +74,8 @@ def check_fields(checkpoint, origin):
         raise UserError(f'{origin} holds a {type(checkpoint).__name__}, not a checkpoint: give a .pth.tar of a run')
     odd = next((key for key in checkpoint if not is_name(key)), None)
     if odd is not None:
-        raise UserError(f'{origin} is not a checkpoint: it has a key of type {type(odd).__name__}, not only names; give a '
-                        '.pth.tar of a run')
+        raise UserError(f'{origin} is not a checkpoint: it has a key of type {type(odd).__name__}, not only names; '
+                        'give a .pth.tar of a run')
     for name, fits, wanted in (('state_dict', is_state_dict, 'dense tensors by name'), ('net', is_name, 'a name'),
                                ('settings', is_settings, 'the settings of a model and its clips')):
         if name in checkpoint and not fits(checkpoint[name]):

@@ -58,8 +58,8 @@ def make_folder(path, flag):
 
 
 def beside(path):
-    """For an error about what should be a file: '; in it: a, b' of a folder, '; beside it: a, b' with similar names of a
-    missing file, '' without any."""
+    """For an error about what should be a file: '; in it: a, b' of a folder, '; beside it: a, b' with similar names of
+    a missing file, '' without any."""
     folder, name = (path, '') if os.path.isdir(path) else os.path.split(path)
     try:
         there = sorted(each for each in os.listdir(folder or '.') if not each.startswith('.'))

@@ -1,4 +1,5 @@
-"""Nearest neighbours by cosine similarity, and the class they vote for. In float64, so that results are reproducible."""
+"""Nearest neighbours by cosine similarity, and the class they vote for. In float64, so that results are
+reproducible."""
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -10,7 +10,7 @@ from utils.data.classes import class_key, read_class_list
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.data.lists import csv_file, list_folder
-from utils.defaults import default_milestones, default_settings
+from utils.default_settings import default_milestones, default_settings
 from utils.parallel import distributed
 from utils.run.setup import clip_settings, workers_of
 

@@ -95,7 +95,8 @@ def train(args):
 
     with run.logged():
         while run.epoch < args.epochs:
-            trained = train_epoch(run, train_batches, compute_loss, args.print_freq, args.clip_grad, args.skip_nonfinite)
+            trained = train_epoch(run, train_batches, compute_loss, args.print_freq, args.clip_grad,
+                                  args.skip_nonfinite)
             val = validate(run, val_batches, LossOnly(compute_loss))
             run.log_epoch(trained, val)
             run.save_epoch(val['top1'])

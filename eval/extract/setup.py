@@ -14,7 +14,7 @@ from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
-from utils.defaults import default_settings
+from utils.default_settings import default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation

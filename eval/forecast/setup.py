@@ -14,7 +14,7 @@ from utils.data.clip_starts import count_blocks
 from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
-from utils.defaults import default_settings
+from utils.default_settings import default_settings
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
 from utils.run.setup import put_on, start_evaluation

@@ -6,7 +6,7 @@ from eval.networks.preprocessing import Preprocessing
 from eval.networks.settings import trained_settings
 from utils.checkpoint import load_weights, plain_names, read_checkpoint
 from utils.cli import UserError
-from utils.defaults import default_settings
+from utils.default_settings import default_settings
 
 HEAD = 'final_fc.1.weight'
 

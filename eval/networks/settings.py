@@ -19,8 +19,8 @@ def common_settings(settings):
     for origin, each in settings.items():
         for name, value in each.items():
             if common.setdefault(name, value) != value:
-                raise UserError(f'{origin_of[name]} was trained with {name} {common[name]}, {origin} with {value}: evaluate '
-                                'them by separate commands')
+                raise UserError(f'{origin_of[name]} was trained with {name} {common[name]}, {origin} with {value}: '
+                                'evaluate them by separate commands')
             origin_of.setdefault(name, origin)
     return common
 

@@ -95,7 +95,8 @@ class Heartbeat:
                 self.stopped.wait(BEAT_SECONDS)
 
     def leave(self):
-        """Says so to the others. The thread ends first: one that still beats while Python shuts down aborts the process."""
+        """Says so to the others. The thread ends first: one that still beats while Python shuts down aborts the
+        process."""
         self.stopped.set()
         self.thread.join(BEAT_SECONDS)
         with contextlib.suppress(RuntimeError):
@@ -278,7 +279,8 @@ def gather(tensor):
 # ---- models in several processes -------------------------------------------------------------------------------------
 
 def wrap(model, device):
-    """The model as each process calls it: gradients are averaged over the group. In a single process, the model itself."""
+    """The model as each process calls it: gradients are averaged over the group. In a single process, the model
+    itself."""
     if not is_joined():
         return model
     # 1×1×1 kernels get gradients of other strides on the CPU, at no cost.
@@ -288,8 +290,8 @@ def wrap(model, device):
 
 
 def copy_buffers_from_main(model):
-    """Gives all processes the first one's running statistics, which its checkpoints store. (DistributedDataParallel does
-    the same before each training step.)"""
+    """Gives all processes the first one's running statistics, which its checkpoints store. (DistributedDataParallel
+    does the same before each training step.)"""
     if is_joined():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)

@@ -44,7 +44,8 @@ def launch(main, args):
 
 
 def leave(status, lost_contact):
-    """Ends this process; at once if it lost contact, as threads that wait for the others would hold up a normal exit."""
+    """Ends this process; at once if it lost contact, as threads that wait for the others would hold up a normal
+    exit."""
     sys.stdout.flush()
     sys.stderr.flush()
     if lost_contact:

@@ -10,8 +10,9 @@ import torch
 
 
 def keep_freed_memory():
-    """Has glibc keep freed memory for the next step. Without it a float32 training step on the CPU takes a third longer:
-    every large tensor gets new pages, which the kernel clears one by one. Costs 10 to 25% more memory at the peak."""
+    """Has glibc keep freed memory for the next step. Without it a float32 training step on the CPU takes a third
+    longer: every large tensor gets new pages, which the kernel clears one by one. Costs 10 to 25% more memory at the
+    peak."""
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
         trim_threshold, mmap_max = -1, -4  # parameter numbers in malloc.h

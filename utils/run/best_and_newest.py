@@ -79,7 +79,8 @@ class Saver:
 
 
 def write_again(checkpoint, written, path):
-    """Stores the checkpoint at `path`, too: as a hard link to the file `written`, or as a copy where links don't work."""
+    """Stores the checkpoint at `path`, too: as a hard link to the file `written`, or as a copy where links don't
+    work."""
     temporary = path.with_name(path.name + '.tmp')
     try:
         os.link(written, temporary)
@@ -100,7 +101,8 @@ def by_epoch(folder, prefix):
 
 
 def readable_checkpoints(folder):
-    """{path: iteration} of the checkpoints of a run folder that can be resumed. Warns about those that can't be read."""
+    """{path: iteration} of the checkpoints of a run folder that can be resumed. Warns about those that can't be
+    read."""
     found = {}
     model = Path(folder) / 'model'
     for path in [*by_epoch(model, 'epoch'), *model.glob(LAST)]:

@@ -6,7 +6,8 @@ from PIL import Image, ImageDraw, ImageFont
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
 
 CLIPS, MOST_FRAME_PX = 4, 64
-GAP, EDGE, TEXT = 8, 2, 18  # px: between blocks, of the line around a block and between frames, height of a line of text
+# px: between blocks; of the line around a block and between frames; height of a line of text
+GAP, EDGE, TEXT = 8, 2, 18
 SEEN, PREDICTED = '#1f77b4', '#ff7f0e'
 
 
@@ -40,8 +41,8 @@ def draw_clips(block, pred_step, title, captions=()):
 
 
 def strips_of(clips):
-    """The frames of each block side by side: normalised clips [B, N, C, T, H, W] -> uint8 [B, N, h, T·(w + EDGE) - EDGE, C],
-    where w is at most MOST_FRAME_PX."""
+    """The frames of each block side by side: normalised clips [B, N, C, T, H, W] -> uint8 [B, N, h, T·(w + EDGE) -
+    EDGE, C], where w is at most MOST_FRAME_PX."""
     B, N, C, T, H, W = clips.shape
     mean, std = (clips.new_tensor(values).view(3, 1, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (clips * std + mean).clamp(0, 1).permute(0, 1, 3, 2, 4, 5).flatten(0, 2)   # [B·N·T, C, H, W]

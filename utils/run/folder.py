@@ -61,7 +61,8 @@ def new_folder(log_dir, prefix, experiment):
 
 
 def create_run_folder(log_dir, prefix, experiment):
-    """Makes and returns a new run folder; `-2`, `-3` … is appended when the name is taken. UserError if it can't be made."""
+    """Makes and returns a new run folder; `-2`, `-3` … is appended when the name is taken. UserError if it can't be
+    made."""
     parent = Path(log_dir) / f'log_{prefix}'
     name, number = experiment[:LONGEST_NAME], 1
     while True:
@@ -113,8 +114,8 @@ def run_of_checkpoint(path, flags):
         raise UserError(f'--resume {path}: a checkpoint of the other command ({changed["model"]})')
     fixed = [text for name, text in changed.items() if name not in WARNED_ON_RESUME]
     if fixed:
-        raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give the first ones, or '
-                        'start a new run from its weights with --pretrain')
+        raise UserError(f'--resume {path}: this run began with other flags: {", ".join(fixed)}. Give the first ones, '
+                        'or start a new run from its weights with --pretrain')
     if changed:
         say(f'warning: this run began with other flags: {", ".join(changed.values())}')
     return folder

@@ -68,8 +68,8 @@ class RunLog:
     def write(self, kind, iteration, stats, **position):
         """Logs `stats` {name: number} under `kind` ('step', 'train', 'val') at `iteration` (the x axis of TensorBoard).
 
-        position: epoch, epochs and perhaps step, steps, counted from 1: stored, not plotted. Steps are printed; of an epoch
-        the screen gets `epoch_line`.
+        position: epoch, epochs and perhaps step, steps, counted from 1: stored, not plotted. Steps are printed; of an
+        epoch the screen gets `epoch_line`.
         """
         if kind == 'step':
             say(step_line(stats, **position))
@@ -136,7 +136,8 @@ def epoch_line(epoch, epochs, train, val, seconds):
         return f'epoch {epoch}/{epochs}  loss val {val["loss"]:.4g}  top-1 val {val["top1"]:.1%}'
     return '  '.join([
         f'epoch {epoch}/{epochs}', f'loss {train["loss"]:.4g}, val {val["loss"]:.4g}',
-        f'top-1 {train["top1"]:.1%}, val {val["top1"]:.1%}', speed_text(train), f'ETA {duration(seconds * (epochs - epoch))}'])
+        f'top-1 {train["top1"]:.1%}, val {val["top1"]:.1%}', speed_text(train),
+        f'ETA {duration(seconds * (epochs - epoch))}'])
 
 
 def speed_text(stats):

@@ -72,7 +72,8 @@ def step_schedule(schedule):
 def set_learning_rate(optimizer, schedule, lr):
     """Scales every group's rate so that the highest initial rate is `lr`; the schedule continues from there."""
     if not max(schedule.base_lrs):
-        raise UserError('--reset_lr: this run began with --lr 0, which cannot be scaled; start a new one with --pretrain')
+        raise UserError('--reset_lr: this run began with --lr 0, which cannot be scaled; start a new one with '
+                        '--pretrain')
     factor = lr / max(schedule.base_lrs)
     for group in optimizer.param_groups:
         group['lr'] *= factor

@@ -68,7 +68,8 @@ def check_workers(num_workers):
 
 
 def check_memory(args, precision, training, views):
-    """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations in training."""
+    """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations in
+    training."""
     pixels = args.num_seq * args.seq_len * args.img_dim ** 2
     share = -(-args.batch_size // distributed.world())
     in_flight = min(share, PIECE) * AHEAD * workers_of(args)
@@ -77,9 +78,9 @@ def check_memory(args, precision, training, views):
         need += pixels * share * (3 * 4 + (ACTIVATION_BYTES // args.encode_chunks if training else 0))
     need *= distributed.local_world()
     if need > available_memory():
-        raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} px, '
-                        f'need at least {need / 1e9:.1f} GB of memory, and {available_memory() / 1e9:.1f} GB are free: '
-                        'lower --batch_size, --img_dim, --num_seq or --num_workers')
+        raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} '
+                        f'px, need at least {need / 1e9:.1f} GB of memory, and {available_memory() / 1e9:.1f} GB are '
+                        'free: lower --batch_size, --img_dim, --num_seq or --num_workers')
 
 
 def workers_of(args):

@@ -58,8 +58,8 @@ class Run:
                 self.precision.scaler.load_state_dict(checkpoint['scaler'])
             self.averages.load_state_dict(checkpoint['averages'])
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f'--resume {path}: its optimiser or schedule does not fit ({first_line(error)}): resume with '
-                            'the flags of the first run, which args.json beside it lists') from error
+            raise UserError(f'--resume {path}: its optimiser or schedule does not fit ({first_line(error)}): resume '
+                            'with the flags of the first run, which args.json beside it lists') from error
         for name in ('epoch', 'step', 'iteration', 'best_acc', 'skipped'):
             setattr(self, name, checkpoint[name])
         self.replaced = checkpoint['replaced'] if distributed.is_main() else 0
@@ -103,7 +103,8 @@ class Run:
             say(epoch_line(self.epoch + 1, self.epochs, train, val, self.epoch_seconds))
 
     def save_epoch(self, top1):
-        """Moves to the next epoch, steps the schedule and saves. top1: of the validation, which decides what is best."""
+        """Moves to the next epoch, steps the schedule and saves. top1: of the validation, which decides what is
+        best."""
         step_schedule(self.schedule)
         self.epoch += 1
         self.step = self.replaced = 0

@@ -39,8 +39,8 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__.split('\n')[0])
     parser.add_argument('log_dir', help='folder to look for runs in, at any depth: a --log_dir or a log_{prefix} in it')
     parser.add_argument('--columns', default=[*COLUMNS], nargs='+', metavar='NAME',
-                        help=f'what to show: any of {", ".join(COLUMNS)}, or statistics of the latest validation by their '
-                             'name in log.jsonl, such as copy_last (default: the former)')
+                        help=f'what to show: any of {", ".join(COLUMNS)}, or statistics of the latest validation by '
+                             'their name in log.jsonl, such as copy_last (default: the former)')
     parser.add_argument('--sort', default='run', metavar='COLUMN',
                         help='any of the same; the best or furthest run first (default run)')
     parser.add_argument('--csv', action='store_true', help='print a csv with whole names and seconds instead')
@@ -92,8 +92,8 @@ def write_csv(rows, names):
 
 
 def table_lines(rows, names):
-    """The rows as lines, with their names first; columns without any value are left out. Below them, how to resume the runs
-    that were killed."""
+    """The rows as lines, with their names first; columns without any value are left out. Below them, how to resume the
+    runs that were killed."""
     names = ['run', *(name for name in names if name != 'run' and any(row.get(name) is not None for row in rows))]
     cells = [{name: '-' if row.get(name) is None else COLUMNS.get(name, '{:.3g}'.format)(row[name]) for name in names}
              for row in rows]
@@ -125,8 +125,8 @@ def describe(log, log_dir):
     validated = [record for record in records if record['kind'] == 'val']
     tested = [record['top1'] for record in validated if 'top1' in record]
     statistics = {name: value for name, value in (validated or [{}])[-1].items() if isinstance(value, (int, float))}
-    return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': epochs_of(newest), 'loss': newest.get('loss'),
-            'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
+    return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': epochs_of(newest),
+            'loss': newest.get('loss'), 'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
             'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
             'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
             'state': state(records, log)}

@@ -31,7 +31,8 @@ def train_epoch(run, batches, compute_loss, print_freq=5, clip_grad=None, skip_n
                               total=len(batches), initial=run.step):
         distributed.doing(f'training, epoch {run.epoch + 1}, step {run.step + 1}')
         if run.iteration == 0:
-            run.draw('train', batch.block, 'training clips as the network sees them, after random crop and colour jitter')
+            run.draw('train', batch.block,
+                     'training clips as the network sees them, after random crop and colour jitter')
         values = train_step(run, batch, compute_loss, clip_grad)
         run.count_replaced(batch.broken)
         for averages in (window, run.averages):
@@ -98,8 +99,8 @@ def skip_or_stop(run, paths, skip_nonfinite):
     else []."""
     run.skipped += 1
     restart_nonfinite_statistics(run.model)
-    message = (f'non-finite loss or gradient at epoch {run.epoch + 1}, step {run.step}, lr {run.learning_rate():g}; the '
-               f'weights were left as they were. Clips: {", ".join(distributed.lists_of_all(paths))}')
+    message = (f'non-finite loss or gradient at epoch {run.epoch + 1}, step {run.step}, lr {run.learning_rate():g}; '
+               f'the weights were left as they were. Clips: {", ".join(distributed.lists_of_all(paths))}')
     if run.skipped > skip_nonfinite:
         path = run.save_last()
         raise UserError(f'{message}. Saved {path}; look at these clips, lower --lr, or tolerate some such steps '
