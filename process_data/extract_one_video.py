@@ -12,6 +12,7 @@ from process_data import extract_report as report
 from process_data import layout
 from utils.cli import UserError
 from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, has_frames, open_frames
+from utils.data.truncated_video import is_truncated
 from utils.data.video import VideoError, VideoFile
 
 
@@ -41,7 +42,7 @@ def extract_video(name, source, target, work, packed, settings):
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
-    truncated = video.is_truncated(frames)
+    truncated = is_truncated(video.announced, frames)
     if truncated:
         remarks.insert(0, f'{frames} of {video.announced} announced frames can be decoded')
     return report.make_row(name, 'partial' if truncated else 'ok', '; '.join(remarks), frames, video.announced,

@@ -14,10 +14,11 @@ import av
 import cv2
 
 from utils.data.frames import MAX_PIXELS
+from utils.data.truncated_video import MOV, announced_frames
 
 # Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
 # H.264 in .avi (time stamps don't tell the order of B-frames), VP8 (packets may hold invisible frames), MPEG-TS.
-MOV, MATROSKA, AVI = 'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'
+MATROSKA, AVI = 'matroska,webm', 'avi'
 TIMED = {(MOV, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mpeg4', 'mjpeg')} | {
     (MATROSKA, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mjpeg', 'ffv1')} | {
     (AVI, codec) for codec in ('mpeg4', 'mjpeg')}
@@ -48,7 +49,7 @@ class VideoFile:
     upscale:     also enlarge smaller frames
     patience:    seconds after which a wanted frame is given up (None: never)
 
-    announced:   frames that the container promises, or 0 where it doesn't say; `n_frames` is how many there are
+    announced:   frames that the container promises, see utils.data.truncated_video; `n_frames` is how many there are
     fps:         frames per second on average, or 0.0
     notes:       list of str, what was read differently from what the file says; filled while frames are read
     VideoError: there is no such file, or no video in it that the decoder can read."""
@@ -64,7 +65,7 @@ class VideoFile:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = round(float(rate), 3) if rate else 0.0
         self._coded_size = self._stream.codec_context.width, self._stream.codec_context.height
-        self.announced = self._announced_frames()
+        self.announced = announced_frames(self._container, self._stream, self.fps)
 
     def __enter__(self):
         return self
@@ -90,10 +91,6 @@ class VideoFile:
         for frame in self._from_start():
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
-
-    def is_truncated(self, decoded):
-        """Whether `decoded` frames are fewer than the container announces: the file was cut short, or is damaged."""
-        return decoded < self.announced
 
     def frames(self, numbers):
         """Yields the frames of ascending distinct `numbers`, from 1: uint8 [H, W, 3].
@@ -235,16 +232,6 @@ class VideoFile:
         codec.thread_count = 1
         codec.options = {'max_pixels': str(MAX_PIXELS)}  # of a frame: it may claim another size than the container
         self._unread = True
-
-    def _announced_frames(self):
-        stream = self._stream
-        if self._container.format.name == MOV and len(stream.index_entries):
-            return sum(not entry.is_discard for entry in stream.index_entries)  # less those that an edit list cuts off
-        if stream.frames:
-            return stream.frames
-        seconds = (float(stream.duration * stream.time_base) if stream.duration else
-                   (self._container.duration or 0) / av.time_base)
-        return max(0, int(seconds * self.fps + 0.5))
 
     def _picture(self, frame):
         """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
