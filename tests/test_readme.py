@@ -219,10 +219,10 @@ def run_example(text, folder, monkeypatch):
 @pytest.fixture
 def checkpoints(tmp_path):
     """A folder with checkpoints and a video as the examples name them."""
-    settings = {'net': 'resnet18', 'img_dim': 64, 'num_seq': 4, 'seq_len': 5, 'ds': 1}
+    settings = {'model': 'dpc-rnn', 'net': 'resnet18', 'img_dim': 64, 'num_seq': 4, 'seq_len': 5, 'ds': 1}
     torch.save({'net': 'resnet18', 'state_dict': DPC('resnet18').state_dict(), 'settings': settings},
                tmp_path / 'model.pth.tar')
-    settings['class_names'] = ['jump', 'run']
+    settings.update(model='lc', class_names=['jump', 'run'])
     torch.save({'net': 'resnet18', 'state_dict': ActionClassifier('resnet18', 2).state_dict(), 'settings': settings},
                tmp_path / 'model_best.pth.tar')
     films.write_film(tmp_path / 'video.mp4', films.film(50))
