@@ -13,8 +13,16 @@ import pytest
 from tests.numbered import numbers, write_video
 from tests.tiny import ROOT
 from utils.cli import UserError
-from utils.data.frames import (MAX_BYTES, MAX_PIXELS, FrameError, decode, frame_name, is_whole, read_jpegs,
-                               size_in_header)
+from utils.data.frames import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    FrameError,
+    decode,
+    frame_name,
+    is_whole,
+    read_jpegs,
+    size_in_header,
+)
 from utils.data.sources import has_frame
 
 

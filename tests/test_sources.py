@@ -11,10 +11,10 @@ import torch
 from tests.films import film, write_film
 from utils.cli import UserError
 from utils.data.batches import ClipBatches
+from utils.data.classes import labels_of
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING
 from utils.data.frames import FrameError, frame_name
-from utils.data.classes import labels_of
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
 from utils.data.sources import SHORT_SIDE, has_frame, read_pictures

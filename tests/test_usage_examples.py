@@ -6,6 +6,7 @@ import pytest
 
 from tests.test_layout import MAY_IMPORT, modules, name_of
 
+pytestmark = pytest.mark.published_widths
 EXAMPLES = [name_of(path).removesuffix('.py').replace('/', '.').removesuffix('.__init__')
             for path in modules(*MAY_IMPORT) if '>>> ' in path.read_text()]
 

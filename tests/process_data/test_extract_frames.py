@@ -16,8 +16,17 @@ from process_data.extract_frames import report_unlabelled
 from process_data.extract_report import append_row, make_row, read_report, read_reports, write_report
 from tests import forked
 from tests.films import film, write_film
-from tests.process_data.tiny_videos import (command, cut, extract, make_frames, tree_bytes, write_audio, write_rotated,
-                                            write_variable_rate, write_video)
+from tests.process_data.tiny_videos import (
+    command,
+    cut,
+    extract,
+    make_frames,
+    tree_bytes,
+    write_audio,
+    write_rotated,
+    write_variable_rate,
+    write_video,
+)
 from utils.cli import UserError
 from utils.data.files import find_videos
 from utils.data.frames import frame_name
@@ -381,8 +390,8 @@ def many_videos(tmp_path_factory):
 
 
 def start(videos, frames):
-    return forked.Command(command('extract_frames', '--dataset', 'folder', '--video_root', videos, '--frame_root', frames,
-                                  '--jobs', 2, '--allow_failures'), start_new_session=True)
+    return forked.Command(command('extract_frames', '--dataset', 'folder', '--video_root', videos,
+                                  '--frame_root', frames, '--jobs', 2, '--allow_failures'), start_new_session=True)
 
 
 def wait_for_frames(frames, process, workers=1):
