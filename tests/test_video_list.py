@@ -26,8 +26,8 @@ def videos_of(*paths):
 
 
 def test_any_path_survives(tmp_path):
-    paths = ['/data/a, b/"c"', '/data/naïve 滑雪/v', "/data/it's/-v", '/data/x/nan', '/data/x/007', '/data/byte\udcff/v',
-             '/data/ends with space /v ']
+    paths = ['/data/a, b/"c"', '/data/naïve 滑雪/v', "/data/it's/-v", '/data/x/nan', '/data/x/007',
+             '/data/byte\udcff/v', '/data/ends with space /v ']
     file = write_csv(tmp_path / 'list.csv', [(path, i + 1) for i, path in enumerate(paths)])
     videos = VideoList.read_csv(file)
     assert videos.paths() == paths == [videos.path(i) for i in range(len(videos))]
@@ -93,8 +93,8 @@ def test_bad_rows_are_named(tmp_path, row, place):
     if row.startswith('"'):  # an open quote swallows the lines after it
         assert message.startswith(f'{file}:4: ')
     else:
-        assert message == (f'{file}:{place}: expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 to '
-                           f'10000000, got {row!r}')
+        assert message == (f'{file}:{place}: expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 '
+                           f'to 10000000, got {row!r}')
 
 
 def one_line(call, *args):

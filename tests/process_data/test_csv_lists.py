@@ -49,7 +49,8 @@ def test_a_csv_with_a_split(videos, tmp_path):
     assert done.returncode == 0, done.stderr
     assert rows_of(tmp_path, 'train') == [[f'{videos}/a/1.mp4', '3', 'jump, high'], [f'{videos}/a/2.mp4', '4', '走る'],
                                           [f'{videos}/four.mp4', '6', 'jump over it']]
-    assert rows_of(tmp_path, 'test') == [[f'{videos}/b/3.avi', '5', 'say "hi"'], [f'{videos}/b/five.v2.mp4', '7', '走る']]
+    assert rows_of(tmp_path, 'test') == [[f'{videos}/b/3.avi', '5', 'say "hi"'],
+                                         [f'{videos}/b/five.v2.mp4', '7', '走る']]
     assert 'train_split01.csv: 3 videos, 2 missing\n  missing: seven\n  missing: a/eight\n' in done.stdout
     assert 'several labels' not in done.stdout
     names = read_class_list(tmp_path / 'lists/mine')

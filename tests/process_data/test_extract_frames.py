@@ -390,8 +390,8 @@ def many_videos(tmp_path_factory):
 
 
 def start(videos, frames):
-    return forked.Command(command('extract_frames', '--dataset', 'folder', '--video_root', videos, '--frame_root', frames,
-                                  '--jobs', 2, '--allow_failures'), start_new_session=True)
+    return forked.Command(command('extract_frames', '--dataset', 'folder', '--video_root', videos,
+                                  '--frame_root', frames, '--jobs', 2, '--allow_failures'), start_new_session=True)
 
 
 def wait_for_frames(frames, process, workers=1):

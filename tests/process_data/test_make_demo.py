@@ -83,7 +83,7 @@ def test_no_single_frame_reveals_the_class(videos):
     """Nearest neighbours of test frames among training frames, by pixels and by shape without brightness."""
     train, test = ({c: half[c][:, ::8] for c in MOTIONS} for half in videos)
     for subtract in (0, 1):
-        def features(x):
+        def features(x, subtract=subtract):
             return np.abs(x - subtract * np.median(x, (-2, -1), keepdims=True)).reshape(-1, 1600)
 
         known = np.concatenate([features(train[c]) for c in MOTIONS])
