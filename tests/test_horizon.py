@@ -55,7 +55,7 @@ def test_the_roll_out_begins_as_in_training(feature_map):
     """The first P steps equal pretraining's predictions from the same features; the next ones continue them."""
     torch.manual_seed(0)
     trained = DPC('resnet18', pred_step=2, feature_map=feature_map).eval()
-    feature = torch.randn(2, 7, 1 if feature_map == 'pooled' else 4, 256)
+    feature = torch.randn(2, 7, 1 if feature_map == 'pooled' else 4, trained.backbone.feature_size)
     with torch.no_grad():
         curves, target = roll_out(trained, feature, 4, torch.Generator().manual_seed(0))
         ours = curves['model']

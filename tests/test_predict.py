@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from eval import features as features_cli
 from eval import predict
@@ -99,15 +100,14 @@ def test_the_timeline_names_every_class_that_wins_somewhere(csv_root, tmp_path, 
     """Two parts of a video may have winners that are not among the best on average; frames keep their shape."""
     path, count = rows_of(csv_root)[3]
     probability = np.array([[0.5, 0.3, 0.1, 0.1, 0.], [0.1, 0.3, 0.2, 0., 0.4], [0.4, 0.3, 0.3, 0., 0.]])
-    monkeypatch.setattr(timeline.plt, 'close', lambda figure: None)
+    figure = Figure((11, 4.2), layout='constrained')
+    monkeypatch.setattr(timeline, 'Figure', lambda *size, **layout: figure)
     timeline.draw_timeline(tmp_path / 'x.png', 'x', path, int(count), np.array([0, 5, 10]), 10, probability,
                            list('abcde'))
-    strip, chart = timeline.plt.gcf().axes
+    strip, chart = figure.axes
     assert [text.get_text()[0] for text in chart.get_legend().get_texts()] == ['a', 'b', 'c', 'e']
     box = strip.get_window_extent()
     assert box.width / box.height == pytest.approx(timeline.FRAMES, rel=0.02)
-    monkeypatch.undo()
-    timeline.plt.close('all')
 
 
 def test_a_video_file_gives_the_numbers_of_its_frames(csv_root, classifier, tmp_path, capsys):
