@@ -1,7 +1,7 @@
 """Every step on a small data set made here: videos, frames, lists, pretraining, frozen evaluation, fine-tuning, test.
 
 `make demo` runs this. It calls the real scripts, prints each command so that it can be copied, and ends with a table.
-Pretraining takes what is left of --minutes at the measured speed of this machine. Data sets are written to
+Pretraining takes the rest of --minutes at the measured speed of this machine. Data sets are written to
 process_data/data, everything else to --output, where the runs of an earlier demo are removed first.
 """
 import csv
@@ -29,7 +29,7 @@ PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5
 FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'ft', 'lr': 1e-3, 'dropout': 0, 'val_fraction': 0.15}
 CANDIDATES = PRETRAINING['batch_size'] * PRETRAINING['pred_step'] * 2 * 2  # 2×2 locations of the feature map of 48 px
 CLASSES = 8
-# what the runs are called, where their folders go (log_{prefix}), and their colours in the picture
+# name of each run (its folder is log_{name}): colour in the picture
 RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_random': 'tab:orange'}
 # Cost of the steps, in clips of training: an epoch of pretraining; an epoch of both fine-tunings; the features of the
 # checkpoint and of three random networks, and the tests.
@@ -44,7 +44,7 @@ def parse_args(argv=None):
     parser.add_argument('--output', default=str(ROOT / 'demo_output'),
                         help='folder for runs and pictures; an earlier demo\'s are replaced (default demo_output here)')
     parser.add_argument('--minutes', default=9.5, type=positive,
-                        help='how long the demo may take; pretraining gets what the rest leaves (default 9.5)')
+                        help='how long the demo may take; pretraining gets the rest of it (default 9.5)')
     return parser.parse_args(argv)
 
 
@@ -121,7 +121,7 @@ def test_accuracy(folder):
 
 
 def report(output, seconds):
-    """Prints the tables, what they show, and the paths of everything."""
+    """Prints the tables, a conclusion, and the paths of everything."""
     log = epoch_curves(run_folder(output, 'pretraining'))
     rows = [('pretraining task, best validation top-1', f'{max(log["val"]["top1"]):.1%}', 1 / CANDIDATES)]
     for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):

@@ -1,4 +1,4 @@
-"""What demo.py and study.py share: running the scripts of this repository, and finding what their runs wrote."""
+"""Shared by demo.py and study.py: running the scripts of this repository, and finding the files of their runs."""
 import shlex
 import signal
 import subprocess

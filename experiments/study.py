@@ -58,8 +58,8 @@ def parse_args(argv=None):
                              'two data sets of your own. Several share the time and are compared in data.png (default '
                              'demo)')
     parser.add_argument('--variants', default=[], nargs='+', choices=VARIANTS,
-                        help='what to compare with the default, at equal cost; as cpvK takes K clips of a video in an '
-                             'epoch, a study that begins with it trains the default for K epochs or a multiple')
+                        help='variants to compare with the default, at equal cost; as cpvK takes K clips of a video '
+                             'in an epoch, a study that begins with it trains the default for K epochs or a multiple')
     parser.add_argument('--frozen_only', action='store_true',
                         help='no fine-tuning, which takes a quarter of the time')
     parser.add_argument('--seeds', default=3, type=positive_int, help='of everything that trains (default 3)')
@@ -280,7 +280,7 @@ def budget(study):
 
 
 def report(study):
-    """Writes what is known so far, and returns it: rows of results.json."""
+    """Writes the results so far, and returns the rows of results.json."""
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, evaluated on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',

@@ -9,7 +9,7 @@ from eval.protocols.protocol import Outcome
 from eval.protocols.results import key_of, row_of, table_lines
 from utils.text import ENCODING
 
-# protocol, setting and metric of what is shown, and what its panel of the picture is called
+# (protocol, setting, metric) of a panel: its title
 SHOWN = {
     ('retrieval', 'all labels', 'R@1'): 'retrieval, R@1',
     ('knn', 'all labels', 'top1'): 'k-NN',

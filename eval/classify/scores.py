@@ -76,7 +76,7 @@ def every_video(num_seq: int, seq_len: int, ds: int, crops: int = 1, flip: bool 
 
 
 def special_views(crops: int, flip: bool, clips: int | str) -> list[str]:
-    """Words for what differs from the published test, for names of rows and folders."""
+    """Words for differences from the published test, for names of rows and folders."""
     words = {f'{crops} crops': crops > 1, 'mirror images': flip,
              'one clip' if clips == 1 else f'{clips} clips': clips != 'all'}
     return [word for word, differs in words.items() if differs]
@@ -103,8 +103,8 @@ def published_protocol(dataset: str, num_seq: int, seq_len: int, ds: int) -> Pro
 
 def protocols_for(dataset: str, num_seq: int, seq_len: int, ds: int, crops: int = 1, flip: bool = False,
                   clips: int | str = 'all', multi_label: bool = False) -> list[Protocol]:
-    """Protocols to report for a data set; the first scores every video. See every_video for crops, flip and clips; with
-    others than the published ones, and for several labels, there is no published protocol."""
+    """Protocols to report for a data set; the first scores every video. crops, flip, clips: see every_video. The
+    published protocol is added where these are as published and videos have one label."""
     protocols = [every_video(num_seq, seq_len, ds, crops, flip, clips)]
     if dataset in PUBLISHED_STRIDE and (crops, flip, clips) == (1, False, 'all') and not multi_label:
         protocols.append(published_protocol(dataset, num_seq, seq_len, ds))

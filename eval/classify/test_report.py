@@ -77,7 +77,7 @@ def print_numbers(name: str, stats: dict) -> None:
 def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
     """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
 
-    tables: {split: what report_test returned}. A protocol that scored no video of some split has no mean."""
+    tables: {split: result of report_test}. A protocol that scored no video of some split has no mean."""
     rows = {}
     for name in tables[min(tables)]:
         splits = {f'{name}, split {split}': table[name] for split, table in tables.items() if name in table}

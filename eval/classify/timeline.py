@@ -1,4 +1,4 @@
-"""A picture of what is seen in a video when: some of its frames, and probabilities over time."""
+"""A picture of one video: some of its frames, and the probabilities of its clips over time."""
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.n
     """Draws one video to `path`.
 
     video, n_frames: where its frames are, and how many. starts: int [K], first frame of each clip, from 0; a clip spans
-    `span` frames. probability: [K, num_class] of each clip. name: what to call the video."""
+    `span` frames. probability: [K, num_class] of each clip. name: of the video, in the title."""
     numbers = np.linspace(1, n_frames, FRAMES).round().astype(int)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     read_frames(video, numbers, lambda height, width: box_at(height, width, 0.5, 0.5), False, frames,

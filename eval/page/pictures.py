@@ -1,4 +1,4 @@
-"""Which pictures a page shows, and how they get inside it: as data URIs, JPEGs or the file where that is smaller."""
+"""The pictures of the report: which are shown (SHOWN), and their data URIs, JPEG or the file if that is smaller."""
 import base64
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from utils.data.sources import count_frames
 from utils.data.video import VideoError
 from utils.run.log import warn
 
-# What is shown of each kind of folder (see eval.page.sources), under a heading: the files, and what they are in words.
-# A file that fits several patterns is shown once, where it fits first. Another picture in the report is a line here.
+# The pictures of the report, {kind of folder (see eval.page.sources): {heading: (files, description)}}; another picture
+# is a line here. A file that fits several patterns is shown once, where it fits first.
 SHOWN = {
     'training': {
         'Frames as the network saw them': (['img/*.png'], 'Clips as the network saw them')},
@@ -32,21 +32,21 @@ GAP = 4             # px
 
 @dataclass
 class Album:
-    """Pictures under a heading. meaning: what they are, in words."""
+    """Pictures under a heading. description: their alt text."""
     heading: str
-    meaning: str
+    description: str
     files: list
 
 
 def albums_of(kind, folder):
     """[Album] of the pictures that SHOWN names for this kind of folder and that are there."""
     albums, seen = [], set()
-    for heading, (patterns, meaning) in SHOWN.get(kind, {}).items():
+    for heading, (patterns, description) in SHOWN.get(kind, {}).items():
         found = dict.fromkeys(file for pattern in patterns for file in sorted(folder.glob(pattern)))
         files = [file for file in found if file not in seen]
         seen.update(files)
         if files:
-            albums.append(Album(heading, meaning, files))
+            albums.append(Album(heading, description, files))
     return albums
 
 

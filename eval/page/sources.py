@@ -1,4 +1,4 @@
-"""What a report is about: the folders of runs, and what is read from the files in them."""
+"""The sources of a report: finds the folders of runs and reads the files in them."""
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ class Training:
 
     @property
     def warnings(self):
-        """[(epoch, text)] of what the run was warned about."""
+        """[(epoch, text)] of the warnings of the run."""
         if not {'kind', 'text'} <= set(self.log):
             return []
         found = self.log[self.log.kind == 'warning']
@@ -173,7 +173,7 @@ def read_json(path, kind):
     return value
 
 
-READERS = {  # by the file that tells what a folder is
+READERS = {  # by the file that a kind of folder has
     'log.jsonl': ('training', read_training),
     'test_log.md': ('tests', read_test),
     'results.json': ('frozen', read_frozen),

@@ -13,7 +13,7 @@ NO_METADATA = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
 
 
 def inline_svg(figure, name, label):
-    """The figure as HTML. name: of this chart, unlike any other's on the page. label: what it shows, in words."""
+    """The figure as HTML. name: of this chart, unlike any other's on the page. label: its alt text."""
     file = io.StringIO()
     with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):  # ids of clip paths and markers follow from the salt
         figure.savefig(file, format='svg', metadata=NO_METADATA)

@@ -20,7 +20,7 @@ WRONG_FRAMES, OTHER_FRAMES = 4, 2
 # ---- training
 
 def run_rows(training):
-    """A dict of what happened in each run; values that its log doesn't have are None."""
+    """A dict of facts for each run; values that its log doesn't have are None."""
     return [run_row(run) for run in training]
 
 

@@ -1,4 +1,4 @@
-"""What appearance alone tells: the probe on pixels of one frame, and on colour histograms, without any network."""
+"""Appearance baselines: the probe on the pixels of one frame and on colour histograms, without any network."""
 from dataclasses import replace
 from types import SimpleNamespace
 

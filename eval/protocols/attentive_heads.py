@@ -13,7 +13,7 @@ WARM_UP = 0.1  # part of the steps
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of one query over tokens: what nn.MultiheadAttention computes, without keys and values.
+    """Multi-head attention of one query over tokens: equal to nn.MultiheadAttention, without its keys and values.
 
     An attention score q·(Wk x) is (Wkᵀq)·x, and a weighted mean of values is Wv times that of the tokens: with a single
     query both cost far less than a key and a value for every token. (A bias of the keys would shift all scores of a

@@ -90,7 +90,7 @@ def kinds_of(args: Namespace) -> list[str]:
 
 
 def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
-    """{weights: [what `extract` returns for them, …]}: several for random weights and --mean, which are averaged.
+    """{weights: [result of `extract`, …]}: several for random weights and --mean, which are averaged.
 
     extract: (weights, seed, name) of `repetitions_of` -> features or tokens. UserError: some videos could be read for
     some of the weights only."""
@@ -119,7 +119,7 @@ def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
 
 def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict[str, list], task: Task,
                 notes: Sequence[str]) -> None:
-    """Writes and prints the rows. found: of `of_all_weights`. notes: what the command adds about its protocols."""
+    """Writes and prints the rows. found: of `of_all_weights`. notes: lines on the protocols."""
     evaluated = next(iter(found.values()))
     skipped = evaluated[0].skipped
     nets = dict.fromkeys(net_of(name, args.net) for name in args.weights)

@@ -1,4 +1,4 @@
-"""What a protocol on frozen features gets (a Task), what it returns (Outcomes), and how it chooses a hyperparameter."""
+"""The interface of protocols on frozen features: a Task goes in, Outcomes come out; how a hyperparameter is chosen."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,7 +57,7 @@ class Task:
 class Outcome:
     """A number that a protocol measured. hits: float [S, Q], 1 where test video q was right in repetition s.
 
-    chosen: the hyperparameter chosen in each repetition, if there is one.
+    chosen: the hyperparameter chosen in each repetition, if the protocol has one.
     label:  of a mean average precision only: bool [Q, C], the labels; hits are then logits [S, Q, C]
 
     >>> Outcome('knn', 'all labels', 'top1', hits=np.array([[1., 0, 1, 1]]), chosen=['k 5']).hits.mean().item()
@@ -90,7 +90,7 @@ def accuracy(prediction: np.ndarray, label: np.ndarray) -> float:
 def choose(task: Task, candidates: Sequence, default, predict: Callable, quality: Callable = accuracy):
     """The best of `candidates` on held-out training groups, the first of equals; `default` if nothing can be held out.
 
-    predict: (task, candidate) -> predicted labels [Q] of its test videos, or what `quality` takes with their labels."""
+    predict: (task, candidate) -> predicted labels [Q] of its test videos, or another input of `quality`."""
     held = task.held_out()
     if held is None or len(classes_in(held.train_label)) < 2:
         return default

@@ -1,4 +1,4 @@
-"""Rows of results, results.json and results.md: what every command on frozen features writes."""
+"""Rows of results, and the files that every frozen evaluation writes: results.json and results.md."""
 import itertools
 import json
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def cell_of(row: dict) -> str:
 
 def short_names(weights: Sequence[str]) -> list[str]:
     """Distinct names for --weights: those of the files, numbered where several are alike; behind the name of a
-    third-party model, if there is one.
+    third-party model, if they are of one.
 
     >>> short_names(['a/epoch9.pth.tar', 'b/epoch9.pth.tar', 'random'])
     ['epoch9', 'epoch9-2', 'random']
@@ -80,7 +80,7 @@ def short_names(weights: Sequence[str]) -> list[str]:
 
 
 def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str]) -> None:
-    """Writes results.json and results.md. facts: lines that say what was evaluated on what."""
+    """Writes results.json and results.md. facts: lines on weights, data and settings."""
     with open(folder / 'results.json', 'w', **ENCODING) as file:
         json.dump(rows, file, indent=1)
     text = ['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *table_lines(rows)]
