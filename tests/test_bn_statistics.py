@@ -7,7 +7,7 @@ import torch.nn as nn
 from eval.networks.bn_statistics import (choose_batches, estimate_bn_statistics, layers_without_statistics,
                                          training_blocks)
 from tests.numbered import write_videos
-from tests.test_distributed import in_group
+from tests.groups import in_group
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.parallel import distributed

@@ -8,8 +8,6 @@ from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import ROOT, read_log, run
 
-pytestmark = pytest.mark.published_widths
-
 COMMANDS = [
     ('dpc', 'python main.py --gpu 0,1 --net resnet18 --dataset k400 --batch_size 128 --img_dim 128 --epochs 300'),
     ('dpc', 'python main.py --gpu 0,1,2,3 --net resnet34 --dataset k400 --batch_size 44 --img_dim 224 --epochs 150'),
