@@ -6,6 +6,7 @@ import torch
 
 from dpc import main as pretraining
 from eval import test as classifier
+from eval.classify.setup import settle
 from tests.tiny import ROOT, read_log, run
 
 COMMANDS = [
@@ -40,7 +41,7 @@ def test_each_flag_means_what_it_says(folder, command):
     for flag, value in zip(flags[::2], flags[1::2]):
         assert str(getattr(args, flag.removeprefix('--'))) == value
     if script == 'test.py':
-        SCRIPTS[script].settle(args, {})
+        settle(args, {})
     assert (args.num_seq, args.seq_len, args.ds, args.lr) == (8, 5, 5 if args.dataset == 'k400' else 3, 1e-3)
     if script == 'main.py':
         assert (args.pred_step, args.train_what) == (3, 'all')
