@@ -4,9 +4,9 @@
     python -m benchmarks.evaluation --device cuda --batch_size 64     on a GPU
     python -m benchmarks.evaluation --img_dim 48 --num_seq 4          the clips of the demo
 
-Times eval.extract.inference.clip_outputs, which eval/features.py and eval/test.py use, on frames that are in memory, in the precision
-of --amp auto. The numbers of clips are those of UCF101's videos at ds 3: 1 for seven videos of ten, up to 6. The baseline
-encodes the clips of one video at a time, as the published test did.
+Times eval.extract.inference.clip_outputs, which eval/features.py and eval/test.py use, on frames that are in memory, in
+the precision of --amp auto. The numbers of clips are those of UCF101's videos at ds 3: 1 for seven videos of ten, up to
+6. The baseline encodes the clips of one video at a time, as the published test did.
 """
 import itertools
 import statistics
@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.flags import add_step_flags, machine, make_parser, parse, write_json
 from benchmarks.train_step import our_device, synchronize
+from eval.extract.inference import clip_outputs
 from eval.extract.vectors import vectors_of
 from eval.model import Representation
-from eval.extract.inference import clip_outputs
 from utils.cli import positive_int
 from utils.run.setup import choose_precision, put_on
 

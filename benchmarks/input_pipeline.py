@@ -28,11 +28,11 @@ from PIL import Image
 from benchmarks import sources
 from benchmarks.flags import make_parser, parse, write_json
 from utils.cli import positive_int, whole_number
-from utils.data.crops import draw_box
-from utils.data.colour import PRETRAINING, to_block
-from utils.data.clips import ClipDataset
-from utils.data.frames import frame_name
 from utils.data.batches import ClipBatches
+from utils.data.clips import ClipDataset
+from utils.data.colour import PRETRAINING, to_block
+from utils.data.crops import draw_box
+from utils.data.frames import frame_name
 from utils.data.lists import VideoList
 from utils.parallel.gpus import choose_device
 from utils.parallel.precision import Precision

@@ -592,7 +592,7 @@ def test_packing_resumes_a_killed_run_and_never_trusts_a_differing_zip(tmp_path,
 
 def test_a_kill_while_a_loose_folder_is_removed_leaves_the_zip_only(tmp_path):
     flags = ['--frame_root', tmp_path, '--remove_loose', '--jobs', 1]
-    for attempt in range(10):
+    for _ in range(10):
         shutil.rmtree(tmp_path / 'class', ignore_errors=True)
         make_frames(tmp_path, {'class/' + 'x' * 245: 4000})
         process = forked.Command(command('pack_frames', *flags))
