@@ -4,9 +4,9 @@
     python -m benchmarks.evaluation --device cuda --batch_size 64     on a GPU
     python -m benchmarks.evaluation --img_dim 48 --num_seq 4          the clips of the demo
 
-Times eval.extract.inference.clip_outputs, which eval/features.py and eval/test.py use, on frames that are in memory, in the precision
-of --amp auto. The numbers of clips are those of UCF101's videos at ds 3: 1 for seven videos of ten, up to 6. The baseline
-encodes the clips of one video at a time, as the published test did.
+Times eval.extract.inference.clip_outputs, which eval/features.py and eval/test.py use, on frames that are in memory, in
+the precision of --amp auto. The numbers of clips are those of UCF101's videos at ds 3: 1 for seven videos of ten, up to
+6. The baseline encodes the clips of one video at a time, as the published test did.
 """
 import itertools
 import statistics

@@ -4,8 +4,8 @@
     python -m benchmarks.gpu --out FOLDER --part 1          one part: speed (1), memory (2), study (3)
     python -m benchmarks.gpu --out FOLDER --miniature       the same commands in small on the CPU, to see that they work
 
-Each command writes its own JSON into the folder and is skipped if that is there; results.json joins them. A command that
-fails or takes too long is named, and the others go on.
+Each command writes its own JSON into the folder and is skipped if that is there; results.json joins them. A command
+that fails or takes too long is named, and the others run.
 """
 import argparse
 import json
@@ -52,7 +52,8 @@ def parse_args(argv=None):
 
 def command_of(name, flags, folder, device):
     if name == 'study':
-        return [sys.executable, str(ROOT / 'experiments' / 'study.py'), '--device', device, '--output', str(folder / 'study'), *flags]
+        return [sys.executable, str(ROOT / 'experiments' / 'study.py'), '--device', device, '--output',
+                str(folder / 'study'), *flags]
     benchmark = name.removesuffix('_r34')
     return [sys.executable, '-m', f'benchmarks.{benchmark}', '--device', device, '--json', str(folder / f'{name}.json'),
             *flags]
@@ -62,7 +63,8 @@ def run(name, seconds, command, folder):
     """Runs one command, its output in {name}.txt; returns what went wrong, or None."""
     with open(folder / f'{name}.txt', 'w') as output:
         try:
-            status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, timeout=seconds).returncode
+            status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                                    timeout=seconds).returncode
         except subprocess.TimeoutExpired:
             return f'took more than {seconds} s'
     return f'ended with status {status}' if status else None

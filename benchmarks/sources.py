@@ -2,9 +2,9 @@
 
     python -m benchmarks.input_pipeline --source frames packed video
 
-A clip is 40 frames, every third, at 128 px. The files: UCF101-like (320×240 MPEG-4 in .avi), Kinetics-like (340×256 H.264
-with GOPs of 250), and 150 px high H.264 with GOPs of 12; frames are 150 px high. "PyAV alone" seeks and decodes the very
-same frames and crops and resizes them, with the time stamps known beforehand and nothing checked.
+A clip is 40 frames, every third, at 128 px. The files: UCF101-like (320×240 MPEG-4 in .avi), Kinetics-like (340×256
+H.264 with GOPs of 250), and 150 px high H.264 with GOPs of 12; frames are 150 px high. "PyAV alone" seeks and decodes
+the very same frames and crops and resizes them, with the time stamps known beforehand and nothing checked.
 """
 import os
 from fractions import Fraction
@@ -106,7 +106,8 @@ def compare(lists, in_turns, rounds, clips):
     for name, videos in lists.items():
         alone = rates.get(f'{name}: PyAV alone')
         kilobytes = 1000 * megabytes(videos) / int(videos.n_frames.sum())
-        results[name] = {'clips/s': rates[name], 'of PyAV alone': alone and rates[name] / alone, 'kB a frame': kilobytes}
+        results[name] = {'clips/s': rates[name], 'of PyAV alone': alone and rates[name] / alone,
+                         'kB a frame': kilobytes}
         share = f'{rates[name] / alone:15.0%}' if alone else ' ' * 15
         print(f'{name:32} {rates[name]:7.1f} {share} {kilobytes:12.1f} {H100_CLIPS / rates[name]:12.0f}')
     return results

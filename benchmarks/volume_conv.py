@@ -48,7 +48,7 @@ def main(args):
         volume.requires_grad_(True)
         ways = {'conv3d': lambda x: nn.Conv3d.forward(conv, x), 'images': conv}
         turns = {way: [] for way in ways}
-        for turn in range(1 + args.rounds):  # the first one warms up
+        for _ in range(1 + args.rounds):  # the first one warms up
             for way, forward in ways.items():
                 turns[way].append(seconds(forward, volume, device, repetitions=5))
         medians = {way: statistics.median(times[1:]) for way, times in turns.items()}

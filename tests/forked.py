@@ -200,7 +200,7 @@ def execute(argv):
     if argv[0] == '-m':
         sys.path[0] = os.getcwd()
         sys.argv = argv[1:]
-        sys.modules.pop(argv[1])
+        sys.modules.pop(argv[1], None)
         runpy.run_module(argv[1], run_name='__main__', alter_sys=True)
     else:
         script = os.path.abspath(argv[0])

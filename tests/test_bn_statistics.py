@@ -11,7 +11,7 @@ from eval.networks.bn_statistics import (
     training_blocks,
 )
 from tests.numbered import write_videos
-from tests.test_distributed import in_group
+from tests.groups import in_group
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.parallel import distributed

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dpc import main as pretraining
-from tests.test_distributed import in_group
+from tests.groups import in_group
 from tests.tiny import PRETRAINING, checkpoint, pretrain, run
 from utils.parallel import distributed
 from utils.parallel import precision as precision_module

@@ -1,22 +1,18 @@
 """The same clips give the same training in one process and in several, with gloo on the CPU."""
-import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 
 from dpc.loss import dense_info_nce
 from dpc.metrics import top_k
 from dpc.model import DPC
-from tests.tiny import PRETRAINING, ROOT, checkpoint, pretrain
+from tests.groups import in_group
+from tests.tiny import PRETRAINING, ROOT, checkpoint
 from utils.parallel import distributed
 from utils.run.averages import Averages
-
-pytestmark = pytest.mark.published_widths
 
 CLIPS, STEPS = 4, 5
 
@@ -55,37 +51,12 @@ def norm_by_sample(model):
                 setattr(module, name, torch.nn.GroupNorm(1, child.num_features))
 
 
-def process(number, world, port, function, results):
-    torch.set_num_threads(1)
-    os.environ.update(RANK=str(number), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    with distributed.group(timeout=60):
-        results.put((number, function(world)))
-
-
-def in_group(function, world):
-    """What `function(world)` returns in each of `world` processes of a group, by rank."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context('spawn')
-    results = context.Queue()
-    processes = [context.Process(target=process, args=(number, world, port, function, results))
-                 for number in range(world)]
-    for each in processes:
-        each.start()
-    values = dict(results.get(timeout=120) for _ in processes)
-    for each in processes:
-        each.join()
-        assert each.exitcode == 0
-    return [values[number] for number in range(world)]
-
-
 @pytest.fixture(scope='module')
 def alone():
     return train(1)
 
 
-@pytest.mark.parametrize('world', [2, 4])
+@pytest.mark.parametrize('world', [2, pytest.param(4, marks=pytest.mark.soak)])
 def test_several_processes_train_as_one(alone, world):
     weights, history = alone
     for its_weights, its_history in in_group(train, world):
@@ -122,15 +93,18 @@ def test_exchange():
 
 
 def test_torchrun_trains_as_processes_of_our_own(csv_root, tmp_path):
-    """From the shell, as a user starts it: status 0, one run folder, and the weights that --num_procs 2 gives."""
-    # sgd, as rounding decides the sign of Adam's first steps; it may differ with the threads that each process has
-    flags = ['--optimizer', 'sgd', '--batch_size', '8']
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'dpc/main.py',
-               *PRETRAINING, *flags, '--csv_root', csv_root, '--log_dir', tmp_path / 'torchrun']
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    folder, = (tmp_path / 'torchrun').glob('log_*/*')
-    own = pretrain(csv_root, tmp_path / 'own', *flags, '--num_procs', 2)
+    """From the shell, as a user starts both: status 0, one run folder, and the same weights."""
+    starts = {'torchrun': ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'dpc/main.py'],
+              'own': ['dpc/main.py', '--num_procs', '2']}
+    folders = []
+    for name, words in starts.items():
+        # sgd, as rounding decides the sign of Adam's first steps; it may differ with the threads that each process has
+        command = [sys.executable, *words, *PRETRAINING, '--optimizer', 'sgd', '--batch_size', '8', '--csv_root', csv_root,
+                   '--log_dir', tmp_path / name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        folders += (tmp_path / name).glob('log_*/*')
+    folder, own = folders
     assert folder.name == own.name
     weights, expected = checkpoint(folder)['state_dict'], checkpoint(own)['state_dict']
     assert weights.keys() == expected.keys()

@@ -9,7 +9,7 @@ from benchmarks.step_memory import kept_bytes
 from dpc import loss as loss_module
 from dpc.loss import dense_info_nce
 from dpc.metrics import spread, top_k
-from tests.test_distributed import in_group
+from tests.groups import in_group
 from utils.parallel import distributed
 
 B, P, S, D = 3, 2, 5, 8

@@ -6,9 +6,8 @@ import torch
 
 from dpc import main as pretraining
 from eval import test as classifier
+from eval.classify.setup import settle
 from tests.tiny import ROOT, read_log, run
-
-pytestmark = pytest.mark.published_widths
 
 COMMANDS = [
     ('dpc', 'python main.py --gpu 0,1 --net resnet18 --dataset k400 --batch_size 128 --img_dim 128 --epochs 300'),
@@ -42,7 +41,7 @@ def test_each_flag_means_what_it_says(folder, command):
     for flag, value in zip(flags[::2], flags[1::2]):
         assert str(getattr(args, flag.removeprefix('--'))) == value
     if script == 'test.py':
-        SCRIPTS[script].settle(args, {})
+        settle(args, {})
     assert (args.num_seq, args.seq_len, args.ds, args.lr) == (8, 5, 5 if args.dataset == 'k400' else 3, 1e-3)
     if script == 'main.py':
         assert (args.pred_step, args.train_what) == (3, 'all')

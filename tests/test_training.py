@@ -212,7 +212,7 @@ def rates(name, epochs, **options):
     optimizer = make_optimizer('sgd', weights, 1., 0.)
     schedule = make_schedule(name, optimizer, epochs, **options)
     seen = []
-    for epoch in range(epochs):
+    for _ in range(epochs):
         seen.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
         step_schedule(schedule)
