@@ -188,7 +188,7 @@ def checkpoint_cases(folder):
         try:
             load_optimizer(optimizer, loaded['optimizer'])
             schedule.load_state_dict(loaded['schedule'])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # as a resumed run does
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # as a resumed run does
             raise UserError(str(error)) from error
 
     return case

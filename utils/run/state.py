@@ -57,7 +57,7 @@ class Run:
             if self.precision.name == 'fp16' and checkpoint['scaler'].get('scale', 1.) != 1.:  # else as it begins
                 self.precision.scaler.load_state_dict(checkpoint['scaler'])
             self.averages.load_state_dict(checkpoint['averages'])
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f'--resume {path}: its optimiser or schedule does not fit ({first_line(error)}): resume '
                             'with the flags of the first run, which args.json beside it lists') from error
         for name in ('epoch', 'step', 'iteration', 'best_acc', 'skipped'):
