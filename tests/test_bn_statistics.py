@@ -10,8 +10,8 @@ from eval.networks.bn_statistics import (
     layers_without_statistics,
     training_blocks,
 )
-from tests.numbered import write_videos
 from tests.groups import in_group
+from tests.numbered import write_videos
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.parallel import distributed
