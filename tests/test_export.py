@@ -108,5 +108,5 @@ def test_a_file_without_bn_statistics_is_refused(pretrained, tmp_path, capsys):
 def test_another_aggregator_is_refused():
     model = ContextEncoder('resnet18')
     model.agg = torch.nn.Identity()
-    with pytest.raises(UserError, match='scanned_gru'):
+    with pytest.raises(UserError, match='exportable_gru'):
         export_cli.scanned(model)
