@@ -183,7 +183,7 @@ def test_the_commands_for_own_videos_name_the_checkpoint_that_the_first_leaves()
     checkpoint = f'log_{args.prefix}/{main.experiment_name(args)}/model/epoch{args.epochs}.pth.tar'
     assert len(others) == 2 and Path(args.log_dir) == ROOT
     for _, _, arguments in others:
-        assert arguments[0] == args.dataset and arguments[arguments.index('--weights') + 1] == checkpoint
+        assert args.dataset in arguments and arguments[arguments.index('--weights') + 1] == checkpoint
 
 
 def test_the_five_published_commands_are_there_as_written():
