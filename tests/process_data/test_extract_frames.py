@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import cv2
@@ -369,8 +370,10 @@ def test_read_only_disk(tmp_path, small_disk):
 
 def test_file_size_limit_is_a_disk_error_and_no_video_is_blamed(tmp_path):
     write_video(tmp_path / 'videos/c/a.avi', width=320, height=240)
-    done = extract(tmp_path / 'videos', tmp_path / 'frames',
-                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
+    argv = command('extract_frames', '--dataset', 'folder', '--video_root', tmp_path / 'videos', '--frame_root',
+                   tmp_path / 'frames', '--jobs', 1)
+    done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, timeout=120,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
     assert 'File too large' in one_error_line(done)
     assert extract(tmp_path / 'videos', tmp_path / 'frames').returncode == 0
     assert len(frames_in(tmp_path / 'frames/c/a')) == 8
