@@ -28,7 +28,7 @@ from torch.nn import Module as _Module
 
 from eval.networks.load import load_model as _load_model
 
-dependencies = ['torch', 'cv2', 'numpy', 'av', 'tensorboardX', 'tqdm']
+dependencies = ['torch', 'cv2', 'numpy', 'av', 'tensorboardX', 'tqdm', 'joblib']
 
 
 def dpc_backbone(net: str | None = None, weights: str | None = None, img_dim: int | None = None,
@@ -41,7 +41,7 @@ def dpc_backbone(net: str | None = None, weights: str | None = None, img_dim: in
     return _load_model('backbone', weights, batch_statistics=batch_statistics, net=net, img_dim=img_dim)
 
 
-def dpc_features(net: str | None = None, weights: str | None = None, batch_statistics: bool = False,
+def dpc_features(net: str | None = None, weights: str | None = None, *, batch_statistics: bool = False,
                  **clip: int) -> _Module:
     """Backbone and aggregator: clips [B, N, 3, T, H, W] -> context [B, D], the aggregator's last state averaged over
     locations. The mean over the clips of a video is the `context` of eval/features.py.
@@ -51,7 +51,7 @@ def dpc_features(net: str | None = None, weights: str | None = None, batch_stati
     return _load_model('features', weights, batch_statistics=batch_statistics, net=net, **clip)
 
 
-def dpc_classifier(net: str | None = None, weights: str | None = None, class_names: list[str] | None = None,
+def dpc_classifier(net: str | None = None, weights: str | None = None, *, class_names: list[str] | None = None,
                    num_class: int | None = None, batch_statistics: bool = False, **clip: int) -> _Module:
     """An action classifier: clips [B, N, 3, T, H, W] -> logits [B, classes]; `class_names` says which.
 

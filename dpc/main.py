@@ -1,5 +1,6 @@
 """Self-supervised pretraining by Dense Predictive Coding: learns video features from unlabelled clips."""
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -89,7 +90,7 @@ def main(args):
     if args.train_what == 'last':
         model.backbone.requires_grad_(False)
     model = prepare_model(args, model, precision)
-    if args.sync_bn:
+    if args.sync_bn and distributed.world() > 1:
         model = SyncBatchNorm.convert_sync_batchnorm(model)
 
     # data
@@ -120,9 +121,11 @@ def main(args):
                 'prediction': args.prediction, 'feature_map': args.feature_map}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0
+    train = partial(train_epoch, compute_loss=compute_loss, clip_grad=args.clip_grad,
+                    skip_nonfinite=args.skip_nonfinite)
     if args.dry_run:
         processes = distributed.world() if args.negatives == 'all' else 1
-        dry_run(run, train_batches, val_batches, compute_loss, validation,
+        dry_run(run, train, validation, train_batches, val_batches,
                 lambda output: processes * output[1].shape[:3].numel(), args.log_dir)
         return
     folder = folder or new_folder(args.log_dir, args.prefix, experiment_name(args))
@@ -133,10 +136,10 @@ def main(args):
 
     with run.logged():
         while run.epoch < args.epochs:
-            train = train_epoch(run, train_batches, compute_loss, args.print_freq, args.clip_grad, args.skip_nonfinite)
-            val = validate(run, val_batches, validation)
-            run.log_epoch(train, val)
-            run.save_epoch(val['top1'])
+            trained = train(run, train_batches, print_freq=args.print_freq)
+            validated = validate(run, val_batches, validation)
+            run.log_epoch(trained, validated)
+            run.save_epoch(validated['top1'])
 
 
 if __name__ == '__main__':

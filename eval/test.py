@@ -5,8 +5,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbone import NETWORKS
-from eval.classify.test_classifier import test
-from eval.classify.train_classifier import train
+from eval.classify.test_classifier import test_classifier
+from eval.classify.train_classifier import train_classifier
 from utils.arguments import (
     add_data_arguments,
     add_device_arguments,
@@ -61,9 +61,9 @@ def parse_args(argv=None):
 
 def main(args):
     if args.test:
-        test(args)
+        test_classifier(args)
     else:
-        train(args)
+        train_classifier(args)
 
 
 if __name__ == '__main__':

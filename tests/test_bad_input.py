@@ -201,7 +201,7 @@ def test_a_folder_that_may_not_be_written_to(csv_root, tmp_path, capsys, monkeyp
 
     monkeypatch.setattr('dpc.main.save_arguments', forbidden)
     error = error_of('dpc/main.py', csv_root, tmp_path, capsys)
-    assert 'args.json: Permission denied' in error and 'another place' in error
+    assert 'args.json: Permission denied' in error and 'another folder' in error
 
 
 @both

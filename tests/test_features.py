@@ -321,4 +321,4 @@ def test_a_full_disk(csv_root, tmp_path, capsys):
     """One line; what was there stays."""
     out = '/dev/full/features.npz'
     assert run(features_cli, [*CLIP, '--csv_root', csv_root, '--weights', 'random', '--out', out]) == 2
-    assert 'cannot write the features' in capsys.readouterr().err
+    assert 'cannot write it' in capsys.readouterr().err

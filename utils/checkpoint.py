@@ -112,6 +112,8 @@ def is_state_dict(value):
 def is_settings(value):
     return (isinstance(value, dict) and value.get('model') in ('dpc-rnn', 'lc') and is_name(value.get('net'))
             and all(type(value.get(name)) is int and value[name] > 0 for name in CLIP)
+            and value.get('prediction', 'sequential') in ('sequential', 'parallel')
+            and value.get('feature_map', 'dense') in ('dense', 'pooled')
             and type(value.get('pred_step', 1)) is int and value.get('pred_step', 1) > 0  # older files lack it
             and (value['model'] == 'dpc-rnn' or isinstance(value.get('class_names'), list)
                  and all(map(is_name, value['class_names']))))

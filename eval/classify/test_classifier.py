@@ -30,7 +30,7 @@ def test_experiment_name(tests):
             f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
 
 
-def test(args):
+def test_classifier(args):
     check_test_flags(args)
     # what can be wrong with any of the splits, before any work
     tests = tests_of(args)

@@ -1,4 +1,5 @@
 """Trains a classifier, or a linear probe on frozen features (paper, section 4.2)."""
+from functools import partial
 from pathlib import Path
 
 from torch.nn import SyncBatchNorm
@@ -34,7 +35,7 @@ def experiment_name(args):
             f'_train-{args.train_what}{labels}' + pretrained_suffix(args.pretrain or 'random'))
 
 
-def train(args):
+def train_classifier(args):
     check_training_flags(args)
     checkpoint, lists, class_names = look_up(args, args.pretrain)
     folder, resumed = find_resumed(vars(args))
@@ -61,6 +62,8 @@ def train(args):
     def compute_loss(network, block, label):
         return classification_loss(network(block), label)
 
+    measure = LossOnly(compute_loss)
+
     # optimiser and schedule
     slow = pretrained if args.train_what == 'ft' else []
     optimizer = make_optimizer(args.optimizer, parameter_groups(model, slow, args.lr), args.lr, args.wd)
@@ -76,14 +79,16 @@ def train(args):
             whole_list, _ = clip_videos(args, args.split)
             clips = training_set(args, whole_list)
         complete_bn_statistics(model, missing, clips, *bn_options(args, precision))
-    if args.sync_bn:  # not before: the estimate deals whole batches out to the processes
+    if args.sync_bn and distributed.world() > 1:  # not before: the estimate deals whole batches out to the processes
         model = SyncBatchNorm.convert_sync_batchnorm(model)
     settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip_settings(args),
                 'class_names': class_names, **({'multi_label': True} if multi_label else {})}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0
+    train = partial(train_epoch, compute_loss=compute_loss, clip_grad=args.clip_grad,
+                    skip_nonfinite=args.skip_nonfinite)
     if args.dry_run:
-        dry_run(run, train_batches, val_batches, compute_loss, LossOnly(compute_loss),
+        dry_run(run, train, measure, train_batches, val_batches,
                 lambda output: 2 if multi_label else output.shape[1], args.log_dir)
         return
     run.open(folder, args.keep, args.save_minutes)
@@ -95,11 +100,10 @@ def train(args):
 
     with run.logged():
         while run.epoch < args.epochs:
-            trained = train_epoch(run, train_batches, compute_loss, args.print_freq, args.clip_grad,
-                                  args.skip_nonfinite)
-            val = validate(run, val_batches, LossOnly(compute_loss))
-            run.log_epoch(trained, val)
-            run.save_epoch(val['top1'])
+            trained = train(run, train_batches, print_freq=args.print_freq)
+            validated = validate(run, val_batches, measure)
+            run.log_epoch(trained, validated)
+            run.save_epoch(validated['top1'])
 
 
 def labelled_videos(args, lists, class_names):

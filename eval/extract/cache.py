@@ -41,7 +41,7 @@ def stored_or_made(what, path, read, make):
     if distributed.from_main(found is not None):
         say(f'{what} are in {path} already')
         return found
-    if os.path.exists(path):
+    if distributed.is_main() and os.path.exists(path):
         say(f'{path} lacks videos, or was made of other weights, videos or settings: it is replaced')
     found = make()
     distributed.wait_for_main()
@@ -70,5 +70,5 @@ def write_arrays(path, fingerprint, skipped, arrays):
             np.savez(file, **arrays, skipped=np.array(skipped, dtype=str), fingerprint=json.dumps(fingerprint))
         os.replace(f'{path}.tmp', path)
     except OSError as error:
-        raise UserError(f'{path}: cannot write the features ({error.strerror}); make room or choose another --out'
+        raise UserError(f'{path}: cannot write it ({error.strerror}); make room or choose another --out'
                         ) from error

@@ -25,6 +25,8 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
     class_names: of a classifier whose checkpoint has none. num_class: of a classifier of random weights (101).
     batch_statistics: a backbone without running statistics in the file normalises by the batch at hand
     UserError: the file can't be used, is of another net or kind, or lacks BN statistics."""
+    if unknown := given.keys() - default_settings().keys():
+        raise TypeError(f'there is no {", ".join(unknown)}: give {", ".join(default_settings())}')
     checkpoint = {} if weights is None else read_checkpoint(weights)
     settings = {**default_settings(''), **trained_settings(checkpoint),
                 **{name: value for name, value in given.items() if value is not None}}

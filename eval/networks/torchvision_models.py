@@ -167,7 +167,7 @@ def read_weights(weights):
 
 
 def state_of(name, file, checkpoint):
-    """A file's tensors by the names of an ThirdPartyRepresentation, without the classifier. UserError: it is of another
+    """A file's tensors by the names of a ThirdPartyRepresentation, without the classifier. UserError: it is of another
     network."""
     entry = THIRD_PARTY_MODELS[name]
     with torch.device('meta'):

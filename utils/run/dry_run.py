@@ -17,19 +17,19 @@ from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped
 from utils.run.clip_picture import draw_clips
 from utils.run.log import say
-from utils.run.training import train_epoch
 from utils.run.validation import validate
 
 PICTURE = 'dry_run.png'
 
 
-def dry_run(run, train_batches, val_batches, compute_loss, measure, candidates, log_dir):
+def dry_run(run, train, measure, train_batches, val_batches, candidates, log_dir):
     """Trains, validates and saves in a temporary folder under `log_dir`; prints what the whole run would take.
 
-    run: the utils.run.state.Run to try. compute_loss: of train_epoch. measure: of validate.
+    run: the utils.run.state.Run to try. train: train_epoch with all but its first two arguments and print_freq.
+    measure: of validate.
     candidates(output of the network in training) -> how many answers it chooses among: guessing has ln of it as loss.
     """
-    train, val = FirstBatches(train_batches), FirstBatches(val_batches)
+    first, val = FirstBatches(train_batches), FirstBatches(val_batches)
     chosen_among, epochs = [], run.epochs - run.epoch
     run.epoch = 0  # its clips are those of a run that begins
 
@@ -41,7 +41,7 @@ def dry_run(run, train_batches, val_batches, compute_loss, measure, candidates, 
         hook = run.model.register_forward_hook(count_candidates)
         run.log.begin()
         try:
-            train_epoch(run, train, compute_loss, print_freq=1)
+            train(run, first, print_freq=1)
             hook.remove()
             stats = validate(run, val, measure)
             start = time.perf_counter()
@@ -53,11 +53,11 @@ def dry_run(run, train_batches, val_batches, compute_loss, measure, candidates, 
             raise UserError(f'{error} (a dry run saves nothing for good)') from None
         run.log.end('dry run')
         if distributed.is_main():
-            hours = epochs * (len(train_batches) * train.seconds() + len(val_batches) * val.seconds() + saving) / 3600
-            say(f'dry run: {len(train)} training steps, {len(val)} of validation, saved once; '
+            hours = epochs * (len(train_batches) * first.seconds() + len(val_batches) * val.seconds() + saving) / 3600
+            say(f'dry run: {len(first)} training steps, {len(val)} of validation, saved once; '
                 'times are of the later half')
-            say(f'step       {train.seconds():.3g} s, {train.clips_per_second():.3g} clips/s, '
-                f'{train.waiting():.0%} of the time waiting for data; validation {val.seconds():.3g} s a step')
+            say(f'step       {first.seconds():.3g} s, {first.clips_per_second():.3g} clips/s, '
+                f'{first.waiting():.0%} of the time waiting for data; validation {val.seconds():.3g} s a step')
             say(f'memory     {peak_gb(run.precision.device):.2f} GB at the peak')
             say(f'whole run  about {hours:.2f} hours: {epochs} epochs of {len(train_batches)} training steps, '
                 f'{len(val_batches)} of validation')

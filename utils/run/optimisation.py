@@ -7,6 +7,7 @@ import torch
 from utils.cli import UserError
 
 OPTIMIZERS = ('adam', 'adamw', 'sgd')
+HYPERPARAMETER = {'Adam': 'betas', 'AdamW': 'betas', 'SGD': 'momentum'}  # which the other kind doesn't have
 SCHEDULES = ('constant', 'step', 'cosine')
 SGD_MOMENTUM = 0.9
 STEP_FACTOR = 0.1  # of the learning rate at each milestone
@@ -31,6 +32,8 @@ def load_optimizer(optimizer, state):
     moments of another shape they read beyond the end, in another memory layout they pair the wrong elements. (Weights
     have another layout on GPUs than on the CPU.)
     """
+    if not all(HYPERPARAMETER[type(optimizer).__name__] in group for group in state['param_groups']):
+        raise ValueError('it was saved by another kind of optimiser')
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     keys = [key for group in state['param_groups'] for key in group['params']]
     for key, parameter in zip(keys, parameters):

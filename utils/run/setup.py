@@ -8,7 +8,7 @@ from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
-from utils.parallel.gpus import choose_device, uses_cuda
+from utils.parallel.gpus import choose_device
 from utils.parallel.memory import available_memory
 from utils.parallel.precision import PRECISIONS, Precision, automatic_precision
 from utils.run.check_backbone import check_backbone, check_precision
@@ -18,17 +18,19 @@ ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backw
 
 
 def start(args, resumed=None):
-    """`start_evaluation` for training, which has more flags. resumed: path of the checkpoint to resume, if any."""
+    """`start_evaluation` for training, which has more flags. resumed: path of the checkpoint to resume, if any.
+
+    UserError: as there, or for a flag that training on this machine can't follow."""
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    if args.sync_bn and not uses_cuda(args.gpu):
-        raise UserError('--sync_bn needs GPUs: on the CPU leave it out')
-    obstacle = obstacle_to_compilation(uses_cuda(args.gpu))
-    if obstacle and args.compile == 'all':
-        raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
-    if obstacle and args.compile == 'colour' and uses_cuda(args.gpu) and distributed.is_main():
+    precision = start_evaluation(args, resumed, training=True)
+    on_cuda = precision.device.type == 'cuda'
+    if args.sync_bn and not on_cuda and distributed.world() > 1:
+        raise UserError('--sync_bn needs GPUs: with processes on the CPU leave it out')
+    obstacle = obstacle_to_compilation(on_cuda)
+    if obstacle and args.compile == 'colour' and on_cuda and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
-    return start_evaluation(args, resumed, training=True)
+    return precision
 
 
 def start_evaluation(args, resumed=None, training=False, views=1):
@@ -50,7 +52,7 @@ def choose_precision(amp, device, resumed=None):
     choice = None
     if distributed.is_main():
         before = read_checkpoint(resumed, resumable=True).get('precision') if resumed else None
-        if before not in PRECISIONS or (before == 'fp16' and device.type == 'cpu'):
+        if before not in [*PRECISIONS] or (before == 'fp16' and device.type == 'cpu'):
             choice = automatic_precision(device)
         else:
             choice = before, 'as in the run so far'
@@ -95,6 +97,8 @@ def prepare_model(args, model, precision):
     model.encode_chunks = args.encode_chunks
     put_on(model, precision.device)
     if args.compile == 'all':
+        if obstacle := obstacle_to_compilation(precision.device.type == 'cuda'):
+            raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
         model.backbone.compile(dynamic=False)  # recomputation must run the graph of the forward pass
     return model
 

@@ -53,6 +53,8 @@ class Run:
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
         try:
             load_optimizer(self.optimizer, checkpoint['optimizer'])
+            if type(checkpoint['schedule'].get('last_epoch')) is not int:
+                raise ValueError('its schedule has no last_epoch')
             self.schedule.load_state_dict(checkpoint['schedule'])
             if self.precision.name == 'fp16' and checkpoint['scaler'].get('scale', 1.) != 1.:  # else as it begins
                 self.precision.scaler.load_state_dict(checkpoint['scaler'])
@@ -111,7 +113,8 @@ class Run:
         self.averages = Averages()
         top1 = top1 if math.isfinite(top1) else 0.
         best = self.saver.is_best(top1, self.best_acc)
-        self.best_acc = max(top1, self.best_acc)
+        if best:
+            self.best_acc = top1
         self.saver.save_epoch(self.checkpoint(), self.epoch, best)
 
     def save_last(self):
