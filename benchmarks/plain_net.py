@@ -107,6 +107,6 @@ class PlainDPC(nn.Module):
 
 
 def plain_info_nce(prediction, target):
-    """Mean cross-entropy over all places of prediction and target, each [B, P, D, h, w]."""
+    """Mean cross-entropy over all locations of prediction and target, each [B, P, D, h, w]."""
     rows, columns = (maps.permute(0, 1, 3, 4, 2).flatten(0, 3) for maps in (prediction, target))    # [B·P·S, D]
     return F.cross_entropy(rows @ columns.t(), torch.arange(len(rows), device=rows.device))

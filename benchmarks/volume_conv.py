@@ -3,7 +3,7 @@
     python -m benchmarks.volume_conv
     python -m benchmarks.volume_conv --device cuda
 
-Stage 4 of R18 at 128 px: 256 channels, 2 time steps, 4×4 places, forward and backward.
+Stage 4 of R18 at 128 px: 256 channels, 2 time steps, 4×4 locations, forward and backward.
 """
 import statistics
 import time

@@ -8,7 +8,7 @@ from eval.classify.outputs import skipped_text
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
 from eval.extract.setup import add_feature_arguments, features_of, prepare
 from eval.networks.settings import SPLITS
-from eval.networks.torchvision_models import WHAT_OTHERS
+from eval.networks.torchvision_models import WHAT_THIRD_PARTY
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -19,7 +19,7 @@ def parse_args(argv=None):
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=f'{WHAT_VIDEOS}; default: the lists of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed; '
-                             + WHAT_OTHERS)
+                             + WHAT_THIRD_PARTY)
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='.npz to write; if it has just these features already, nothing is done')
     parser.add_argument('--split', default='1', choices=[*map(str, SPLITS), 'all'],

@@ -428,6 +428,14 @@ def test_optimizer_state_that_does_not_fit(damage):
         load_optimizer(optimizer, state)
 
 
+@pytest.mark.parametrize('name, other', [('adam', 'sgd'), ('sgd', 'adamw')])
+def test_the_state_of_another_optimizer_is_refused(name, other):
+    """torch takes it and fails in the first step."""
+    (mine, _), (theirs, _) = stepped(name), stepped(other)
+    with pytest.raises(ValueError, match='another kind of optimiser'):
+        load_optimizer(mine, theirs.state_dict())
+
+
 # ---- BN statistics of any backbone
 
 class ForeignBackbone(nn.Module):

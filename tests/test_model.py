@@ -20,10 +20,10 @@ def clips(count=2, side=64):
     return torch.randn(count, 8, 3, 5, side, side)
 
 
-@pytest.mark.parametrize('options, places', [({}, 4), ({'prediction': 'parallel'}, 4), ({'feature_map': 'pooled'}, 1)])
-def test_shapes(options, places):
+@pytest.mark.parametrize('options, locations', [({}, 4), ({'prediction': 'parallel'}, 4), ({'feature_map': 'pooled'}, 1)])
+def test_shapes(options, locations):
     prediction, target = DPC('resnet18', pred_step=2, **options)(clips())
-    assert prediction.shape == target.shape == (2, 2, places, 256)
+    assert prediction.shape == target.shape == (2, 2, locations, 256)
 
 
 @pytest.mark.parametrize('network, size', [('resnet18', 256), ('resnet50', 1024)])

@@ -54,7 +54,7 @@ def test_what_a_run_leaves_behind(pretrained):
 
 
 def test_the_validation_numbers(pretrained, csv_root):
-    """Loss and accuracies of the log equal those of the saved model, worked out place by place with a loop."""
+    """Loss and accuracies of the log equal those of the saved model, worked out location by location with a loop."""
     arguments = json.loads((pretrained / 'args.json').read_text())
     _, videos = train_and_validation(csv_root / 'ucf101', 1, None, 'train', arguments['val_fraction'], seed=0)
     dataset = ClipDataset(videos, 3, 5, 1, 'centre', 32, flip=0)
@@ -190,7 +190,7 @@ def test_curriculum(csv_root, pretrained, tmp_path, capsys):
 
 
 def test_ablations(csv_root, tmp_path):
-    """"no Seq." has a predictor for each step, "no Map" one place for each block: 4 clips, 2 blocks, 8 candidates."""
+    """"no Seq." has a predictor for each step, "no Map" one location for each block: 4 clips, 2 blocks, 8 candidates."""
     folder = pretrain(csv_root, tmp_path, '--prediction', 'parallel', '--feature_map', 'pooled',
                       '--pred_step', 2, '--img_dim', 64)
     assert 'network_pred.1.0.weight' in checkpoint(folder)['state_dict']

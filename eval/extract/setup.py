@@ -106,7 +106,7 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
 
     weights: what --weights calls the `checkpoint`; random ones are drawn from `seed`."""
     clip = clip_settings(args)
-    expected = fingerprint(weights, seed, args.net, clip, listed, precision.name)
+    expected = distributed.is_main() and fingerprint(weights, seed, args.net, clip, listed, precision.name)
 
     def make():
         resources = resources_of(args, precision)

@@ -10,7 +10,13 @@ from eval.extract.setup import add_feature_arguments, prepare
 from eval.extract.vectors import LabelledVideos
 from eval.metrics.multi_label import classes_in
 from eval.networks.settings import SPLITS
-from eval.networks.torchvision_models import VECTORS_OF_OTHERS, WHAT_OTHERS, baseline_of, net_of, split_weights
+from eval.networks.torchvision_models import (
+    VECTORS_OF_THIRD_PARTY,
+    WHAT_THIRD_PARTY,
+    baseline_of,
+    net_of,
+    split_weights,
+)
 from eval.protocols.protocol import Outcome, Task
 from eval.protocols.results import short_names, table_lines, write_results
 from utils.cli import UserError, make_folder
@@ -25,7 +31,7 @@ SHOWN_CLASSES = 5
 def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
                         help='checkpoints of pretraining or of classifiers, of one net; random weights of every net '
-                             f'are always evaluated, too; {WHAT_OTHERS}')
+                             f'are always evaluated, too; {WHAT_THIRD_PARTY}')
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the extracted features, which are '
                              'reused')
@@ -129,7 +135,7 @@ def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict
              f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net '
              + ', '.join(nets),
              *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
-             *([VECTORS_OF_OTHERS] if any(net_of(name, None) for name in args.weights) else []),
+             *([VECTORS_OF_THIRD_PARTY] if any(net_of(name, None) for name in args.weights) else []),
              *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
              *notes, '[low, high]: 95% bootstrap interval over test videos']
     if skipped:
