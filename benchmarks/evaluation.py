@@ -21,7 +21,8 @@ from eval.extract.inference import clip_outputs
 from eval.extract.vectors import vectors_of
 from eval.model import Representation
 from utils.cli import positive_int
-from utils.run.setup import choose_precision, put_on
+from utils.parallel.precision import choose_precision
+from utils.run.setup import put_on
 
 CLIPS = (1, 2, 3, 4, 5, 6)
 SHARES = (0.7, 0.12, 0.08, 0.05, 0.03, 0.02)  # of the videos

@@ -13,7 +13,6 @@ from tests.tiny import PRETRAINING, checkpoint, pretrain, run
 from utils.parallel import distributed
 from utils.parallel import precision as precision_module
 from utils.parallel.precision import automatic_precision, convolution_seconds
-from utils.run import setup
 
 CPU = torch.device('cpu')
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,8 +79,8 @@ def test_the_measurement_leaves_no_trace():
 
 def precision_of_group(world):
     """In a process that would choose bf16 on its own if it is the first, float32 if not."""
-    setup.automatic_precision = lambda device: (['bf16', 'off'][distributed.rank()], 'for a test')
-    return setup.choose_precision('auto', CPU).name
+    precision_module.automatic_precision = lambda device: (['bf16', 'off'][distributed.rank()], 'for a test')
+    return precision_module.choose_precision('auto', CPU).name
 
 
 def test_the_first_process_chooses_for_all():

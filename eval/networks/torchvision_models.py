@@ -100,8 +100,8 @@ THIRD_PARTY_MODELS = {
     'torchvision:mvit_v2_s': torchvision('mvit_v2_s', mvit_feature, 'head', 768, 16, 224, HALF),
     'torchvision:swin3d_t': torchvision('swin3d_t', swin_feature, 'head', 768, 32, 224, IMAGENET),
 }
-WHAT_THIRD_PARTY = (f'{", ".join(THIRD_PARTY_MODELS)}: random weights of that network, or with =FILE those of its state '
-                    'dict')
+WHAT_THIRD_PARTY = (f'{", ".join(THIRD_PARTY_MODELS)}: random weights of that network, or with =FILE those of its '
+                    'state dict')
 VECTORS_OF_THIRD_PARTY = ('third-party models take all frames of a clip at once; context: what their own classifier '
                      'reads, block: the mean of their last feature map')
 

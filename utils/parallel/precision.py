@@ -4,7 +4,9 @@ import time
 
 import torch
 
+from utils.checkpoint import read_checkpoint
 from utils.cli import UserError
+from utils.parallel import distributed
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16, 'off': torch.float32}  # values of --amp, besides auto
 
@@ -31,6 +33,23 @@ class Precision:
         if self.name == 'off':
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def choose_precision(amp, device, resumed=None):
+    """The Precision of all processes for `--amp`. With auto, a resumed run keeps the one it was trained in."""
+    if amp != 'auto':
+        return Precision(amp, device)
+    choice = None
+    if distributed.is_main():
+        before = read_checkpoint(resumed, resumable=True).get('precision') if resumed else None
+        if before not in [*PRECISIONS] or (before == 'fp16' and device.type == 'cpu'):
+            choice = automatic_precision(device)
+        else:
+            choice = before, 'as in the run so far'
+    distributed.wait_for_main()
+    name, reason = distributed.from_main(choice)
+    print(f'--amp auto: {name}, {reason}')
+    return Precision(name, device)
 
 
 def automatic_precision(device):

@@ -1,7 +1,6 @@
 """From parsed flags to the parts of a run; the modules below take named values, never `args`."""
 import torch
 
-from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.lists import list_folder
@@ -10,7 +9,7 @@ from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
 from utils.parallel.gpus import choose_device
 from utils.parallel.memory import available_memory
-from utils.parallel.precision import PRECISIONS, Precision, automatic_precision
+from utils.parallel.precision import choose_precision
 from utils.run.check_backbone import check_backbone, check_precision
 from utils.run.log import say, warn
 
@@ -43,23 +42,6 @@ def start_evaluation(args, resumed=None, training=False, views=1):
     check_workers(args.num_workers)
     check_memory(args, precision, training, views)
     return precision
-
-
-def choose_precision(amp, device, resumed=None):
-    """The Precision of all processes for `--amp`. With auto, a resumed run keeps the one it was trained in."""
-    if amp != 'auto':
-        return Precision(amp, device)
-    choice = None
-    if distributed.is_main():
-        before = read_checkpoint(resumed, resumable=True).get('precision') if resumed else None
-        if before not in [*PRECISIONS] or (before == 'fp16' and device.type == 'cpu'):
-            choice = automatic_precision(device)
-        else:
-            choice = before, 'as in the run so far'
-    distributed.wait_for_main()
-    name, reason = distributed.from_main(choice)
-    say(f'--amp auto: {name}, {reason}')
-    return Precision(name, device)
 
 
 def check_workers(num_workers):
