@@ -7,6 +7,7 @@ import torch
 from backbone import resnet_2d3d
 from tests import tiny
 from tests.forked import NARROW_WIDTHS, PUBLISHED_WIDTHS
+from utils.parallel import gpus
 
 torch.set_num_threads(1)  # the batches here are too small to share: a second thread mostly spins
 
@@ -23,6 +24,12 @@ def published_widths(request):
         resnet_2d3d.WIDTHS = PUBLISHED_WIDTHS
     yield
     resnet_2d3d.WIDTHS = NARROW_WIDTHS
+
+
+@pytest.fixture(autouse=True, scope='session')
+def freed_memory_is_released():
+    """Runs in this process would set it up to keep what they free, and it would grow to several GB."""
+    gpus.keep_freed_memory = lambda: None
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def test_all_benchmarks_in_miniature(tmp_path):
 
 def test_quick_benchmarks_in_miniature(tmp_path, monkeypatch):
     """Those that take seconds; a second call runs nothing."""
-    quick = {name: gpu.PARTS[2][name] for name in ('step_memory', 'evaluation', 'volume_conv')}
+    quick = {name: gpu.PARTS[2][name] for name in ('step_memory', 'volume_conv')}
     monkeypatch.setattr(gpu, 'PARTS', {2: quick})
     args = gpu.parse_args(['--out', str(tmp_path), '--miniature'])
     assert gpu.main(args) == 0

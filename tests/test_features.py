@@ -178,13 +178,15 @@ def test_what_frozen_leaves_behind(evaluated):
         'epoch1.npz', 'random-0.npz', 'random-1.npz', 'random-2.npz'}
 
 
-def test_frozen_uses_stored_features(csv_root, evaluated, capsys, monkeypatch):
+def test_frozen_uses_stored_features(csv_root, evaluated, tmp_path, capsys, monkeypatch):
     """The same numbers again, without a network."""
-    out, weights = evaluated
-    before = (out / 'results.json').read_text()
+    before = json.loads((evaluated[0] / 'results.json').read_text())
+    out, protocols = tmp_path / 'out', ('retrieval', 'knn')
+    shutil.copytree(evaluated[0] / 'features', out / 'features')
     monkeypatch.setattr('eval.extract.setup.load_representation', None)
-    assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', weights, '--out', out, '--no_pictures']) == 0
-    assert (out / 'results.json').read_text() == before
+    flags = ['--weights', evaluated[1], '--out', out, '--protocols', *protocols, '--no_pictures']
+    assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, *flags]) == 0
+    assert json.loads((out / 'results.json').read_text()) == [row for row in before if row['protocol'] in protocols]
     assert 'are in' in capsys.readouterr().out
 
 
@@ -238,7 +240,8 @@ def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
     said = capsys.readouterr()
     assert 'skipped 1 unreadable videos' in said.out and str(broken) in said.err
     out = tmp_path / 'out'
-    assert run(frozen_cli, [*CLIP, '--csv_root', lists, '--weights', 'random', '--out', out, '--no_pictures']) == 0
+    cheap = ['--protocols', 'knn', '--no_pictures']
+    assert run(frozen_cli, [*CLIP, '--csv_root', lists, '--weights', 'random', '--out', out, *cheap]) == 0
     assert {row['videos'] for row in json.loads((out / 'results.json').read_text())} == {11}
     assert str(broken) in (out / 'results.md').read_text()
 
@@ -282,7 +285,8 @@ def test_a_test_class_without_training_videos(csv_root, tmp_path, capsys):
     train = [row for row in rows_of(csv_root, 'train') if f'/{CLASSES[0]}/' not in row[0]]
     lists = with_lists(csv_root, tmp_path / 'csv', train, rows_of(csv_root, 'test'))
     out = tmp_path / 'out'
-    assert run(frozen_cli, [*CLIP, '--csv_root', lists, '--weights', 'random', '--out', out, '--no_pictures']) == 0
+    cheap = ['--protocols', 'retrieval', 'knn', '--no_pictures']
+    assert run(frozen_cli, [*CLIP, '--csv_root', lists, '--weights', 'random', '--out', out, *cheap]) == 0
     assert f'1 classes of the test list have no training video: {CLASSES[0]}; their 4' in capsys.readouterr().err
     assert max(row['value'] for row in json.loads((out / 'results.json').read_text())) <= 8 / 12
 

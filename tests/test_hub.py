@@ -13,7 +13,7 @@ from eval.networks.load import load_model
 from eval.networks.preprocessing import Preprocessing
 from tests.test_checkpoint import published_file
 from tests.test_features import extract
-from tests.tiny import ROOT, checkpoint, make_frames
+from tests.tiny import ROOT, checkpoint, classify, make_frames, pretrain
 from utils.cli import UserError
 from utils.data.clips import VideoDataset
 from utils.data.colour import to_block
@@ -41,6 +41,17 @@ np.savez(out, block=block, feature=backbone(block), clips=clips, context=feature
          logits=scores(scores.transform(frames)))
 print(json.dumps({'settings': features.settings, 'names': scores.class_names}))
 """
+
+
+@pytest.fixture(scope='module')
+def pretrained(csv_root, tmp_path_factory):
+    """At the published widths: another Python builds these networks."""
+    return pretrain(csv_root, tmp_path_factory.mktemp('published_pretrained'))
+
+
+@pytest.fixture(scope='module')
+def classifier(csv_root, tmp_path_factory):
+    return classify(csv_root, tmp_path_factory.mktemp('published_classifier'), '--train_what', 'all')
 
 
 def test_from_an_empty_folder(pretrained, classifier, csv_root, tmp_path):

@@ -6,6 +6,8 @@ import pytest
 
 from dpc import main as pretraining
 from eval import test as classifier
+from eval.classify.setup import settle
+from eval.classify.train_classifier import experiment_name
 from tests.tiny import PRETRAINING, ROOT, pretrain, run
 from utils.cli import UserError
 from utils.run.folder import create_run_folder, find_run, pretrained_suffix, run_of_checkpoint, save_arguments
@@ -20,8 +22,8 @@ def test_published_names():
                                                  '_pt=model_best_epoch9')
     args = classifier.parse_args('--dataset hmdb51 --split 2 --dropout 0.9 --train_what ft '
                                  '--pretrain x/epoch300.pth.tar'.split())
-    classifier.settle(args, {})
-    assert classifier.experiment_name(args) == ('hmdb51-128-sp2_r18_lc_bs4_lr0.001_wd0.001_ds3_seq8_len5_dp0.9_train-ft'
+    settle(args, {})
+    assert experiment_name(args) == ('hmdb51-128-sp2_r18_lc_bs4_lr0.001_wd0.001_ds3_seq8_len5_dp0.9_train-ft'
                                                 '_pt=epoch300')
 
 

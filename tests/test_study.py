@@ -43,6 +43,7 @@ def two_checkpoints(monkeypatch):
     monkeypatch.setattr(study, 'count_of_checkpoints', lambda *about: 2)
 
 
+@pytest.mark.soak
 def test_a_study_that_was_stopped_is_resumed(csv_root, tmp_path, scripts, two_checkpoints, monkeypatch, capsys):
     """Every step is done once; then rows, table and picture are there, and the same command does nothing."""
     evaluate = study_steps.evaluate

@@ -23,7 +23,7 @@ def given_videos(given):
         path = os.path.abspath(name).removesuffix('.zip')
         try:
             counts.append(count_frames(path))
-        except VideoError as error:
+        except (UserError, VideoError) as error:
             failed.append((name, str(error)))
         else:
             paths.append(path)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from eval.protocols.pictures import middle_frame
+from utils.cli import UserError
 from utils.data.sources import count_frames
 from utils.data.video import VideoError
 from utils.run.log import warn
@@ -92,7 +93,7 @@ def frame_of(path):
     """The middle frame of a video, BGR, FRAME_HEIGHT px high; None if it isn't there."""
     try:
         frame = middle_frame(path, count_frames(path))[:, :, ::-1]
-    except VideoError:
+    except (UserError, VideoError):
         return None
     width = max(1, round(frame.shape[1] * FRAME_HEIGHT / frame.shape[0]))
     return cv2.resize(frame, (width, FRAME_HEIGHT), interpolation=cv2.INTER_AREA)

@@ -147,19 +147,20 @@ class VideoDataset(torch.utils.data.Dataset):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> dict:
-        return self.clips_of(index, self.starts_of(int(self.videos.n_frames[index])))
+        return self.clips_of(index, self.starts_of)
 
-    def clips_of(self, index: int, starts: np.ndarray) -> dict:
-        """The dict of some clips of a video, by their first blocks, int64 [K], ascending."""
+    def clips_of(self, index: int, starts_of: Callable[[int], np.ndarray]) -> dict:
+        """The dict of some clips of a video. starts_of: frames -> their first blocks, int64 [K], ascending."""
         try:
-            return self._read_clips(index, starts)
+            return self._read_clips(index, starts_of)
         except FrameError as error:
             return {'index': torch.tensor(index), 'broken': str(error)}
 
-    def _read_clips(self, index, starts):
+    def _read_clips(self, index, starts_of):
         path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
         if not has_frame(path, n_frames):  # before allocating memory for a count that may be far too large
             raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
+        starts = starts_of(n_frames)
         first, end = starts[0], starts[-1] + self.num_seq  # blocks
         numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
         views = self.views(index) if callable(self.views) else self.views
@@ -194,7 +195,8 @@ class PieceDataset(VideoDataset):
         return len(self.pieces)
 
     def __getitem__(self, number: int) -> dict:
-        return self.clips_of(*self.pieces[number])
+        index, starts = self.pieces[number]
+        return self.clips_of(index, lambda n_frames: starts)
 
 
 def read_frames(path, numbers, box_of, flip, out, progress):

@@ -5,6 +5,7 @@ import cv2
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from utils.cli import UserError
 from utils.data.frames import BAD_ZIP, MAX_PIXELS, FrameError, decode, frame_name, frame_names, read_jpegs
 from utils.data.video import VideoError, VideoFile
 
@@ -43,7 +44,7 @@ def has_frame(path, number):
 def count_frames(path):
     """Frames of the video `path`. VideoFile.n_frames says how those of a file are counted; its first must decode.
 
-    VideoError: it is no video, a broken one, or can't be read."""
+    VideoError: it is no video, or a broken one. UserError: a folder or zip that can't be read."""
     if os.path.isfile(path):
         with VideoFile(path) as video:
             if next(video.all_frames(), None) is None:
@@ -56,7 +57,7 @@ def count_frames(path):
     except BAD_ZIP as error:
         raise VideoError(f'no video that can be read, its zip is broken ({str(error)[:200]})') from None
     except OSError as error:
-        raise VideoError(f'cannot be listed ({error.strerror})') from error
+        raise UserError(f'{path}: cannot be listed ({error.strerror}); fix that and run again') from error
     if not names:
         raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
     return len(names)
