@@ -61,6 +61,12 @@ def test_mean_class_accuracy_weighs_classes_alike():
     assert stats['top1'] == pytest.approx(9 / 11) and stats['mean_class'] == pytest.approx(0.45) and stats['top5'] == 1
 
 
+def test_ties_count_against_the_truth():
+    """Equal probabilities of ten classes are no top-5."""
+    scores = scores_of(np.full((4, 10), 0.1, np.float32), np.arange(4))
+    assert summarise(scores)['top5'] == 0
+
+
 def test_intervals_of_a_summary():
     """Each accuracy of the same resamples of the videos, one at a time in loops; the middle 95% of them."""
     scores = random_scores()

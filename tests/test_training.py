@@ -60,6 +60,9 @@ def test_skip_nonfinite_tolerates_some(csv_root, tmp_path, capsys):
     assert epoch['skipped'] == 3 and math.isfinite(epoch['loss']), 'steps 2 to 4, of which the last ends the epoch'
     assert [record['step'] for record in read_log(folder, 'step')] == [1, 2, 3, 4]
     assert 'warning: non-finite' in capsys.readouterr().err
+    state = read_checkpoint(folder / 'model' / 'epoch1.pth.tar')['state_dict']
+    assert state['backbone.bn1.num_batches_tracked'] == 1, 'BN has recorded the first batch and forgotten the others'
+    assert torch.isfinite(state['backbone.bn1.running_var']).all() and state['backbone.bn1.running_mean'].any()
 
 
 # ---- saving
@@ -224,6 +227,15 @@ def test_schedules():
     assert rates('step', 5, milestones=[2, 4]) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert rates('cosine', 4) == pytest.approx([0.5 + 0.5 * math.cos(epoch * math.pi / 4) for epoch in range(4)])
     assert rates('constant', 4, warmup_epochs=3) == pytest.approx([0.25, 0.5, 0.75, 1])
+
+
+def test_a_cosine_schedule_resumed_with_more_epochs_is_the_longer_one(csv_root, tmp_path):
+    flags = ['--schedule', 'cosine', '--lr', 0.001]
+    folder = tiny.pretrain(csv_root, tmp_path, *flags, '--epochs', 2)
+    resume = ['--log_dir', tmp_path, '--csv_root', csv_root, '--resume', 'auto', '--epochs', 4]
+    assert tiny.run(pretraining, [*PRETRAINING, *flags, *resume]) == 0
+    rates = [record['lr'] for record in read_log(folder, 'train')]
+    assert rates == pytest.approx([0.001, 0.0005, 0.0005, 0.001 * (1 - math.sqrt(0.5)) / 2])
 
 
 def test_reset_lr_keeps_the_schedule_and_the_ratio_of_groups():

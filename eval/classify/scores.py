@@ -165,7 +165,8 @@ def accuracies_of_one(scores: VideoScores) -> dict[str, Callable]:
     """{name: function of rows int64 of the videos, drawn with replacement} where each video has one label."""
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
-    among_five = (scores.probability > true[:, None]).sum(axis=1) < 5
+    # Ties count against the truth: equal probabilities must not look right.
+    among_five = (scores.probability >= true[:, None]).sum(axis=1) <= 5
     order = np.lexsort((among_five, correct, scores.label))  # intervals don't depend on the order of the list
     label, correct, among_five = scores.label[order], correct[order], among_five[order]
 

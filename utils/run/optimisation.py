@@ -79,6 +79,12 @@ def set_learning_rate(optimizer, schedule, lr):
                         '--pretrain')
     factor = lr / max(schedule.base_lrs)
     for group in optimizer.param_groups:
-        group['lr'] *= factor
         group['initial_lr'] *= factor
     schedule.base_lrs = [base * factor for base in schedule.base_lrs]
+    follow_schedule(optimizer, schedule)
+
+
+def follow_schedule(optimizer, schedule):
+    """Sets every group's rate to that of the schedule: a run resumed with more --epochs is at another point of it."""
+    for group, base, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas):
+        group['lr'] = base * factor(schedule.last_epoch)

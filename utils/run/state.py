@@ -13,7 +13,7 @@ from utils.run.best_and_newest import Saver, readable_checkpoints
 from utils.run.check_backbone import first_line
 from utils.run.clip_picture import draw_clips
 from utils.run.log import epoch_line, open_log, say, warn
-from utils.run.optimisation import load_optimizer, set_learning_rate, step_schedule
+from utils.run.optimisation import follow_schedule, load_optimizer, set_learning_rate, step_schedule
 
 SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named per epoch; all are counted
 
@@ -56,6 +56,7 @@ class Run:
             if type(checkpoint['schedule'].get('last_epoch')) is not int:
                 raise ValueError('its schedule has no last_epoch')
             self.schedule.load_state_dict(checkpoint['schedule'])
+            follow_schedule(self.optimizer, self.schedule)
             if self.precision.name == 'fp16' and checkpoint['scaler'].get('scale', 1.) != 1.:  # else as it begins
                 self.precision.scaler.load_state_dict(checkpoint['scaler'])
             self.averages.load_state_dict(checkpoint['averages'])

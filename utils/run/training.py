@@ -33,6 +33,7 @@ def train_epoch(run, batches, compute_loss, print_freq=5, clip_grad=None, skip_n
         if run.iteration == 0:
             run.draw('train', batch.block,
                      'training clips as the network sees them, after random crop and colour jitter')
+        buffers = [buffer.clone() for buffer in run.model.buffers()]  # BN's statistics, to restore after a bad step
         values = train_step(run, batch, compute_loss, clip_grad)
         run.count_replaced(batch.broken)
         for averages in (window, run.averages):
@@ -43,7 +44,7 @@ def train_epoch(run, batches, compute_loss, print_freq=5, clip_grad=None, skip_n
             run.log.write('step', run.iteration, {**window.read(), **window_speed.read(), **run.gauges()},
                           epoch=run.epoch + 1, epochs=run.epochs, step=run.step, steps=len(batches))
             window = Averages()
-        after_step(run, values, batches.paths(batch.index), skip_nonfinite)
+        after_step(run, values, buffers, batches.paths(batch.index), skip_nonfinite)
         distributed.doing('waiting for data')
     if epoch_speed.clips == 0:
         return None  # resumed in the validation after the last step, when this had been logged
@@ -80,13 +81,17 @@ def gradient_norm(model, clip_grad):
     return norm
 
 
-def after_step(run, values, paths, skip_nonfinite):
-    """What all processes decide together: skip a non-finite step, stop on a signal, save when due."""
+def after_step(run, values, buffers, paths, skip_nonfinite):
+    """What all processes decide together: skip a non-finite step, stop on a signal, save when due.
+
+    values: of train_step. buffers: the model's, from before the step. paths: of this process's clips."""
     # fp16's scaler meets infinite gradients while it searches for its scale: only the loss counts there.
     watched = values['loss'] if run.precision.name == 'fp16' else values['loss'] + values['grad_norm']
     signum, bad, due = distributed.any_process(
         [run.signals.received, int(not math.isfinite(watched)), int(run.saver.is_due())])
     if bad:
+        for buffer, before in zip(run.model.buffers(), buffers):
+            buffer.copy_(before)
         skip_or_stop(run, [] if math.isfinite(watched) else paths, skip_nonfinite)
     if signum:
         run.stop(signum)
@@ -95,10 +100,9 @@ def after_step(run, values, paths, skip_nonfinite):
 
 
 def skip_or_stop(run, paths, skip_nonfinite):
-    """After a non-finite step, which left the weights alone. paths: this process's clips if its loss was non-finite,
+    """After a non-finite step, which left the model as it was. paths: this process's clips if its loss was non-finite,
     else []."""
     run.skipped += 1
-    restart_nonfinite_statistics(run.model)
     message = (f'non-finite loss or gradient at epoch {run.epoch + 1}, step {run.step}, lr {run.learning_rate():g}; '
                f'the weights were left as they were. Clips: {", ".join(distributed.lists_of_all(paths))}')
     if run.skipped > skip_nonfinite:
@@ -107,14 +111,6 @@ def skip_or_stop(run, paths, skip_nonfinite):
                         f'with --skip_nonfinite (now {skip_nonfinite})')
     if distributed.is_main():
         warn(message)
-
-
-def restart_nonfinite_statistics(model):
-    """Resets BN's running statistics where they have recorded the non-finite batch, unlike the weights."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and (
-                module.running_var is not None and not torch.isfinite(module.running_var).all()):
-            module.reset_running_stats()
 
 
 def as_numbers(values):
