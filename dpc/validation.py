@@ -9,8 +9,9 @@ from dpc.metrics import Moments, control_predictions, guesses, top1, top1_by_ste
 from utils.cli import UserError
 from utils.data.classes import numbered
 from utils.data.held_out import group_of
-from utils.knn_vote import leave_group_out
+from utils.knn_vote import leave_group_out, one_group_a_class
 from utils.parallel.distributed import from_main, is_main, lists_of_all
+from utils.run.log import warn
 
 NEIGHBOURS = 10
 MAX_CLIPS = 5000  # of each process, for the k-NN
@@ -34,6 +35,9 @@ class Validation:
                             'class is the label in the list, else the folder around a frame folder. Leave the flag out')
         if knn_every and videos.has_several_labels():
             raise UserError(f'--knn_every {knn_every}: some validation videos have several labels. Leave the flag out')
+        if knn_every and is_main() and one_group_a_class(self.class_of.tolist(), self.group_of.tolist()):
+            warn(f'--knn_every {knn_every}: the validation videos of every class are of one group, whose clips do not '
+                 'vote for each other: knn is NaN; raise --val_fraction')
         self.health = Health()
 
     def restart(self):

@@ -92,7 +92,7 @@ def test_leave_group_out_equals_a_loop(monkeypatch):
 def test_few_others_vote():
     """With fewer than k videos of other groups, those of the own group still weigh nothing."""
     vectors = torch.eye(3)[[0, 0, 1]].double() + 0.1
-    assert leave_group_out(vectors, np.array([0, 0, 1]), np.array([0, 0, 1]), 10) == 0
+    assert math.isnan(leave_group_out(vectors, np.array([0, 0, 1]), np.array([0, 0, 1]), 10)), 'no other group to be right'
     assert leave_group_out(vectors, np.array([0, 0, 0]), np.array([0, 0, 1]), 10) == 1
 
 
@@ -213,6 +213,12 @@ def test_knn_is_logged_when_due(csv_root, tmp_path):
         found = records[1]['knn']
         assert describe(folder / 'log.jsonl', tmp_path)['knn'] == found
         assert 0 <= found <= 1 and found * 12 == pytest.approx(round(found * 12))
+
+
+def test_a_knn_of_one_group_a_class_says_so(capsys):
+    videos = VideoList.from_rows(['/videos/x/v_x_g01_c01', '/videos/x/v_x_g01_c02', '/videos/y/v_y_g01_c01'], [9, 9, 9])
+    Validation(Objective(), videos, knn_every=1)
+    assert 'are of one group' in capsys.readouterr().err
 
 
 def test_a_knn_needs_classes():

@@ -1,5 +1,7 @@
 """Nearest neighbours by cosine similarity, and the class they vote for. In float64, so that results are
 reproducible."""
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,7 +33,10 @@ def vote_for_several(cosine, label):
 def leave_group_out(vectors, label, group, k):
     """Top-1 of a k-NN among the vectors themselves: R tensors [D] with label and group int64 [R].
 
-    Vectors of the same group don't vote for each other: they are of one recording."""
+    Vectors of the same group don't vote for each other: they are of one recording. NaN where no class has two groups,
+    so that nothing could be right."""
+    if one_group_a_class(label, group):
+        return math.nan
     vectors = F.normalize(torch.stack(list(vectors)).double(), dim=1)
     label, group = torch.from_numpy(np.asarray(label)), torch.from_numpy(np.asarray(group))
     right = 0
@@ -41,3 +46,8 @@ def leave_group_out(vectors, label, group, k):
         cosine, rows = cosine.topk(min(k, len(vectors)), dim=1)
         right += (vote(cosine, label[rows], int(label.max()) + 1) == label[part]).sum().item()
     return right / len(vectors)
+
+
+def one_group_a_class(label, group):
+    """Whether all vectors of every class are of one group."""
+    return len(set(zip(label, group))) == len(set(label))
