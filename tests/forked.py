@@ -2,7 +2,7 @@
 
 A start takes milliseconds, where `python dpc/main.py` imports for seconds. Everything else is as in a new process: its own
 id, session, working directory, environment, streams and signals. Networks are narrow, as in the tests (tests/conftest.py), also
-in the processes of a group, which are forked, too. Some tests start scripts by the interpreter: test_starts.py.
+in the processes of a group, which are forked, too. Some tests of each folder start scripts by the interpreter.
 """
 import atexit
 import functools

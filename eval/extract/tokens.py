@@ -58,8 +58,9 @@ def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds)
         raise UserError(f'{weights} was pretrained with --feature_map pooled: its features have no locations to attend '
                         'over; evaluate it with eval/frozen.py')
     clip = clip_settings(args)
-    expected = {**fingerprint(weights, seed, args.net, clip, listed, precision.name),
-                'augment': [args.augment, args.flip, args.seed] if args.augment else None}
+    expected = distributed.is_main() and {  # hashes the whole checkpoint
+        **fingerprint(weights, seed, args.net, clip, listed, precision.name),
+        'augment': [args.augment, args.flip, args.seed] if args.augment else None}
 
     def make():
         resources = resources_of(args, precision)
