@@ -15,7 +15,7 @@ from utils.run.log import warn
 
 NEIGHBOURS = 10
 MAX_CLIPS = 5000  # of each process, for the k-NN
-FEW_PREDICTIONS = 200  # shares of so few say little: no warnings
+FEW_PREDICTIONS = 200  # shares of so few say little: the health of the run is not checked
 
 
 class Validation:
@@ -38,7 +38,7 @@ class Validation:
         if knn_every and is_main() and one_group_a_class(self.class_of.tolist(), self.group_of.tolist()):
             warn(f'--knn_every {knn_every}: the validation videos of every class are of one group, whose clips do not '
                  'vote for each other: knn is NaN; raise --val_fraction')
-        self.health = Health()
+        self.health, self.unchecked = Health(), False
 
     def restart(self):
         """Begins a validation."""
@@ -84,4 +84,8 @@ class Validation:
 
     def warnings(self, stats):
         """Lines about what is wrong with the run, from the statistics of a validation."""
-        return self.health.warnings(stats) if self.predictions >= FEW_PREDICTIONS else []
+        if self.predictions >= FEW_PREDICTIONS:
+            return self.health.warnings(stats)
+        told, self.unchecked = self.unchecked, True
+        return [] if told else [f'a validation makes {self.predictions} predictions, too few to check the health of the '
+                                f'run ({FEW_PREDICTIONS} at least): raise --val_fraction or --clips_per_video']

@@ -19,6 +19,7 @@ from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.crops import Box, views_of
 from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
+from utils.random_streams import stream
 
 
 def clips_of(videos, crop='resized', **options):
@@ -55,7 +56,7 @@ def test_one_clip_of_a_video_is_drawn_as_ever(videos):
     """The first random number of a sample is its start, out of all windows of the whole video."""
     for index, n_frames in enumerate(videos.n_frames):
         for epoch in range(5):
-            start = np.random.default_rng((7, epoch, index)).integers(max(1, n_frames - 23))
+            start = stream('clip', 7, epoch, index).integers(max(1, n_frames - 23))
             drawn = numbers(clips_of(videos, seed=7)[epoch, index]['frames'])
             assert drawn.tolist() == np.minimum(1 + start + 4 * np.arange(6), n_frames).tolist()
 

@@ -21,6 +21,7 @@ from utils.checkpoint import load_weights
 from utils.data.clips import ClipDataset
 from utils.data.colour import to_block
 from utils.data.splits import train_and_validation
+from utils.random_streams import stream
 from utils.run import training
 
 NOT_REPEATABLE = {'time', 'clips_per_s', 'data_wait', 'memory_gb'}  # how fast and with how much memory a machine did it
@@ -62,7 +63,7 @@ def test_the_validation_numbers(pretrained, csv_root):
     load_weights(model, pretrained / 'model' / 'epoch1.pth.tar')
     model.eval()
     # batches as the run made them: validation is shuffled by (seed, epoch 0)
-    order = np.random.default_rng((0, 0)).permutation(len(videos))
+    order = stream('order', 0, 0).permutation(len(videos))
     losses, hits = [], {1: [], 3: [], 5: []}
     for start in range(0, len(order), 4):
         batch = [dataset[0, int(index)]['frames'] for index in order[start:start + 4]]

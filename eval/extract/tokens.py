@@ -21,6 +21,7 @@ from utils.data.clip_starts import clip_starts, count_blocks
 from utils.data.clips import VideoDataset
 from utils.data.crops import random_view, views_of
 from utils.parallel import distributed
+from utils.random_streams import stream
 from utils.run.log import say
 from utils.run.setup import clip_settings
 
@@ -87,7 +88,7 @@ def views_for(training, count, flip, seed, index):
     """The views of video `index`: the centre, or for a training video `count` random ones if that isn't 0."""
     if not count or not training[index]:
         return views_of()
-    return [random_view(np.random.default_rng((seed, index, number)), flip) for number in range(count)]
+    return [random_view(stream('view', seed, index, number), flip) for number in range(count)]
 
 
 def rows_of(listed, clip, augment):

@@ -15,6 +15,7 @@ from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import read_split
 from utils.default_settings import default_settings
+from utils.random_streams import stream
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
 from utils.run.setup import put_on, start_evaluation
@@ -83,7 +84,7 @@ def listed_videos(args):
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
     videos = read_split(folder, args.split, part, args.frame_root)
-    return videos.select(np.random.default_rng(args.seed).permutation(len(videos))[:args.clips])
+    return videos.select(stream('shown_clips', args.seed).permutation(len(videos))[:args.clips])
 
 
 def skipped_lines(failed, broken, count, left_out, batch_size):

@@ -1,10 +1,10 @@
 """Running statistics for BatchNorm layers whose weights were stored without them, estimated from training clips."""
-import numpy as np
 import torch
 
 from utils.data.batches import make_loader, next_item, start_reading
 from utils.data.colour import to_block
 from utils.parallel.distributed import rank, sum_over_processes, world
+from utils.random_streams import stream
 from utils.run.log import say
 
 MAX_BATCHES = 200
@@ -22,7 +22,7 @@ def choose_batches(length, batch_size, seed):
     """Indices into a data set of `length` training clips, int64 [batches, B]; not random beyond the seed."""
     size = min(max(batch_size, 2), MAX_CLIPS, length)
     count = min(length // size, MAX_BATCHES)
-    order = np.random.default_rng((seed, 0)).permutation(length)
+    order = stream('bn_statistics', seed).permutation(length)
     return order[:count * size].reshape(count, size)
 
 

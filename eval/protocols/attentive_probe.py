@@ -11,6 +11,7 @@ from eval.extract.tokens import Tokens
 from eval.protocols.attentive_heads import AttentiveHead, logits_of, train_heads
 from eval.protocols.protocol import Outcome, Task
 from utils.cli import UserError
+from utils.random_streams import stream
 from utils.run.log import progress_bar
 
 HELD_OUT = 0.1  # part of the training groups on which the head is chosen
@@ -102,7 +103,7 @@ def make_heads(size: int, num_class: int, training: HeadTraining, device: torch.
 def batches(clips: Clips, task: Task, training: HeadTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields (tokens [B, M, D], label [B]): one random clip of each video in an epoch; the last videos, too few for a
     batch, are left out."""
-    rng, size = np.random.default_rng(training.seed), training.batch_size
+    rng, size = stream('attentive_batches', training.seed), training.batch_size
     for _ in range(training.epochs):
         drawn = rng.integers(*clips.rows[task.train].T)
         order = rng.permutation(len(drawn))

@@ -15,6 +15,7 @@ from utils.data.clips import ClipDataset
 from utils.data.colour import to_block
 from utils.parallel.precision import Precision
 from utils.parallel.signals import kill_workers, leave_signals_to_parent
+from utils.random_streams import stream
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight
 AHEAD = 2   # tasks in flight per worker
@@ -53,7 +54,7 @@ class EpochSampler:
 
     def __iter__(self):
         epoch = self.epoch
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.videos)
+        order = stream('order', self.seed, epoch).permutation(self.videos)
         for start, end in zip(self.bounds[self.first_batch:-1], self.bounds[self.first_batch + 1:]):
             size = end - start
             share = order[start + size * self.rank // self.world:start + size * (self.rank + 1) // self.world]

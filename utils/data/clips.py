@@ -15,6 +15,7 @@ from utils.data.crops import Box, View, cut, draw_box, reduction, views_of
 from utils.data.frames import FrameError
 from utils.data.lists import VideoList
 from utils.data.sources import has_frame, read_pictures
+from utils.random_streams import stream
 
 TRIES = 10  # videos tried for one sample before the run stops
 
@@ -84,7 +85,7 @@ class ClipDataset(torch.utils.data.Dataset):
 
     def _draw_clip(self, epoch, index, out):
         """Fills `out` uint8 [N·T, H, W, 3] -> (colour parameters, index of the video, lines on broken ones)."""
-        rng = np.random.default_rng((self.seed, epoch, index))
+        rng = stream('clip', self.seed, epoch, index)
         video, clip = divmod(index, self.clips_per_video)
         broken = []
         for _ in range(TRIES):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from utils.random_streams import stream
+
 
 def label_subset(paths: Sequence[str], label: Sequence[int], fraction: float | None = None,
                  per_class: int | None = None, seed: int = 0) -> np.ndarray:
@@ -21,5 +23,5 @@ def label_subset(paths: Sequence[str], label: Sequence[int], fraction: float | N
         rows = np.flatnonzero(label == c)
         rows = rows[np.argsort(paths[rows])]
         count = per_class if fraction is None else max(1, round(fraction * len(rows)))
-        chosen.extend(np.random.default_rng((seed, c)).permutation(rows)[:count])
+        chosen.extend(stream('label_subset', seed, c).permutation(rows)[:count])
     return np.sort(chosen)

@@ -7,6 +7,7 @@ import torch
 
 from utils.cli import UserError
 from utils.parallel import distributed
+from utils.random_streams import sequence
 from utils.run.averages import Averages, Throughput
 from utils.run.log import progress_bar, warn
 
@@ -120,4 +121,4 @@ def as_numbers(values):
 
 def step_seed(seed, iteration, rank):
     """Seed of everything random in a step, dropout above all."""
-    return int(np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)[0] >> 1)
+    return int(sequence('step', seed, iteration, rank).generate_state(1, np.uint64)[0] >> 1)
