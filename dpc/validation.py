@@ -87,5 +87,5 @@ class Validation:
         if self.predictions >= FEW_PREDICTIONS:
             return self.health.warnings(stats)
         told, self.unchecked = self.unchecked, True
-        return [] if told else [f'a validation makes {self.predictions} predictions, too few to check the health of the '
-                                f'run ({FEW_PREDICTIONS} at least): raise --val_fraction or --clips_per_video']
+        return [] if told else [f'a validation makes {self.predictions} predictions, too few to check the health of '
+                                f'the run ({FEW_PREDICTIONS} at least): raise --val_fraction or --clips_per_video']

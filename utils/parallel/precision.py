@@ -20,11 +20,13 @@ class Precision:
     def __init__(self, amp, device):
         if amp == 'fp16' and device.type == 'cpu':
             raise UserError('--amp fp16 needs a GPU: on the CPU give bf16 or off')
-        self.name = amp
         self.device = device
-        self.dtype = PRECISIONS[amp]
+        self.use(amp)
         # Also skips a step whose gradients aren't finite. Outside fp16 its scale stays 1.
         self.scaler = torch.amp.GradScaler(device.type, **({} if amp == 'fp16' else {'init_scale': 1.}))
+
+    def use(self, amp):
+        self.name, self.dtype = amp, PRECISIONS[amp]
 
     def update_scale(self):
         self.scaler.update(None if self.name == 'fp16' else 1.)

@@ -1,11 +1,13 @@
-"""Checks of a backbone before training: its contract (backbone/__init__.py) and bfloat16 on the CPU.
+"""Checks of a backbone before training: its contract (backbone/__init__.py) and bfloat16 on the CPU."""
+from functools import partial
 
-Both run the backbone on meta tensors, which have shapes but no values: they cost nothing and change nothing.
-"""
 import torch
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from utils.cli import UserError
+
+CHECKED_BLOCKS = 8
+GRADIENT_ERROR = 0.1  # rounding to bfloat16 makes 0.01
 
 
 def check_backbone(backbone, name, img_dim, seq_len):
@@ -31,45 +33,51 @@ def check_backbone(backbone, name, img_dim, seq_len):
                         f'[2, {size}, T\', h, w], where {size} is its feature_size')
 
 
-def check_precision(backbone, name, img_dim, seq_len, device, dtype):
-    """UserError when training in `dtype` would use a 3-D convolution whose weight gradient is wrong.
+def wrong_gradient(backbone, img_dim, seq_len):
+    """What is wrong about training in bfloat16 on the CPU, in words; None if nothing is.
 
-    On the CPU oneDNN leaves part of the bfloat16 weight gradient unwritten, or writes past its end, when the kernel is
-    longer in time than the input and there is more than one output step: 3×3×3 at stride 1 on two time steps.
-    """
-    trained = any(parameter.requires_grad for parameter in backbone.parameters())
-    if device.type != 'cpu' or dtype != torch.bfloat16 or not trained:
-        return
-    with VolumeConvolutions() as convolutions:
-        try:
-            run_on_meta(backbone, (2, 3, seq_len, img_dim, img_dim))
-        except NotImplementedError:
-            return
-    for kernel, steps, output_steps in convolutions.found:
-        if kernel[0] > steps and output_steps > 1:
-            raise UserError(f'--amp bf16: on the CPU PyTorch computes wrong weight gradients for --net {name}, whose '
-                            f'{"×".join(map(str, kernel))} convolution gets only {steps} time steps; give --amp off, '
-                            'or build it from backbone.resnet_2d3d.VolumeConv')
+    oneDNN leaves part of a convolution's bfloat16 weight gradient unwritten, or writes past its end, for shapes that
+    differ between processors and versions. So the gradient of each kind of convolution, at the shapes it gets in this
+    backbone, is computed in both precisions and compared. The backbone stays as it is."""
+    inputs = {}
+
+    def note(module, args, name):
+        inputs.setdefault((repr(module), args[0].shape), (name, module, args[0]))
+
+    hooks = [module.register_forward_pre_hook(partial(note, name=name)) for name, module in backbone.named_modules()
+             if isinstance(module, nn.Conv2d | nn.Conv3d) and module.weight.requires_grad]
+    generator = torch.Generator().manual_seed(0)
+    block = torch.randn(CHECKED_BLOCKS, 3, seq_len, img_dim, img_dim, generator=generator)
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16), torch.random.fork_rng([]):
+        torch.func.functional_call(backbone, buffers, (block,))
+    for hook in hooks:
+        hook.remove()
+    for name, module, x in inputs.values():
+        error = gradient_error(module, x)
+        if not error < GRADIENT_ERROR:
+            return (f'on this CPU PyTorch computes a wrong bfloat16 weight gradient for {name} '
+                    f'({type(module).__name__} {"×".join(map(str, module.kernel_size))} on {list(x.shape)}: off by {error:.2g} of its norm)')
+    return None
 
 
-class VolumeConvolutions(TorchFunctionMode):
-    """Within the context, notes (kernel size, input time steps, output time steps) of every 3-D convolution."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if function is torch.conv3d:
-            volume, weight = args[:2]
-            self.found.append((tuple(weight.shape[2:]), volume.shape[2], output.shape[2]))
-        return output
+def gradient_error(module, x):
+    """‖g − g₃₂‖ / ‖g₃₂‖ of the weight gradient in bfloat16 and float32, for an input and a random output gradient."""
+    gradients = []
+    for bf16 in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
+            output = module(x if bf16 else x.float())
+        downstream = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output)
+        gradients.append(torch.autograd.grad(output, module.weight, downstream)[0])
+    exact, found = gradients
+    return ((found - exact).norm() / exact.norm()).item()
 
 
 @torch.no_grad()
 def run_on_meta(backbone, shape):
-    """The output of the backbone, as a meta tensor, for a block of this shape; the backbone stays as it is."""
+    """The output of the backbone, as a meta tensor, for a block of this shape; the backbone stays as it is.
+
+    Meta tensors have shapes but no values: this takes no time."""
     state = {name: tensor.to('meta') for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers())}
     with torch.device('meta'):
         return torch.func.functional_call(backbone, state, (torch.empty(shape),))

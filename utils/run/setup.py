@@ -10,7 +10,7 @@ from utils.parallel.compilation import obstacle_to_compilation
 from utils.parallel.gpus import choose_device
 from utils.parallel.memory import available_memory
 from utils.parallel.precision import choose_precision
-from utils.run.check_backbone import check_backbone, check_precision
+from utils.run.check_backbone import check_backbone, wrong_gradient
 from utils.run.log import say, warn
 
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
@@ -75,7 +75,8 @@ def workers_of(args):
 def prepare_model(args, model, precision):
     """The model on its device, as the flags want it to compute. UserError: its backbone can't."""
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
-    check_precision(model.backbone, args.net, args.img_dim, args.seq_len, precision.device, precision.dtype)
+    if precision.device.type == 'cpu' and precision.name == 'bf16':
+        leave_wrong_bf16(model.backbone, args.img_dim, args.seq_len, precision, args.amp == 'auto')
     model.encode_chunks = args.encode_chunks
     put_on(model, precision.device)
     if args.compile == 'all':
@@ -83,6 +84,17 @@ def prepare_model(args, model, precision):
             raise UserError(f'--compile all: {obstacle}; fix that or leave the flag out')
         model.backbone.compile(dynamic=False)  # recomputation must run the graph of the forward pass
     return model
+
+
+def leave_wrong_bf16(backbone, img_dim, seq_len, precision, automatic):
+    """Training in float32 instead, or with `--amp bf16` a UserError, where bfloat16 gives wrong gradients."""
+    wrong = wrong_gradient(backbone, img_dim, seq_len) if distributed.is_main() else None
+    wrong = distributed.from_main(wrong)
+    if wrong and not automatic:
+        raise UserError(f'--amp bf16: {wrong}; give --amp off')
+    if wrong:
+        say(f'--amp auto: off after all, as {wrong}')
+        precision.use('off')
 
 
 def put_on(model, device):
