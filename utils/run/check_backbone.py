@@ -57,7 +57,8 @@ def wrong_gradient(backbone, img_dim, seq_len):
         error = gradient_error(module, x)
         if not error < GRADIENT_ERROR:
             return (f'on this CPU PyTorch computes a wrong bfloat16 weight gradient for {name} '
-                    f'({type(module).__name__} {"×".join(map(str, module.kernel_size))} on {list(x.shape)}: off by {error:.2g} of its norm)')
+                    f'({type(module).__name__} {"×".join(map(str, module.kernel_size))} on {list(x.shape)}: off by '
+                    f'{error:.2g} of its norm)')
     return None
 
 
