@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from backbone import select_backbone
 from backbone.resnet_2d3d import BatchNorm, VolumeConv
+from benchmarks.train_step import flop_per_clip
 
 pytestmark = pytest.mark.published_widths
 
@@ -122,3 +123,8 @@ def test_other_settings_of_the_volume_convolution_are_those_of_conv3d(settings):
     plain.load_state_dict(ours.state_dict())
     volume = torch.randn(2, 4, 2, 5, 5)
     torch.testing.assert_close(ours(volume), plain(volume))
+
+
+def test_work_of_a_clip_is_as_published():
+    assert flop_per_clip('resnet18', 128) == pytest.approx(146e9, rel=0.01)
+    assert flop_per_clip('resnet34', 224) == pytest.approx(1.03e12, rel=0.01)
