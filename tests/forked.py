@@ -25,7 +25,7 @@ import torch.utils.data
 from backbone import resnet_2d3d
 from eval.classify import outputs
 from eval.metrics import intervals
-from eval.protocols import linear_probe, pictures
+from eval.protocols import attentive_probe, linear_probe, pictures
 from utils.parallel import distributed, launch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +49,7 @@ def cheap_settings():
     small_networks()
     intervals.RESAMPLES = 200
     linear_probe.DECAYS = 1., 1e-2
+    attentive_probe.GRID, attentive_probe.DEFAULT = ((1e-3, 0.1), (1e-2, 0.1)), 0
     pictures.QUERIES, pictures.NEIGHBOURS, pictures.DPI = 3, 2, 50
     outputs.MAX_LABELLED, outputs.DPI = 10, 50
     distributed.BEAT_SECONDS, distributed.SILENT_SECONDS, launch.GRACE_SECONDS = 0.5, 3, 2

@@ -346,7 +346,7 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
     for label, prediction in zip(labels, scores.argmax(axis=1)):
         expected[label, prediction] += 1
     assert list(shown) == names and matrix.tolist() == expected.tolist()
-    for name, smallest in (('confusion.png', 400), ('per_class.png', 200)):
+    for name, smallest in (('confusion.png', 400), ('per_class.png', 80)):
         picture = cv2.imread(str(folder / name))
         assert min(picture.shape[:2]) > smallest and picture.std() > 1
 
