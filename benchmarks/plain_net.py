@@ -7,7 +7,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from backbone.resnet_2d3d import SPATIAL_STAGES, STAGES, WIDTHS
+from backbone import resnet_2d3d
+from backbone.resnet_2d3d import SPATIAL_STAGES, STAGES
 
 
 def conv_and_norm(inputs, outputs, kernel, stride, volume):
@@ -48,13 +49,13 @@ class PlainBackbone(nn.Module):
         self.conv1 = nn.Conv3d(3, 64, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(64)
         inputs = 64
-        for stage, (width, depth) in enumerate(zip(WIDTHS, depths)):
+        for stage, (width, depth) in enumerate(zip(resnet_2d3d.WIDTHS, depths)):
             blocks = []
             for i in range(depth):
                 stride = 2 if stage > 0 and i == 0 else 1
                 convolutions = {'basic': [(width, 3, stride), (width, 3, 1)],
                                 'bottleneck': [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)]}[kind]
-                last = stage == len(WIDTHS) - 1 and i == depth - 1
+                last = stage == len(resnet_2d3d.WIDTHS) - 1 and i == depth - 1
                 blocks.append(PlainBlock(inputs, convolutions, stage >= SPATIAL_STAGES, final_relu=not last))
                 inputs = convolutions[-1][0]
             self.add_module(f'layer{stage + 1}', nn.Sequential(*blocks))

@@ -1,29 +1,27 @@
 """Settings and data for all tests."""
+import os
 import signal
 
-import pytest
-import torch
+# Before numpy and torch are imported, here and in the processes started: the arrays of tests are too small to share, and a
+# second thread would only spin, which doubles the CPU time of a linear probe.
+os.environ.update({f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR')})
 
-from backbone import resnet_2d3d
+import pytest
+
 from tests import tiny
-from tests.forked import NARROW_WIDTHS, PUBLISHED_WIDTHS
+from tests.forked import cheap_settings, published_networks, small_networks
 from utils.parallel import gpus
 
-torch.set_num_threads(1)  # the batches here are too small to share: a second thread mostly spins
-
-
-@pytest.fixture(autouse=True, scope='session')
-def narrow_networks():
-    """A fifth of the time and 2% of the parameters; modules marked `published_widths` have the published networks."""
-    resnet_2d3d.WIDTHS = NARROW_WIDTHS
+cheap_settings()
 
 
 @pytest.fixture(autouse=True, scope='module')
 def published_widths(request):
+    """Modules marked so have the published networks, others small ones."""
     if request.node.get_closest_marker('published_widths'):
-        resnet_2d3d.WIDTHS = PUBLISHED_WIDTHS
+        published_networks()
     yield
-    resnet_2d3d.WIDTHS = NARROW_WIDTHS
+    small_networks()
 
 
 @pytest.fixture(autouse=True, scope='session')

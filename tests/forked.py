@@ -1,7 +1,7 @@
 """Command lines of this project in processes forked from one that has imported torch and every module once.
 
 A start takes milliseconds, where `python dpc/main.py` imports for seconds. Everything else is as in a new process: its own
-id, session, working directory, environment, streams and signals. Networks are narrow, as in the tests (tests/conftest.py), also
+id, session, working directory, environment, streams and signals. Settings are cheap, as in the tests (tests/conftest.py), also
 in the processes of a group, which are forked, too. Some tests of each folder start scripts by the interpreter.
 """
 import atexit
@@ -20,12 +20,40 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch.utils.data
+
 from backbone import resnet_2d3d
+from eval.classify import outputs
+from eval.metrics import intervals
+from eval.protocols import attentive_probe, linear_probe, pictures
+from utils.parallel import distributed, launch
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED_WIDTHS, NARROW_WIDTHS = resnet_2d3d.WIDTHS, (64, 32, 32, 32)  # channels of the backbone's stages
+PUBLISHED = resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18']
+NARROW_WIDTHS = 64, 32, 32, 32  # channels of the backbone's stages
 PACKAGES = ('backbone', 'dpc', 'eval', 'experiments', 'process_data', 'utils')
 LARGEST_REQUEST = 2 ** 18  # bytes of arguments and environment
+
+
+def small_networks():
+    """A tenth of the time and 2% of the parameters of the published ones."""
+    resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18'] = NARROW_WIDTHS, ('basic', (2, 1, 1, 1))
+
+
+def published_networks():
+    resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18'] = PUBLISHED
+
+
+def cheap_settings():
+    """Small networks; few resamples, candidates and cells, names and pixels of a picture; short waits for what hangs."""
+    small_networks()
+    intervals.RESAMPLES = 200
+    linear_probe.DECAYS = 1., 1e-2
+    attentive_probe.GRID, attentive_probe.DEFAULT = ((1e-3, 0.1), (1e-2, 0.1)), 0
+    pictures.QUERIES, pictures.NEIGHBOURS, pictures.DPI = 3, 2, 50
+    outputs.MAX_LABELLED, outputs.DPI = 10, 50
+    distributed.BEAT_SECONDS, distributed.SILENT_SECONDS, launch.GRACE_SECONDS = 0.5, 3, 2
+    torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 1  # s, which a DataLoader waits for a worker to end
 
 
 # ---- in the tests' process
@@ -112,10 +140,9 @@ def server():
     """The socket of this process's server, which ends when the socket is closed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGEST_REQUEST)
-    settings = {f'{library}_NUM_THREADS': '1' for library in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR')}
-    settings['TORCH_CPP_LOG_LEVEL'] = 'ERROR'  # read at the import; utils/parallel/launch.py sets it for a group
+    quiet = {'TORCH_CPP_LOG_LEVEL': 'ERROR'}  # read at the import; utils/parallel/launch.py sets it for a group
     subprocess.Popen([sys.executable, '-m', 'tests.forked', str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                     cwd=ROOT, env={**os.environ, **settings}, stdin=subprocess.DEVNULL)
+                     cwd=ROOT, env={**os.environ, **quiet}, stdin=subprocess.DEVNULL)
     theirs.close()
     return ours
 
@@ -139,7 +166,7 @@ class FreshContext(multiprocessing.context.ForkContext):
 
 def import_everything():
     """The project and all that it imports; no thread may run afterwards, as threads don't survive a fork."""
-    resnet_2d3d.WIDTHS = NARROW_WIDTHS
+    cheap_settings()
     importlib.import_module('torch._dynamo')  # which the first call on the meta device imports
     for package in PACKAGES:
         for module in pkgutil.walk_packages([str(ROOT / package)], f'{package}.'):

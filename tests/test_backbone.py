@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from backbone import select_backbone
 from backbone.resnet_2d3d import BatchNorm, VolumeConv
+from benchmarks.train_step import flop_per_clip
 
 pytestmark = pytest.mark.published_widths
 
@@ -51,19 +52,24 @@ def relative_error(actual, expected):
     return ((actual - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float32, 1e-5), (torch.bfloat16, 0.01)])
-@pytest.mark.parametrize('network, side, frames', [
-    ('resnet18', 128, 5), ('resnet50', 64, 5), ('resnet18', 64, 2), ('resnet18', 64, 8),
-    *(pytest.param('resnet18', side, frames, marks=pytest.mark.soak)
-      for side, frames in ((224, 5), (32, 5), *((64, T) for T in (1, 3, 4, 5, 6, 7))))])
-def test_every_convolution_against_plain_conv3d(network, side, frames, dtype, tolerance, channels_last):
+FLOAT, BFLOAT = (torch.float32, 1e-5), (torch.bfloat16, 0.01)  # dtype, relative error
+NETWORKS = [('resnet18', 128, 5), ('resnet50', 64, 5), ('resnet18', 224, 5), ('resnet18', 32, 5),
+            *(('resnet18', 64, frames) for frames in range(1, 9))]
+QUICK = [(('resnet18', 128, 5), FLOAT, False), (('resnet50', 64, 5), FLOAT, True), (('resnet18', 64, 8), BFLOAT, True),
+         *itertools.product([('resnet18', 64, 2)], (FLOAT, BFLOAT), (False, True))]
+
+
+@pytest.mark.parametrize('network, dtype, channels_last', [
+    case if case in QUICK else pytest.param(*case, marks=pytest.mark.soak)
+    for case in itertools.product(NETWORKS, (FLOAT, BFLOAT), (False, True))])
+def test_every_convolution_against_plain_conv3d(network, dtype, channels_last):
     """Also finds kernels of PyTorch that are wrong for one type and shape, as oneDNN's for two time steps."""
     torch.manual_seed(0)
-    for conv, shape in convolutions_of(network, side, frames):
-        x = torch.randn(4, *shape[1:]).to(dtype)
+    dtype, tolerance = dtype
+    for conv, shape in convolutions_of(*network):
+        x = torch.randn(2, *shape[1:]).to(dtype)
         weight = (torch.randn(conv.weight.shape) * conv.weight[0].numel() ** -0.5).to(dtype)
-        output_gradient = torch.randn(4, *conv(torch.empty(shape, device='meta')).shape[1:]).to(dtype)
+        output_gradient = torch.randn(2, *conv(torch.empty(shape, device='meta')).shape[1:]).to(dtype)
         if channels_last:
             x = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
         ours = output_and_gradients(run_ours, conv, x, weight, output_gradient)
@@ -122,3 +128,8 @@ def test_other_settings_of_the_volume_convolution_are_those_of_conv3d(settings):
     plain.load_state_dict(ours.state_dict())
     volume = torch.randn(2, 4, 2, 5, 5)
     torch.testing.assert_close(ours(volume), plain(volume))
+
+
+def test_work_of_a_clip_is_as_published():
+    assert flop_per_clip('resnet18', 128) == pytest.approx(146e9, rel=0.01)
+    assert flop_per_clip('resnet34', 224) == pytest.approx(1.03e12, rel=0.01)

@@ -2,10 +2,12 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import gpu, input_pipeline, sources
+from tests import forked
 
 
 @pytest.mark.soak
@@ -22,8 +24,16 @@ def test_all_benchmarks_in_miniature(tmp_path):
     assert (tmp_path / 'tables.md').read_text().count('## ') == len(results['figures'])
 
 
+def run_forked(command, cwd, stdout, stderr, timeout):
+    """In place of subprocess.run."""
+    done = forked.run(command[1:], cwd=cwd, timeout=timeout)
+    stdout.write(done.stdout + done.stderr)
+    return done
+
+
 def test_quick_benchmarks_in_miniature(tmp_path, monkeypatch):
     """Those that take seconds; a second call runs nothing."""
+    monkeypatch.setattr(gpu, 'subprocess', SimpleNamespace(run=run_forked, STDOUT=None, TimeoutExpired=TimeoutError))
     quick = {name: gpu.PARTS[2][name] for name in ('step_memory', 'volume_conv')}
     monkeypatch.setattr(gpu, 'PARTS', {2: quick})
     args = gpu.parse_args(['--out', str(tmp_path), '--miniature'])
@@ -53,10 +63,10 @@ def test_every_part_fits_into_nine_minutes():
 
 
 def test_a_benchmark_that_fails_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu, 'PARTS', {1: {'volume_conv': (60, [], ['--no_such_flag'])}})
+    monkeypatch.setattr(gpu, 'PARTS', {1: {'none': (60, [], [])}})
     assert gpu.main(gpu.parse_args(['--out', str(tmp_path), '--miniature'])) == 1
-    assert 'volume_conv' in (said := capsys.readouterr().out) and 'ended with status 2' in said
-    assert json.loads((tmp_path / 'results.json').read_text())['failed'] == {'volume_conv': 'ended with status 2'}
+    assert 'none' in (said := capsys.readouterr().out) and 'ended with status 1' in said
+    assert json.loads((tmp_path / 'results.json').read_text())['failed'] == {'none': 'ended with status 1'}
 
 
 def test_it_says_that_there_is_no_gpu(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,4 @@
 """The same clips give the same training in one process and in several, with gloo on the CPU."""
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +6,7 @@ import torch
 from dpc.loss import dense_info_nce
 from dpc.metrics import top_k
 from dpc.model import DPC
+from tests import forked
 from tests.groups import in_group
 from tests.tiny import PRETRAINING, ROOT, checkpoint
 from utils.parallel import distributed
@@ -93,15 +91,13 @@ def test_exchange():
 
 
 def test_torchrun_trains_as_processes_of_our_own(csv_root, tmp_path):
-    """From the shell, as a user starts both: status 0, one run folder, and the same weights."""
-    starts = {'torchrun': ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', 'dpc/main.py'],
-              'own': ['dpc/main.py', '--num_procs', '2']}
+    """As a user starts both: status 0, one run folder, and the same weights."""
+    # sgd, as rounding decides the sign of Adam's first steps; it may differ with the threads that each process has
+    flags = [*PRETRAINING, '--optimizer', 'sgd', '--batch_size', '8', '--csv_root', csv_root]
     folders = []
-    for name, words in starts.items():
-        # sgd, as rounding decides the sign of Adam's first steps; it may differ with the threads that each process has
-        command = [sys.executable, *words, *PRETRAINING, '--optimizer', 'sgd', '--batch_size', '8', '--csv_root', csv_root,
-                   '--log_dir', tmp_path / name]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    for name, words in (('torchrun', ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m',
+                                      'tests.tiny']), ('own', ['dpc/main.py', '--num_procs', '2'])):
+        done = forked.run([*words, *flags, '--log_dir', tmp_path / name], cwd=ROOT)
         assert done.returncode == 0, done.stderr
         folders += (tmp_path / name).glob('log_*/*')
     folder, own = folders

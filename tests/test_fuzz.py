@@ -7,10 +7,8 @@ import contextlib
 import copy
 import faulthandler
 import io
-import os
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -21,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests import forked
 from tests.tiny import ROOT
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
@@ -142,7 +141,6 @@ def checkpoint_cases(folder):
                 'settings': {'model': 'lc', 'net': 'resnet18', 'img_dim': 128, 'num_seq': 8, 'seq_len': 5, 'ds': 3,
                              'class_names': ['a', 'b']}}
 
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     whole = {name: checkpoint(name) for name in ('adam', 'sgd')}
     pool = [None, True, -1, 0, 3, 2 ** 70, 10 ** 400, 0.5, float('nan'), float('inf'), '', 'text', 'two\nlines', [], [1],
@@ -275,6 +273,7 @@ def write(path, data):
 def run_cases(target, first, count):
     """Runs in the child: prints how many cases were read and how many refused, or the first that ended in anything
     else, with status 1."""
+    faulthandler.enable()
     warnings.simplefilter('error')
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -302,8 +301,7 @@ def run_cases(target, first, count):
 
 
 def fuzz(target, first, count):
-    done = subprocess.run([sys.executable, '-X', 'faulthandler', '-m', 'tests.test_fuzz', target, str(first), str(count)],
-                          cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    done = forked.run(['-m', 'tests.test_fuzz', target, first, count], cwd=ROOT, timeout=3600)
     said = [line for line in done.stderr.splitlines() if not re.match(LIBJPEG, line)]
     assert done.returncode == 0 and not said, done.stderr[-4000:]
     read, refused = (int(word) for word in done.stdout.split() if word.isdecimal())

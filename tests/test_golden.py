@@ -19,12 +19,12 @@ LAYOUT = json.loads((GOLDEN / 'published_layout.json').read_text())
 
 
 def published_state(kind, network):
-    """A state dict under the published names, filled with the golden weights; as wide as the networks are here."""
+    """A state dict under the published names, filled with the golden weights; as wide and deep as the networks are here."""
     published = LAYOUT[kind][network]
     model = (ActionClassifier(network, published['module.final_fc.1.weight'][0]) if 'classifier' in kind else
              DPC(network)).state_dict()
     return {name: torch.from_numpy(np.asarray(fill(name.removeprefix('module.'), model[our_name(name)].shape)))
-            for name in published}
+            for name in published if our_name(name) in model}
 
 
 def our_name(published):

@@ -28,7 +28,7 @@ def losses(csv_root, log_dir, epochs):
     return [record['loss'] for record in tiny.read_log(folder, 'step')]
 
 
-@pytest.mark.parametrize('epochs', [5, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize('epochs', [2, pytest.param(10, marks=pytest.mark.soak)])
 def test_the_first_losses(csv_root, tmp_path, epochs):
     found = losses(csv_root, tmp_path, epochs)
     assert found == pytest.approx(json.loads(CURVE.read_text())[:2 * epochs], rel=TOLERANCE)

@@ -97,23 +97,27 @@ def pipeline(folder, count, num_seq, seq_len, ds, img_dim):
 SHADOWED = '''
 import sys
 import torch
-sys.path.insert(0, sys.argv[2])
-import utils
-try:
-    torch.hub.load(sys.argv[1], 'dpc_features', source='local')
-except ImportError as error:
-    print(error)
+for folder in sys.argv[2:]:
+    sys.path.insert(0, folder)
+    import utils
+    try:
+        torch.hub.load(sys.argv[1], 'dpc_features', source='local')
+    except ImportError as error:
+        print(error)
+    sys.path.remove(folder)
+    del sys.modules['utils']
 '''
 
 
-@pytest.mark.parametrize('name', ['utils/__init__.py', 'utils.py'])
-def test_beside_another_utils(tmp_path, name):
-    (tmp_path / 'utils').mkdir()
-    (tmp_path / name).touch()
-    done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, tmp_path], cwd=tmp_path, capture_output=True,
-                          text=True)
-    assert done.stdout.startswith("the package 'utils' of this repository cannot be imported")
-    assert str(tmp_path) in done.stdout
+def test_beside_another_utils(tmp_path):
+    """A package or a module."""
+    for name in ('package/utils/__init__.py', 'module/utils.py'):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    folders = [tmp_path / 'package', tmp_path / 'module']
+    done = subprocess.run([sys.executable, '-c', SHADOWED, ROOT, *folders], cwd=tmp_path, capture_output=True, text=True)
+    for line, folder in zip(done.stdout.splitlines(), folders, strict=True):
+        assert line.startswith("the package 'utils' of this repository cannot be imported") and str(folder) in line
 
 
 @pytest.mark.parametrize('size', [(150, 210), (260, 230), (100, 90)])

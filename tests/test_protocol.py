@@ -26,6 +26,7 @@ from eval.classify.scores import (
 )
 from eval.classify.test_report import mean_of
 from eval.extract.resources import Resources
+from eval.metrics import intervals
 from eval.metrics.intervals import RESAMPLES, bootstrap
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
@@ -100,7 +101,13 @@ def test_the_order_of_the_videos_changes_no_number():
     assert first == second
 
 
-def test_intervals_are_as_wide_as_theory_says():
+@pytest.fixture
+def many_resamples(monkeypatch):
+    """As many as users get."""
+    monkeypatch.setattr(intervals, 'RESAMPLES', 2000)
+
+
+def test_intervals_are_as_wide_as_theory_says(many_resamples):
     """Of a share p of n videos: p ± 1.96 √(p(1−p)/n); and none for what is always right."""
     right = np.arange(4000) < 3000
     low, high = bootstrap(lambda rows: right[rows].mean(), 4000)
@@ -109,7 +116,7 @@ def test_intervals_are_as_wide_as_theory_says():
     assert bootstrap(lambda rows: 1., 5) == (1, 1)
 
 
-def test_the_interval_of_a_mean_over_splits():
+def test_the_interval_of_a_mean_over_splits(many_resamples):
     """Three independent splits: √3 times narrower than that of one. Of equal draws it would be as wide."""
     scores = random_scores(videos=300, classes=2)
     splits = [summarise(scores, seed) for seed in range(3)]
@@ -303,8 +310,9 @@ def test_confusion_matrix():
 
 
 @pytest.mark.parametrize('classes', [3, 101, 401])
-def test_confusion_picture(tmp_path, classes):
+def test_confusion_picture(tmp_path, monkeypatch, classes):
     """Drawn for few classes and for many, whatever their names hold, and for classes without a tested video."""
+    monkeypatch.setattr('eval.classify.outputs.MAX_LABELLED', 400)
     matrix = np.zeros((classes, classes), int)
     matrix[0, 1] = 5
     names = [f'Class $ {i}' for i in range(classes)]

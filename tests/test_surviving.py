@@ -20,7 +20,7 @@ EPOCHS = 2
 
 def command(csv_root, log_dir, *flags):
     return ['-m', 'dpc.main', *PRETRAINING, '--dataset', 'ucf101', '--epochs', str(EPOCHS),
-            '--num_workers', '2', '--print_freq', '1', '--batch_size', '2', '--save_minutes', '0.01',
+            '--num_workers', '1', '--print_freq', '1', '--batch_size', '2', '--save_minutes', '0.01',
             '--csv_root', str(csv_root), '--log_dir', str(log_dir), *map(str, flags)]
 
 
@@ -67,7 +67,7 @@ def assert_same_run(log_dir, undisturbed):
         assert records[0] == records[1]
 
 
-@pytest.fixture(scope='module', params=[1, 2], ids=['one process', 'two processes'])
+@pytest.fixture(scope='module')
 def processes(request):
     return request.param
 
@@ -96,11 +96,17 @@ def kill_and_resume(csv_root, log_dir, processes, moments, undisturbed):
     assert_same_run(log_dir, undisturbed)
 
 
+ONE = pytest.param(1, id='one process')
+TWO = pytest.param(2, id='two processes')
+SOAK = [pytest.param(count, marks=pytest.mark.soak, id=f'{count} processes') for count in (1, 2)]
+
+
+@pytest.mark.parametrize('processes', [ONE, SOAK[1]], indirect=True)
 def test_killed_at_a_random_moment(csv_root, tmp_path, processes, undisturbed):
     kill_and_resume(csv_root, tmp_path, processes, [(random.randrange(1, 4), random.uniform(0, 0.5))], undisturbed)
 
 
-@pytest.mark.soak
+@pytest.mark.parametrize('processes', SOAK, indirect=True)
 def test_killed_at_many_random_moments(csv_root, tmp_path, processes, undisturbed):
     moments = [(random.randrange(8), random.uniform(0, 2)) for _ in range(10)]
     kill_and_resume(csv_root, tmp_path, processes, moments, undisturbed)
@@ -135,6 +141,7 @@ def test_signal_saves_and_ends(csv_root, tmp_path, signum):
     assert read_log(folder_of(tmp_path), 'end')[0]['how'].startswith(f'stopped by {signum.name} in epoch')
 
 
+@pytest.mark.parametrize('processes', [SOAK[0], TWO], indirect=True)
 def test_stopped_by_a_signal_and_resumed(csv_root, tmp_path, processes, undisturbed):
     flags = ['--num_procs', processes]
     process = start(csv_root, tmp_path, *flags)
@@ -233,7 +240,7 @@ def test_killed_process_of_a_group(csv_root, tmp_path):
 
 
 def test_hung_process_of_a_group(csv_root, tmp_path):
-    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100, '--timeout', 8)
+    process = start(csv_root, tmp_path, '--num_procs', 2, '--num_workers', 0, '--epochs', 100, '--timeout', 6)
     wait_for_steps(tmp_path, 1)
     os.kill(children_of(process.pid)[-1], signal.SIGSTOP)
     status, _, err = finish(process, 60)

@@ -138,3 +138,8 @@ def equal(a, b):
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(equal, a, b))
     return a == b
+
+
+if __name__ == '__main__':  # pretraining by an interpreter of its own, as torchrun starts it
+    forked.cheap_settings()
+    launch(pretraining.main, pretraining.parse_args())
