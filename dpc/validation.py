@@ -8,7 +8,6 @@ from dpc.health import Health
 from dpc.metrics import Moments, control_predictions, guesses, top1, top1_by_step, wrong_answers
 from utils.cli import UserError
 from utils.data.classes import numbered
-from utils.data.held_out import group_of
 from utils.knn_vote import leave_group_out, one_group_a_class
 from utils.parallel.distributed import from_main, is_main, lists_of_all
 from utils.run.log import warn
@@ -29,7 +28,7 @@ class Validation:
     def __init__(self, objective, videos, knn_every=0, clips_per_video=1):
         self.objective, self.knn_every, self.clips_per_video = objective, knn_every, clips_per_video
         self.class_of, classes = numbered(names[0] for names in videos.classes())
-        self.group_of, _ = numbered(map(group_of, videos.paths()))
+        self.group_of, _ = numbered(videos.groups())
         if knn_every and len(classes) < 2:
             raise UserError(f'--knn_every {knn_every}: the validation videos are all of one class, {classes[0]!r}; the '
                             'class is the label in the list, else the folder around a frame folder. Leave the flag out')

@@ -8,6 +8,8 @@ from process_data.random_split import random_split
 from utils.cli import UserError, warn
 from utils.data.classes import SEPARATOR, class_key, is_label, names_in
 from utils.data.files import is_video
+from utils.data.groups import group_of
+from utils.data.lists import check_group
 
 KINETICS_COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end', 'split')
 SUBSETS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validate': 'val', 'validation': 'val',
@@ -28,7 +30,8 @@ def read_annotations(paths, required, optional=None):
                 known = columns if optional is None else [*required, *optional]
                 if not set(required) <= set(columns) <= set(known) or len(set(columns)) < len(columns):
                     raise UserError(f'{path}: its first line must name the columns {",".join(required)}'
-                                    + (f' or {",".join(known)}' if optional else '') + f', not {",".join(columns)!r}')
+                                    + (f', and maybe {" and ".join(optional)}' if optional else '')
+                                    + f', not {",".join(columns)!r}')
                 first = first or columns
                 if optional and set(columns) != set(first):
                     raise UserError(f'{path}: has the columns {",".join(columns)}, but {paths[0]} has '
@@ -90,27 +93,31 @@ def kinetics_lists(given):
 # ---- any labelled videos
 
 def csv_lists(given):
-    """Files with the columns path,label or path,label,split.
+    """Files with the columns path,label, and maybe split and group.
 
     Paths are relative to the root, with or without a video's extension. A label is the name of a class, or several
     separated by ';'. Rows of split val are for testing. Without the column split, some of the videos of each class are;
-    of several labels, the first counts there.
+    of several labels, the first counts there. Videos of one group stay in the same list; an empty group is that of the
+    video's name.
     UserError: a file that isn't of this form, a video or a class twice, videos for both val and test."""
-    annotated = read_annotations(given.annotations, ('path', 'label'), ('split',))
+    annotated = read_annotations(given.annotations, ('path', 'label'), ('split', 'group'))
     there, rows = given.index(), {}  # rows by folder: (where it is written, names in the label, split)
+    groups = {}
     for where, row in annotated:
         folder = annotated_folder(row['path'], given.root, there, where)
         if folder in rows:
             raise UserError(f'{where}: {row["path"]!r} is in {rows[folder][0]} already; give a video one row, '
                             f'several labels separated by {SEPARATOR!r}')
         rows[folder] = where, label_names(row['label'], where), row.get('split')
+        groups[folder] = group_name(row.get('group', ''), where)
     labels = {folder: SEPARATOR.join(names) for folder, (_, names, _) in rows.items()}
     class_names = distinct_names({name: where for where, names, _ in reversed(rows.values()) for name in names})
     if 'split' in annotated[0][1]:
-        return split_column_lists(rows), class_names, labels
+        return split_column_lists(rows), class_names, labels, groups
     first = {folder: names[0] for folder, (_, names, _) in rows.items()}
-    lists, _ = random_split(rows, given.test_share, given.group_regex, given.seed, class_of=first.get)
-    return lists, class_names, labels
+    lists, _ = random_split({folder: groups[folder] or group_of(folder, given.group_regex) for folder in rows},
+                            given.test_share, given.seed, class_of=first.get)
+    return lists, class_names, labels, groups
 
 
 def annotated_folder(path, root, there, where):
@@ -119,6 +126,15 @@ def annotated_folder(path, root, there, where):
     if inside in ('', os.curdir) or inside.split(os.sep)[0] == os.pardir:
         raise UserError(f'{where}: {path!r} is no video below {root}; give paths relative to this folder')
     return folder_of(inside) if inside not in there and is_video(inside) else inside
+
+
+def group_name(text, where):
+    """The name in a column `group`."""
+    try:
+        check_group(text.strip())
+    except ValueError as error:
+        raise UserError(f'{where}: {error}') from None
+    return text.strip()
 
 
 def label_names(text, where):

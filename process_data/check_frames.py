@@ -84,8 +84,8 @@ def find_lists(csv_root, dataset):
 
 
 def read_rows(path, frame_root):
-    """Rows as dicts: path ('' if the row doesn't parse), n_frames, label ([] without), line, text, findings, details of
-    findings."""
+    """Rows as dicts: path ('' if the row doesn't parse), n_frames, label (the cells after it), line, text, findings,
+    details of findings."""
     try:
         with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
             rows = [row_of(line, fields) for line, fields in enumerate(csv.reader(file), 1) if fields]
@@ -109,7 +109,7 @@ def read_rows(path, frame_root):
 
 def row_of(line, fields):
     try:
-        path, n_frames, _ = parse_row(fields)
+        path, n_frames, *_ = parse_row(fields)
     except ValueError:
         path, n_frames = '', 0
     return dict(line=line, text=','.join(fields), findings=[], details={}, path=path, n_frames=n_frames,

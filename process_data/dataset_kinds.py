@@ -1,8 +1,9 @@
 """The kinds of data sets, a table: what --dataset of extract_frames.py and write_csv.py may be.
 
 A new kind is one entry of KINDS and, where none of the functions here reads its split files or annotations, one more:
-Given -> ({name of the list: [folder, …]}, [class name, …], {folder: label}). A folder is the path of a video relative
-to the root, without its extension. Without labels, the class of a video is the name of the folder around it.
+Given -> ({name of the list: [folder, …]}, [class name, …], {folder: label}), and maybe {folder: group}. A folder is the
+path of a video relative to the root, without its extension. Without labels, the class of a video is the name of the
+folder around it; without a group, its name tells it (utils.data.groups).
 """
 from dataclasses import dataclass
 from typing import Callable, NamedTuple, Optional

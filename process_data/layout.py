@@ -79,6 +79,6 @@ def write_whole(path, newline=None):
 
 
 def write_rows(path, rows):
-    """Writes a csv list, `path,n_frames` or `path,n_frames,label`, without a header."""
+    """Writes a csv list, `path,n_frames[,label[,group]]`, without a header."""
     with write_whole(path, newline='') as file:
         csv.writer(file, lineterminator='\n').writerows(rows)

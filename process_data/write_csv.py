@@ -6,13 +6,17 @@ set.
     python process_data/write_csv.py --dataset csv --videos mine --annotations labels.csv
 
 Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders,
-csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows `path,n_frames`, and
-classInd.txt. The class of a video is the name of the folder around its frame folder. Videos without class folders
-(--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for pretraining and no
-classInd.txt.
+csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows
+`path,n_frames[,label[,group]]`, and classInd.txt. Without a label the class of a video is the name of the folder around
+its frame folder. Videos without class folders (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled:
+they get lists for pretraining and no classInd.txt.
 
-With --dataset csv the classes are those of csv files with the columns path,label or path,label,split, and the lists
-have rows `path,n_frames,label`. `label` is the name of a class, or several names separated by ';'.
+Videos of one group belong together, in the same list and when some are held out: the clips of a recording in UCF101
+(gNN), of a film in HMDB51, of a YouTube id in Kinetics, what --group_regex captures, or the column group of --dataset
+csv. Where the group is empty, or in no row, a video is its own group.
+
+With --dataset csv the classes are those of csv files with the columns path,label and maybe split and group. `label` is
+the name of a class, or several names separated by ';'.
 
 With --videos the lists name the video files themselves, and nothing needs to be extracted. Their frames are counted
 from the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov,
@@ -36,6 +40,7 @@ from process_data.dataset_kinds import KINDS, Given
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
 from utils.data.classes import SEPARATOR
 from utils.data.files import find_frame_folders, find_videos
+from utils.data.groups import group_of
 from utils.data.sources import count_all
 
 LISTED_MISSING = 10
@@ -59,7 +64,8 @@ def parse_args(argv=None):
                                              'puppets, process_data/data/{dataset}_splits)')
     parser.add_argument('--annotations', nargs='+', metavar='CSV',
                         help='k400: the official csv files with label,youtube_id,time_start,time_end,split; csv: files '
-                             'with path,label or path,label,split (train, val or test; videos of val are for testing)')
+                             'with path,label and maybe split (train, val or test; videos of val are for testing) and '
+                             'group')
     parser.add_argument('--csv_root', default=layout.DATA_ROOT,
                         help='the lists are written to a folder in it (default: %(default)s)')
     parser.add_argument('--name', help='name of that folder, and of the data set in training (default: the data set; '
@@ -74,8 +80,9 @@ def parse_args(argv=None):
     parser.add_argument('--test_share', type=float,
                         help='folder, and csv without the column split: share of the videos of each class used for '
                              'testing, 0 to 1 (default: 0.25; for demo_unlabelled and puppets_unlabelled 0.05)')
-    parser.add_argument('--group_regex', help='folder, csv: videos whose names match with the same first group (or '
-                                              'whole match) stay in the same list (default: none, split by video)')
+    parser.add_argument('--group_regex', help='videos whose names match with the same first group (or whole match) are '
+                                              'one group, which stays in the same list (default: the groups that names '
+                                              'of UCF101, HMDB51 and Kinetics tell, else each video is its own)')
     parser.add_argument('--seed', default=0, type=whole_number,
                         help='folder, csv: seed of the random split (default: %(default)s)')
     parser.add_argument('--jobs', default=cpu_cores(), type=positive_int,
@@ -113,8 +120,8 @@ def main(args):
         layout.require_folder(args.split_root, '--split_root')
     # Counting frames may take long, so mistakes in split files and annotations are found before.
     index = functools.cache(lambda: (index_videos if args.videos else index_frames)(source, args.jobs))
-    lists, class_names, labels = kind.read(Given(source, index, args.split_root, args.annotations, args.test_share,
-                                                 args.group_regex, args.seed))
+    given = Given(source, index, args.split_root, args.annotations, args.test_share, args.group_regex, args.seed)
+    lists, class_names, labels, *groups = kind.read(given)
     videos = index()
     if kind.classes not in (None, len(class_names)):
         warn(f'{len(class_names)} classes, not {kind.classes}')
@@ -129,12 +136,14 @@ def main(args):
 
     out = os.path.join(args.csv_root, list_name(args))
     root = '' if args.relative else os.path.abspath(source)
+    named = groups[0] if groups else {}
+    group = {folder: named.get(folder) or group_of(folder, args.group_regex)
+             for folders in found.values() for folder in folders}
+    columns = [labels, group] if any(group.values()) else [labels] if labels else []
     for name, folders in lists.items():
         path = os.path.join(out, name + '.csv')
-        rows = [(os.path.join(root, videos[folder].path), videos[folder].n_frames) for folder in found[name]]
-        if labels:
-            rows = [(*row, labels[folder]) for row, folder in zip(rows, found[name])]
-        layout.write_rows(path, rows)
+        layout.write_rows(path, [(os.path.join(root, videos[folder].path), videos[folder].n_frames,
+                                  *(column.get(folder, '') for column in columns)) for folder in found[name]])
         missing = [folder for folder in folders if folder not in videos]
         print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
         for folder in missing[:LISTED_MISSING]:

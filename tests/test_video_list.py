@@ -64,7 +64,7 @@ def test_no_object_for_each_row():
     for videos in (short, long):
         held = list(vars(videos).values())
         arrays = [value for value in held if isinstance(value, np.ndarray)]
-        assert sorted(array.dtype.kind for array in arrays) == ['S', 'i']
+        assert sorted(array.dtype.kind for array in arrays) == ['S', 'S', 'i']
         assert all(value is None for value in held if not isinstance(value, np.ndarray))
     assert long.encoded.nbytes == 1000 * len('/d/a/v0000') and long.n_frames.nbytes == 4000
 
@@ -80,7 +80,7 @@ def test_a_forked_worker_reads_the_same_list():
 
 
 @pytest.mark.parametrize('row', ['/d/a/v', '/d/a/v,', '/d/a/v,ten', '/d/a/v,10.5', '/d/a/v,0', '/d/a/v,-3', ',10',
-                                 '/d/a,b/v,10', '/d/a/v,10,11,12', 'path,n_frames', '/d/a/v,99999999999', '"/d/a/v,10'])
+                                 '/d/a,b/v,10', '/d/a/v,10,11,12,13', 'path,n_frames', '/d/a/v,99999999999', '"/d/a/v,10'])
 @pytest.mark.parametrize('place', [1, 3])
 def test_bad_rows_are_named(tmp_path, row, place):
     lines = ['/d/a/v1,10', '/d/a/v2,20', '/d/a/v3,30']
@@ -93,8 +93,8 @@ def test_bad_rows_are_named(tmp_path, row, place):
     if row.startswith('"'):  # an open quote swallows the lines after it
         assert message.startswith(f'{file}:4: ')
     else:
-        assert message == (f'{file}:{place}: expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 '
-                           f'to 10000000, got {row!r}')
+        assert message == (f'{file}:{place}: expected "path,n_frames[,label[,group]]", with n_frames from 1 to '
+                           f'10000000, got {row!r}')
 
 
 def one_line(call, *args):

@@ -57,8 +57,8 @@ def add_data_arguments(parser, short_videos=None, default='default'):
                        help='validate on a held-out part of the training list, or as published on the test list '
                             '(default train)')
     group.add_argument('--val_fraction', default=0.1, type=fraction,
-                       help='part of the training list held out for validation, at least one video or group per class '
-                            '(default 0.1)')
+                       help='part of the training list held out for validation, in whole groups, at least one per '
+                            'class (default 0.1)')
     return group
 
 

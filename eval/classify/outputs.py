@@ -101,11 +101,10 @@ def write_average_precision(path: Path, scores: VideoScores, class_names: Sequen
 
 
 def write_list(path: Path, videos: VideoList) -> None:
-    """A VideoList as a csv list of this project: rows path, frames, and the label if it has labels."""
-    columns = [videos.paths(), videos.n_frames.tolist()]
-    if videos.label is not None:
-        columns.append([videos.class_name(i) for i in range(len(videos))])
-    write_rows(path, zip(*columns))
+    """A VideoList as a csv list of this project: rows path, frames, label (empty without labels) and group."""
+    label = videos.label if videos.label is not None else [b''] * len(videos)
+    label, group = ([text.decode(**ENCODING) for text in column] for column in (label, videos.group))
+    write_rows(path, zip(videos.paths(), videos.n_frames.tolist(), label, group))
 
 
 def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_class: int) -> np.ndarray:

@@ -103,23 +103,24 @@ def test_a_random_split_is_that_of_class_folders(tmp_path):
     """Without the column split: stratified by class, whole groups, also where videos are missing. Of several labels the
     first counts."""
     names = [f'{c}/v{i:02d}_part{part}' for c in 'abc' for i in range(9) for part in range(1 + i % 2)]
-    expected = {True: random_split(names, 0.3, r'^(.*)_part', 7), False: random_split(names, 0.3, None, 7)}
+    expected = {True: random_split({name: name.rpartition('_')[0] for name in names}, 0.3, 7),
+                False: random_split(dict.fromkeys(names, ''), 0.3, 7)}
     folder_of = {name: name.replace('/', '_') for name in names}            # a flat folder, with names that sort alike
     rows = [f'{folder_of[name]}.mp4,a;c' if name[0] == 'a' else f'{folder_of[name]},{name[0]}' for name in names]
     labels = write_annotations(tmp_path / 'labels.csv', 'path,label', *rows)
     there = list(folder_of.values())[5:]
     for grouped, (lists, class_names) in expected.items():
-        regex = r'^(?:[abc]_)(.*)_part' if grouped else None
-        found, found_names, of_folder = csv_lists(
+        regex = r'^(.*)_part' if grouped else None
+        found, found_names, of_folder, _ = csv_lists(
             Given(str(tmp_path), lambda: there, None, [str(labels)], 0.3, regex, 7))
         assert found == {name: sorted(folder_of[folder] for folder in folders) for name, folders in lists.items()}
         assert found_names == class_names == ['a', 'b', 'c'] and of_folder['a_v03_part1'] == 'a;c'
 
 
 @pytest.mark.parametrize('rows, said', [
-    (['video,label', 'a/1,x'], 'labels.csv: its first line must name the columns path,label or path,label,split, not '
-                               "'video,label'"),
-    (['path,split', 'a/1,train'], "path,label,split, not 'path,split'"),
+    (['video,label', 'a/1,x'], 'labels.csv: its first line must name the columns path,label, and maybe split and '
+                               "group, not 'video,label'"),
+    (['path,split', 'a/1,train'], "split and group, not 'path,split'"),
     (['path,label,subset', 'a/1,x,train'], "not 'path,label,subset'"),
     (['path,label,label', 'a/1,x,y'], "not 'path,label,label'"),
     (['a/1,x'], "not 'a/1,x'"),
@@ -209,7 +210,7 @@ def test_several_annotation_files_are_one(videos, tmp_path):
     with pytest.raises(UserError, match='give all files the same'):
         csv_lists(given)
     write_annotations(second, 'label,split,path', 'y,test,a/2')     # in another order
-    lists, names, _ = csv_lists(given)
+    lists, names, *_ = csv_lists(given)
     assert lists == {'train_split01': ['a/1'], 'test_split01': ['a/2']} and names == ['x', 'y']
 
 
@@ -229,7 +230,9 @@ def test_lists_of_two_columns_mean_what_they_meant(tmp_path):
     (['/d/a/1,10', '/d/a/2,10,x'], ':2: 3 columns, but 2 in the rows before'),
     (['/d/a/1,10,x', '/d/a/2,10,'], ":2: '' is no label"),
     (['/d/a/1,10,x;;y'], ":1: 'x;;y' is no label"),
-    (['/d/a/1,10,x,y'], ':1: expected "path,n_frames"')])
+    (['/d/a/1,10,x,y,z'], ':1: expected "path,n_frames[,label[,group]]"'),
+    (['/d/a/1,10,x,y', '/d/a/2,10,x'], ':2: 3 columns, but 4 in the rows before: give all rows a group, or none'),
+    (['/d/a/1,10,x,y', '/d/a/2,10,,y'], ':2: give all rows a label, or none')])
 def test_labels_that_cannot_be_read(tmp_path, rows, said):
     path = tmp_path / 'list.csv'
     path.write_text('\n'.join(rows) + '\n')

@@ -44,8 +44,8 @@ def test_ucf101(tmp_path):
     short = len(decoded(tmp_path / 'videos' / names[4]))
     assert 5 < short < 35
     assert lines(tmp_path / 'csv/ucf101/train_split01.csv') == [
-        f'{tmp_path}/videos/{name},{count}' for name, count in zip(names, [*counts, short])]
-    assert lines(tmp_path / 'csv/ucf101/test_split01.csv') == [f'{tmp_path}/videos/{names[6]},9']
+        f'{tmp_path}/videos/{name},{count},,{name[8:21]}' for name, count in zip(names, [*counts, short])]
+    assert lines(tmp_path / 'csv/ucf101/test_split01.csv') == [f'{tmp_path}/videos/{names[6]},9,,v_Archery_g07']
     assert f'warning: {tmp_path}/videos/{names[5]}: no video that the decoder can read' in done.stderr
     assert f'{names[6][:-4]}.mp4: {names[6]} has the same name, left out' in done.stderr
     assert 'train_split01.csv: 5 videos, 1 missing' in done.stdout and 'counting frames: 100%' in done.stderr

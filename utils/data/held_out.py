@@ -1,4 +1,4 @@
-"""Which videos of a training list are held out for validation."""
+"""Which videos of a training list are held out: for validation, or fold by fold to choose a hyperparameter."""
 import os
 import re
 
@@ -6,8 +6,6 @@ import numpy as np
 
 from utils.cli import UserError
 from utils.data.classes import numbered
-
-UCF101_NAME = re.compile(r'v_.+_g(\d+)_c\d+(\.\w+)?')  # v_{class}_g{group}_c{clip}, of a file with its extension
 
 
 class NothingHeldOut(UserError):
@@ -17,37 +15,55 @@ class NothingHeldOut(UserError):
 def hold_out(videos, fraction, seed):
     """Splits a training list into (train, validation), two sorted index arrays; the same for the same seed.
 
-    In UCF101 (and what is named like it) the clips of a group come from one video, so whole groups are held out;
-    elsewhere a video is its own group. Of each class with several groups `fraction` of the groups are held out, one
-    at least, and one at least stays: those of the same names in all classes, as in UCF101's test splits. (Where a group
-    has the same appearance in several classes, it would tell which class it is not.) Of several labels of a video the
-    first counts. Videos without labels and class folders are one class, that of the folder they share. NothingHeldOut:
-    nothing can be."""
-    paths = videos.paths()
-    class_of, _ = numbered(names[0] for names in videos.classes())
-    group_index, groups = numbered(map(group_of, paths))
-    class_of_group = np.zeros(len(groups), np.int64)
-    class_of_group[group_index] = class_of
-
-    # Within each class the groups in a random order of their names (gNN in UCF101): the first `count` are held out.
-    name_of_group, names = numbered(re.sub(r'v_.+_g(?=\d+$)', '', os.path.basename(group)) for group in groups)
-    order = np.lexsort((np.random.default_rng(seed).random(len(names))[name_of_group], class_of_group))
-    sizes = np.bincount(class_of_group)
-    count = np.minimum(np.maximum(1, np.rint(fraction * sizes)), sizes - 1)
-    position = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    held_group = np.zeros(len(groups), bool)
-    held_group[order] = position < np.repeat(count, sizes)
+    Whole groups are held out (see utils.data.lists). Of each class with several groups `fraction` of the groups are
+    held out, one at least, and one at least stays: those of the same numbers in all classes of UCF101, as in its test
+    splits. (Where a group has the same appearance in several classes, it would tell which class it is not.)
+    NothingHeldOut: nothing can be."""
+    group_index, classes_of, order = groups_in_order(videos, seed)
+    stay = np.bincount([c for classes in classes_of for c in classes]).tolist()  # groups of each class
+    wanted = [min(max(1, round(fraction * count)), count - 1) for count in stay]
+    held_group = np.zeros(len(classes_of), bool)
+    for group in order:
+        classes = classes_of[group]
+        if any(wanted[c] > 0 for c in classes) and all(stay[c] > 1 for c in classes):
+            held_group[group] = True
+            for c in classes:
+                wanted[c] -= 1
+                stay[c] -= 1
     held = held_group[group_index]
     if not held.any():
-        reason = ('no class has more than one video' if len(groups) == len(videos) else
-                  'the videos of each class are all of one group (gNN in their names), clips of one recording that '
-                  'stay together')
+        reason = ('no class has more than one video' if len(classes_of) == len(videos) else
+                  'the videos of each class are all of one group (gNN in UCF101, the film in HMDB51, or the column '
+                  'group of the list), which stays together')
         raise NothingHeldOut(f'nothing can be held out of {len(videos)} videos for validation, as {reason}: list more '
                              'videos, or validate with --val_on test')
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def group_of(path):
-    """What a video shares with others of the same recording: its path up to gNN in UCF101, else all of it."""
-    match = UCF101_NAME.fullmatch(path, path.rfind('/') + 1)
-    return path[:match.end(1)] if match else path
+def fold_of(videos, count, seed):
+    """int64 [R]: which of up to `count` folds a video is in. Groups are whole, and spread evenly for each class.
+
+    There are as many folds as some class has groups, if these are fewer."""
+    group_index, classes_of, order = groups_in_order(videos, seed)
+    sizes = np.bincount([c for classes in classes_of for c in classes])
+    there = np.zeros((len(sizes), min(count, sizes.max())), np.int64)  # groups of each class in each fold
+    fold = np.zeros(len(classes_of), np.int64)
+    for group in order:
+        fold[group] = there[classes_of[group]].sum(axis=0).argmin()
+        there[classes_of[group], fold[group]] += 1
+    return fold[group_index]
+
+
+def groups_in_order(videos, seed):
+    """(group of each video int64 [R], [classes of each group], groups in a random order).
+
+    Of several labels of a video the first counts. Videos without labels and class folders are one class, that of the
+    folder they share. The order is one of numbers gNN or names, so that it is the same in all classes."""
+    class_of, _ = numbered(names[0] for names in videos.classes())
+    group_index, groups = numbered(videos.groups())
+    classes_of = [[] for _ in groups]
+    for group, c in dict.fromkeys(zip(group_index.tolist(), class_of.tolist())):
+        classes_of[group].append(c)
+    name_of_group, names = numbered(re.sub(r'^v_.+_g(?=\d+$)', '', os.path.basename(group)) for group in groups)
+    return group_index, classes_of, np.argsort(np.random.default_rng(seed).random(len(names))[name_of_group],
+                                               kind='stable').tolist()

@@ -1,6 +1,7 @@
-"""The csv lists of videos: rows `path,n_frames` or `path,n_frames,label` without a header; `path` is a folder of
-frames `…/{class}/{video}` or a video file `…/{class}/{video}.mp4`. `label` is a class name, or several separated by
-';'; without it the class is the name of the folder."""
+"""The csv lists of videos: rows `path,n_frames[,label[,group]]` without a header; `path` is a folder of frames
+`…/{class}/{video}` or a video file `…/{class}/{video}.mp4`. `label` is a class name, or several separated by ';';
+without it, or where it is empty, the class is the name of the folder. Videos of one `group` belong together; where it
+is empty a video is its own group, and without the column names tell (utils/data/groups.py)."""
 import csv
 import os
 import re
@@ -11,6 +12,7 @@ import numpy as np
 
 from utils.cli import UserError
 from utils.data.classes import CONTROL, SEPARATOR, is_label, names_in
+from utils.data.groups import group_of
 from utils.data.sources import has_frame
 from utils.data.text_files import ENCODING, brief, lines_of
 
@@ -28,6 +30,7 @@ class VideoList:
     n_frames:  int32 [R]
     root:      folder that relative paths start from, or None where all are absolute
     label:     bytes [R], the third column of the csv; None where it has two
+    group:     bytes [R], what a video shares with others of the same recording; empty: it is its own group
 
     >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
     >>> len(videos), videos.path(1), videos.classes()
@@ -37,28 +40,30 @@ class VideoList:
     """
 
     def __init__(self, encoded: np.ndarray, n_frames: np.ndarray, root: Optional[str] = None,
-                 label: Optional[np.ndarray] = None):
+                 label: Optional[np.ndarray] = None, group: Optional[np.ndarray] = None):
         self.encoded, self.n_frames, self.root, self.label = encoded, n_frames, root, label
+        self.group = np.zeros(len(n_frames), 'S1') if group is None else group
 
     @classmethod
     def from_rows(cls, paths: Sequence[str], n_frames: Sequence[int], root: Optional[str] = None,
-                  label: Optional[Sequence[str]] = None) -> 'VideoList':
-        """Packs paths, as many frame counts and maybe as many labels."""
-        encoded = [path.rstrip('/').encode(**ENCODING) for path in paths]
-        if label is not None:
-            label = np.array([each.encode(**ENCODING) for each in label], dtype='S')
-        return cls(np.array(encoded, dtype='S'), np.asarray(n_frames, np.int32), root, label)
+                  label: Optional[Sequence[str]] = None, group: Optional[Sequence[str]] = None) -> 'VideoList':
+        """Packs paths, as many frame counts and maybe as many labels and groups. group None: as the names tell."""
+        paths = [path.rstrip('/') for path in paths]
+        if group is None:
+            group = map(group_of, paths)
+        return cls(packed(paths), np.asarray(n_frames, np.int32), root, None if label is None else packed(label),
+                   packed(group))
 
     @classmethod
     def read_csv(cls, path: str, frame_root: Optional[str] = None) -> 'VideoList':
-        """Reads a csv of `path,n_frames[,label]` rows; relative paths start from `frame_root`.
+        """Reads a csv of `path,n_frames[,label[,group]]` rows; relative paths start from `frame_root`.
 
         UserError: no such file, an empty file, a row that doesn't parse, a relative path without `frame_root`."""
-        paths, n_frames, label = _read_rows(path)
+        paths, n_frames, label, group = _read_rows(path)
         relative = next((row for row in paths if not row.startswith('/')), None)
         if frame_root is None and relative is not None:
             raise UserError(f'{path}: path {brief(relative)} is relative; say where it starts from with --frame_root')
-        return cls.from_rows(paths, n_frames, frame_root, label)
+        return cls.from_rows(paths, n_frames, frame_root, label, group)
 
     def __len__(self) -> int:
         return len(self.n_frames)
@@ -88,10 +93,19 @@ class VideoList:
         """Whether some video has more than one label."""
         return self.label is not None and any(SEPARATOR.encode() in label for label in self.label.tolist())
 
+    def groups(self) -> list[str]:
+        """The group of every video; of one that is its own group, its path."""
+        return [group.decode(**ENCODING) or self.path(i) for i, group in enumerate(self.group.tolist())]
+
     def select(self, rows: np.ndarray) -> 'VideoList':
         """The videos of an index array or a boolean mask [R], in that order."""
         return VideoList(self.encoded[rows], self.n_frames[rows], self.root,
-                         None if self.label is None else self.label[rows])
+                         None if self.label is None else self.label[rows], self.group[rows])
+
+
+def packed(texts):
+    """bytes [R] of R str."""
+    return np.array([text.encode(**ENCODING) for text in texts], dtype='S')
 
 
 def class_name(path):
@@ -102,50 +116,60 @@ def class_name(path):
 # ---- reading lists
 
 def _read_rows(path):
-    """The columns of a csv: (list of str, list of int, list of str or None). UserError: no such file, an empty one, a
-    row of other form."""
+    """The columns of a csv: (list of str, list of int, list of str or None, list of str or None). UserError: no such
+    file, an empty one, a row of other form."""
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file; process_data/write_csv.py writes it')
-    paths, n_frames, labels = [], [], []
+    rows, columns = [], None
     with open(path, newline='', encoding='utf-8-sig', errors='surrogateescape') as file:
         reader = csv.reader(lines_of(file, path))
         try:
             for cells in filter(None, reader):
-                folder, count, label = parse_row(cells)
-                if paths and (label is None) == bool(labels):
-                    raise ValueError(f'{len(cells)} columns, but {5 - len(cells)} in the rows before: give all rows a '
-                                     'label, or none')
-                paths.append(folder)
-                n_frames.append(count)
-                labels += [] if label is None else [label]
+                row = parse_row(cells)
+                columns = columns or len(cells)
+                if len(cells) != columns:
+                    raise ValueError(f'{len(cells)} columns, but {columns} in the rows before: give all rows a '
+                                     f'{"group" if max(len(cells), columns) == 4 else "label"}, or none')
+                if rows and (row[2] is None) != (rows[0][2] is None):
+                    raise ValueError('give all rows a label, or none')
+                rows.append(row)
         except ValueError as error:
             raise UserError(f'{path}:{reader.line_num}: {error}') from None
         except csv.Error as error:
             raise UserError(f'{path}:{reader.line_num}: not a row of a csv ({error}); is a quote never closed?'
                             ) from None
-    if not paths:
+    if not rows:
         raise UserError(f'{path}: empty; write it again with process_data/write_csv.py')
-    return paths, n_frames, labels or None
+    return [None if column[0] is None else list(column) for column in zip(*rows)]
 
 
 def parse_row(cells):
-    """(path, number of frames, label or None) of the cells of a row. ValueError: what is wrong with it.
+    """(path, number of frames, label or None, group or None) of the cells of a row. ValueError: what is wrong with it.
 
-    >>> parse_row(['/frames/run/v1', '200'])
-    ('/frames/run/v1', 200, None)
+    >>> parse_row(['/frames/run/v1', '200']), parse_row(['/frames/run/v1', '200', '', 'ann'])
+    (('/frames/run/v1', 200, None, None), ('/frames/run/v1', 200, None, 'ann'))
     """
-    count = cells[1].strip() if len(cells) in (2, 3) else ''
+    count = cells[1].strip() if len(cells) in (2, 3, 4) else ''
     if not (re.fullmatch('[0-9]{1,9}', count) and 0 < int(count) <= MAX_FRAMES and cells[0]):
-        raise ValueError('expected "path,n_frames" or "path,n_frames,label", with n_frames from 1 to '
-                         f'{MAX_FRAMES}, got {brief(",".join(cells))}')
-    path, _, *label = cells
+        raise ValueError(f'expected "path,n_frames[,label[,group]]", with n_frames from 1 to {MAX_FRAMES}, got '
+                         f'{brief(",".join(cells))}')
+    path, _, label, group = *cells, *[None] * (4 - len(cells))
     name = path.rstrip('/').rpartition('/')[2]
     if name in ('', '.', '..') or CONTROL.search(path) or len(path.encode(**ENCODING)) > MAX_PATH:
         raise ValueError(f'{brief(path)} is no path of a video; write the csv again with process_data/write_csv.py')
-    if label and not is_label(label[0]):
-        raise ValueError(f'{brief(label[0])} is no label: give the name of a class, or several with {SEPARATOR!r} '
+    if group is not None:
+        label = label or None
+        check_group(group)
+    if label is not None and not is_label(label):
+        raise ValueError(f'{brief(label)} is no label: give the name of a class, or several with {SEPARATOR!r} '
                          'between them')
-    return path, int(count), label[0] if label else None
+    return path, int(count), label, group
+
+
+def check_group(name):
+    """ValueError: it is no name of a group."""
+    if CONTROL.search(name) or len(name.splitlines()) > 1 or len(name.encode(**ENCODING)) > MAX_PATH:
+        raise ValueError(f'{brief(name)} is no name of a group: give a short text in one line, or an empty one')
 
 
 # ---- the folder of a data set's lists
