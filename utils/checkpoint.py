@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from utils import system_errors
 from utils.cli import UserError, beside
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
@@ -49,6 +50,8 @@ def read_checkpoint(path: str | Path, resumable: bool = False) -> dict:
     except PermissionError as error:
         raise UserError(f'{path} cannot be read ({error.strerror}): check its permissions') from error
     except Exception as error:  # torch.load and zipfile raise many kinds; each means that the file can't be used
+        if said := system_errors.failure_in(path):
+            raise UserError(said) from error
         raise UserError(f'{path} is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers '
                         'and strings; take another copy') from error
     if damaged:

@@ -5,6 +5,8 @@ import math
 import os
 import sys
 
+from utils import system_errors
+
 
 class UserError(Exception):
     """A mistake in the input (file, flag, data set). The message names the file or flag and the remedy."""
@@ -39,6 +41,12 @@ def run_cli(main, args):
         sys.exit(main(args))
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        said = system_errors.in_one_line(error)
+        if said is None:
+            raise
+        print(f'error: {said}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print('interrupted; run the same command again to continue', file=sys.stderr)
