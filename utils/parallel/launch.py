@@ -13,7 +13,7 @@ import torch
 from torch.multiprocessing import ProcessExitedException, start_processes
 
 from utils import system_errors
-from utils.cli import UserError, cpu_cores
+from utils.cli import UserError, cpu_cores, prepare_output
 from utils.parallel import distributed
 from utils.parallel.gpus import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
@@ -180,6 +180,7 @@ class SurvivingStream:
 
 @contextlib.contextmanager
 def surviving_output():
+    prepare_output()
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(SurvivingStream, streams)
     try:
