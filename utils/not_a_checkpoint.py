@@ -7,8 +7,7 @@ STARTS = {
     rb'\s*(<!doctype|<html|<\?xml|<!--)': 'a web page, not a file of weights: the download failed; get the file itself',
     rb'version https://git-lfs': 'a Git LFS pointer, not the file it stands for: run git lfs pull',
     rb'\x1f\x8b': 'compressed with gzip: unpack it first (gunzip, or tar xzf)',
-    rb'.{7}\0\{': 'a safetensors file: load it with safetensors.torch.load_file and store the result as a checkpoint with '
-                  'torch.save',
+    rb'.{7}\0\{': 'a safetensors file: store what safetensors.torch.load_file gives with torch.save',
 }
 OBJECT = re.compile(r'GLOBAL ([\w.]+) was not an allowed global')
 
@@ -27,8 +26,8 @@ def what_it_is(path, error):
         return 'is a TorchScript program: store the state_dict() of torch.jit.load(…) with torch.save'
     found = OBJECT.search(str(error))
     if found:
-        return (f'is not a readable checkpoint: it holds a {found[1]}, and only tensors, numbers and strings are loaded, as '
-                'other objects could run code; store it again without')
+        return (f'is not a readable checkpoint: it holds a {found[1]}, and only tensors, numbers and strings are '
+                'loaded, as other objects could run code; store it again without')
     return ('is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers and strings; take '
             'another copy')
 

@@ -15,6 +15,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from utils import system_errors
 from utils.cli import UserError, cpu_cores, prepare_output
 from utils.parallel import distributed
+from utils.parallel.environment import in_environment
 from utils.parallel.gpus import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
@@ -29,7 +30,7 @@ def launch(main, args):
     lost_contact = None
     with surviving_output():
         try:
-            count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
+            count = 1 if in_environment() else count_processes(args.gpu, args.num_procs)
             if count == 1:
                 status, message, lost_contact = run(main, args)
             else:
