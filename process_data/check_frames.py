@@ -22,7 +22,7 @@ sys.path.insert(0, ROOT)
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
-from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, open_frames
+from utils.data.frames import BAD_ZIP, DiskError, FrameError, decode, frame_name, frame_names, open_frames
 from utils.data.lists import datasets_in, parse_row
 from utils.data.video import VideoError, VideoFile
 
@@ -140,6 +140,8 @@ def inspect_frames(path, which):
         for number in numbers_to_decode(n_frames, which):
             try:
                 jpeg = read(frame_name(number))
+            except DiskError:
+                raise
             except FrameError:
                 jpeg = b''
             if not is_readable(jpeg):

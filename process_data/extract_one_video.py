@@ -11,15 +11,15 @@ import numpy as np
 from process_data import extract_report as report
 from process_data import layout
 from utils.cli import UserError
-from utils.data.frames import BAD_ZIP, FrameError, decode, frame_name, frame_names, has_frames, open_frames
-from utils.data.truncated_video import is_truncated
+from utils.data.frames import BAD_ZIP, DiskError, FrameError, decode, frame_name, frame_names, has_frames, open_frames
 from utils.data.video import VideoError, VideoFile
 
 
 def extract_video(name, source, target, work, packed, settings):
     """Extracts a video into the folder `work`, then moves that folder (or the zip in it) to `target`; -> report row.
 
-    A faulty video gives a row with status failed. A faulty disk raises UserError, as it would fail every video.
+    A faulty video gives a row with status failed, one that has lost frames status partial. A faulty disk raises
+    UserError, as it would fail every video.
     """
     cv2.setNumThreads(1)
     remarks = []
@@ -27,6 +27,7 @@ def extract_video(name, source, target, work, packed, settings):
         with VideoFile(source, 'bgr24', settings['short_side'], settings['upscale']) as video:
             if target_exists(target):
                 frames, (width, height) = existing_frames(target)
+                video.decode_all()
             else:
                 # mkdir, not makedirs: a worker that outlives its run must not recreate the swept folder of that run.
                 os.mkdir(work)
@@ -36,17 +37,18 @@ def extract_video(name, source, target, work, packed, settings):
                 if not frames:
                     raise VideoError('no frame in it can be decoded')
                 move_into_place(work, target, packed)
+            losses, fps = video.losses(), video.fps
     except (VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
         return report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
-    truncated = is_truncated(video.announced, frames)
-    if truncated:
-        remarks.insert(0, f'{frames} of {video.announced} announced frames can be decoded')
-    return report.make_row(name, 'partial' if truncated else 'ok', '; '.join(remarks), frames, video.announced,
-                           width, height, video.fps)
+    announced = max(frames, video.announced) if losses else frames
+    if announced > frames:
+        losses.insert(0, f'{frames} of {announced} announced frames can be decoded')
+    return report.make_row(name, 'partial' if losses else 'ok', '; '.join(losses + remarks), frames, announced,
+                           width, height, fps)
 
 
 def write_frames(video, add, quality):
@@ -99,6 +101,8 @@ def existing_frames(target):
         names = frame_names(target)
         with open_frames(target) as read:
             image = decode(read(names[0])) if names else None
+    except DiskError:
+        raise
     except (*BAD_ZIP, FrameError, cv2.error):
         image = None
     if image is None:

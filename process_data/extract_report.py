@@ -12,7 +12,7 @@ from process_data import layout
 from utils.cli import UserError
 
 COLUMNS = ('video', 'frames', 'announced', 'width', 'height', 'fps', 'seconds', 'status', 'reason')
-STATUSES = ('ok', 'partial', 'failed')      # partial: fewer frames can be decoded than the file announces
+STATUSES = ('ok', 'partial', 'failed')      # partial: frames are missing or damaged
 
 
 def make_row(video, status, reason='', frames=0, announced=0, width='', height='', fps=0.0):

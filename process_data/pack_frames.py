@@ -22,7 +22,7 @@ from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
 from utils.data.files import find_frame_folders, walk
-from utils.data.frames import BAD_ZIP, FrameError, frame_names, has_frames, open_frames
+from utils.data.frames import BAD_ZIP, DiskError, FrameError, frame_names, has_frames, open_frames
 
 PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 
@@ -109,6 +109,8 @@ def compare(loose, packed, names):
         with open(packed, 'rb') as file, zipfile.ZipFile(file) as zipped, open_frames(loose) as read:
             os.fsync(file.fileno())
             same = set(names) <= set(zipped.namelist()) and all(zipped.read(name) == read(name) for name in names)
+    except DiskError:
+        raise
     except (FrameError, *BAD_ZIP):
         same = False
     if not same:

@@ -6,6 +6,7 @@ import pickle
 import socket
 import sys
 import tempfile
+import time
 
 import torch
 
@@ -13,30 +14,33 @@ from tests import forked
 from utils.parallel import distributed
 
 
-def in_group(function, world):
-    """What `function(world)`, of a module of tests, returns in each of `world` processes of a group, by rank."""
+def in_group(function, world, timeout=60, late=0):
+    """What `function(world)`, of a module of tests, returns in each of `world` processes of a group, by rank.
+
+    timeout: of the group, s. late: seconds that the last process starts after the others."""
     with tempfile.NamedTemporaryFile() as file:
-        argv = ['-m', 'tests.groups', function.__module__, function.__name__, world, file.name]
+        argv = ['-m', 'tests.groups', function.__module__, function.__name__, world, timeout, late, file.name]
         forked.run(argv, cwd=forked.ROOT, check=True)
         return pickle.load(file)
 
 
-def process(number, world, port, function, results):
+def process(number, world, port, function, timeout, results):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(number), WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    with distributed.group(timeout=60):
+    with distributed.group(timeout):
         results.put((number, function(world)))
 
 
-def main(module, function, world, path):
+def main(module, function, world, timeout, late, path):
     function = getattr(importlib.import_module(module), function)
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     results = multiprocessing.Queue()
-    processes = [multiprocessing.Process(target=process, args=(number, world, port, function, results))
+    processes = [multiprocessing.Process(target=process, args=(number, world, port, function, timeout, results))
                  for number in range(world)]
     for each in processes:
+        time.sleep(late * (each is processes[-1]))
         each.start()
     values = dict(results.get(timeout=100) for _ in processes)
     for each in processes:
@@ -47,4 +51,4 @@ def main(module, function, world, path):
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:3], int(sys.argv[3]), sys.argv[4])
+    main(*sys.argv[1:3], *map(int, sys.argv[3:6]), sys.argv[6])

@@ -1,11 +1,14 @@
 """Checkpoints: published files and ours load by name, other nets' and malicious ones don't; failed saves harm none."""
+import argparse
 import copy
+import gzip
 import os
 import pickle
 import resource
 import shutil
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -468,3 +471,46 @@ def test_statistics_of_a_foreign_backbone(lacking, layers):
     model = ForeignModel()
     found = layers_without_statistics(model, load_weights(model, weights).missing)
     assert found == [model.get_submodule(name) for name in layers]
+
+
+# ---- files of other programs
+
+@pytest.mark.parametrize('legacy', [True, False])
+def test_every_kind_of_number_loads(tmp_path, legacy):
+    numbers = [np.dtype(code).type(1) for code in np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?']
+    numbers += [np.array(3.5), np.array(3, np.int32), np.arange(3.), np.str_('a'), 1, 0.5, True]
+    for number in numbers:
+        path = published_file(tmp_path / 'a.pth.tar', {'a': torch.zeros(1)}, legacy, best_acc=number)
+        read = read_checkpoint(path)['best_acc']
+        assert np.asarray(read).dtype == np.asarray(number).dtype and np.array_equal(read, number), repr(number)
+
+
+def test_an_object_that_is_no_number_is_named(tmp_path):
+    for value, name in ((argparse.Namespace(lr=1), 'argparse.Namespace'), (Path('/a'), 'pathlib.PosixPath')):
+        path = published_file(tmp_path / 'a.pth.tar', {'a': torch.zeros(1)}, best_acc=value)
+        with pytest.raises(UserError, match=f'a.pth.tar is not a readable checkpoint: it holds a {name}.*; store it again'):
+            read_checkpoint(path)
+    path = published_file(tmp_path / 'a.pth.tar', {'a': torch.zeros(1)}, best_acc=np.array([{}]))
+    with pytest.raises(UserError, match='a.pth.tar is not a readable checkpoint'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'<!DOCTYPE html>\n<html><head>', 'is a web page'), (b'\n <html lang="en">', 'is a web page'),
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n', 'is a Git LFS pointer.*git lfs pull'),
+    (gzip.compress(b'weights'), 'is compressed with gzip: unpack it'),
+    ((40).to_bytes(8, 'little') + b'{"a":{"dtype":"F32","shape":[0],"data_of', 'is a safetensors file'),
+    (b'weights', 'is not a readable checkpoint: it may be cut short')])
+def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, content, words):
+    (tmp_path / 'a.pth.tar').write_bytes(content)
+    with pytest.raises(UserError, match=f'a.pth.tar {words}') as error:
+        read_checkpoint(tmp_path / 'a.pth.tar')
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_torchscript_program_is_called_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'a.pth.tar', 'w') as archive:
+        for name in ('data.pkl', 'code/__torch__.py', 'constants.pkl', 'version'):
+            archive.writestr(f'a/{name}', b'3')
+    with pytest.raises(UserError, match='a.pth.tar is a TorchScript program'):
+        read_checkpoint(tmp_path / 'a.pth.tar')

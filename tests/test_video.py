@@ -1,11 +1,14 @@
 """The reader of video files: each frame by its number is that of a whole decoding, in the right colours."""
+import errno
 import os
+import struct
 
 import av
 import numpy as np
 import pytest
 
-from tests.films import cut_off_first, decoded, film, replace_bytes, write_film
+from tests.films import MILLISECOND, cut_off_first, decoded, film, replace_bytes, write_film
+from utils.cli import UserError
 from utils.data import video
 from utils.data.video import VideoError, VideoFile
 
@@ -315,3 +318,156 @@ def test_files_are_closed(tmp_path):
                 next(reader.frames([30]))
                 next(reader.all_frames())
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+# ---- what is missing from a file, and how long it is
+
+def with_sound(path, seconds, source):
+    """Copies the video of a file into another container, beside `seconds` of silence."""
+    with av.open(source) as film_in, av.open(str(path), 'w') as out:
+        video_in = film_in.streams.video[0]
+        copy, sound = out.add_stream_from_template(video_in), out.add_stream('pcm_s16le', rate=8000)
+        silence = av.AudioFrame(format='s16', layout='mono', samples=8000 * seconds)
+        silence.sample_rate, silence.pts = 8000, 0
+        silence.planes[0].update(bytes(silence.planes[0].buffer_size))
+        for packet in film_in.demux(video_in):
+            if packet.dts is not None:
+                packet.stream = copy
+                out.mux(packet)
+        out.mux([*sound.encode(silence), *sound.encode()])
+    return str(path)
+
+
+def read_whole(path):
+    """(frames, losses, announced, fps) of a whole decoding."""
+    with VideoFile(path) as reader:
+        return sum(1 for _ in reader.all_frames()), reader.losses(), reader.announced, reader.fps
+
+
+def test_estimates_of_a_container_are_no_evidence_that_frames_are_missing(tmp_path):
+    plain = write_film(tmp_path / 'a.mp4', film(40), options=B_FRAMES)
+    uneven = np.cumsum([40] + [33, 600, 33, 100] * 10)[:40].tolist()
+    kinds = [with_sound(tmp_path / 'sound.mkv', 4, plain),
+             *(write_film(tmp_path / f'uneven{end}', film(40), options=B_FRAMES, times=uneven) for end in ('.mkv', '.mp4')),
+             with_sound(tmp_path / 'sound.avi', 4, write_film(tmp_path / 'b.mp4', film(40), 'mpeg4')),
+             write_film(tmp_path / 'a.flv', film(40), 'flv'), write_film(tmp_path / 'a.wmv', film(40), 'wmv2'),
+             write_film(tmp_path / 'a.ts', film(40)), write_film(tmp_path / 'a.mpg', film(40), 'mpeg2video')]
+    for path in kinds:
+        frames, losses, _, fps = read_whole(path)
+        assert (frames, losses) == (40, []), path
+        seconds = (uneven[-1] - uneven[0]) / 1000 * 40 / 39 if 'uneven' in path else 1.6
+        assert frames / fps == pytest.approx(seconds, rel=0.01), path
+
+
+def test_dropped_frames_of_an_avi_are_no_loss(tmp_path):
+    """Its header counts their empty chunks."""
+    path = write_film(tmp_path / 'a.avi', film(40), 'mpeg4', times=[40 * i + 800 * (i > 20) for i in range(40)])
+    with VideoFile(path) as reader:
+        assert reader.announced > 40
+    assert read_whole(path)[:2] == (40, [])
+
+
+@pytest.mark.parametrize('name, codec, muxing', [
+    ('a.mp4', 'libx264', {'movflags': 'faststart'}), ('frag.mp4', 'libx264', {'movflags': 'frag_keyframe+empty_moov'}),
+    ('a.mkv', 'libx264', {}), ('a.avi', 'mpeg4', {}), ('a.flv', 'flv', {}), ('a.wmv', 'wmv2', {}),
+    ('a.mpg', 'mpeg2video', {})])
+def test_a_file_that_was_cut_short_says_so(tmp_path, name, codec, muxing):
+    path = write_film(tmp_path / name, film(60, 128, 96), codec, muxing=muxing)
+    assert read_whole(path)[:2] == (60, [])
+    for share in (0.9, 0.6):
+        os.truncate(path, int(os.path.getsize(path) * share))
+        frames, losses, *_ = read_whole(path)
+        assert frames < (60 if share < 0.9 else 61) and losses, share
+
+
+def test_a_packet_that_cannot_be_decoded_is_a_loss(tmp_path):
+    path = write_film(tmp_path / 'a.mkv', film(30), options=B_FRAMES)
+    with av.open(path) as container:
+        lost = [packet for packet in container.demux(video=0) if packet.size][14]
+    data = bytearray(open(path, 'rb').read())
+    at = data.index(bytes(lost))
+    data[at:at + lost.size] = bytes(lost.size)
+    open(path, 'wb').write(data)
+    frames, losses, *_ = read_whole(path)
+    assert frames < 30 and losses == ['1 packets cannot be decoded']
+
+
+# ---- the display matrix
+
+# a, b, c, d of a display matrix: the filters that the ffmpeg program inserts for it
+SHOWN_BY_FFMPEG = {(1, 0, 0, 1): [], (-1, 0, 0, 1): ['hflip'], (1, 0, 0, -1): ['vflip'], (-1, 0, 0, -1): ['hflip', 'vflip'],
+                   (0, 1, 1, 0): ['transpose=cclock_flip'], (0, -1, -1, 0): ['transpose=clock_flip'],
+                   (0, 1, -1, 0): ['transpose=clock'], (0, -1, 1, 0): ['transpose=cclock']}
+
+
+def filtered(picture, filters):
+    """A picture through filters of FFmpeg."""
+    graph = av.filter.Graph()
+    height, width = picture.shape[:2]
+    nodes = [graph.add_buffer(width=width, height=height, format='rgb24', time_base=MILLISECOND)]
+    nodes += [graph.add(*each.split('=')) for each in filters] + [graph.add('buffersink')]
+    for before, after in zip(nodes, nodes[1:]):
+        before.link_to(after)
+    graph.configure()
+    frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+    frame.pts = 0
+    nodes[0].push(frame)
+    return nodes[-1].pull().to_ndarray()
+
+
+@pytest.mark.parametrize('matrix, filters', SHOWN_BY_FFMPEG.items())
+def test_turned_and_mirrored_videos_are_shown_as_ffmpeg_shows_them(tmp_path, matrix, filters):
+    path = write_film(tmp_path / 'a.mp4', film(3))
+    data = bytearray(open(path, 'rb').read())
+    start = data.index(b'tkhd') + 4 + 40     # of a track header of version 0
+    a, b, c, d = (value * 0x10000 for value in matrix)
+    data[start:start + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    open(path, 'wb').write(data)
+    with VideoFile(path) as reader:
+        for frame, coded in zip(reader.all_frames(), decoded(path), strict=True):
+            expected = filtered(coded, filters)
+            assert np.array_equal(frame, expected) and frame.flags.c_contiguous
+            # the standard's definition, pixel by pixel
+            for x, y in ((0, 0), (63, 0), (0, 47), (20, 30)):
+                corners = [(matrix[0] * u + matrix[2] * v, matrix[1] * u + matrix[3] * v) for u in (0, 63) for v in (0, 47)]
+                left, top = np.min(corners, 0)
+                row, column = matrix[1] * x + matrix[3] * y - top, matrix[0] * x + matrix[2] * y - left
+                assert np.array_equal(frame[row, column], coded[y, x])
+    with VideoFile(path, short_side=24) as reader:
+        assert next(reader.frames([3])).shape == ((32, 24, 3) if matrix[1] else (24, 32, 3))
+
+
+# ---- sound with a picture
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
+        sound, cover = container.add_stream('aac', rate=8000), container.add_stream('mjpeg', rate=25)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, 'yuvj420p'
+        cover.disposition = av.stream.Disposition.attached_pic
+        silence = av.AudioFrame(format='fltp', layout='mono', samples=1024)
+        silence.sample_rate, silence.pts = 8000, 0
+        silence.planes[0].update(bytes(silence.planes[0].buffer_size))
+        picture = av.VideoFrame.from_ndarray(film(1)[0], format='rgb24').reformat(format='yuvj420p')
+        container.mux([*cover.encode(picture), *cover.encode()])
+        container.mux([*sound.encode(silence), *sound.encode()])
+    with pytest.raises(VideoError, match='^sound with a cover picture, and no video$'):
+        VideoFile(str(tmp_path / 'a.mp4'))
+
+
+# ---- file systems that fail
+
+@pytest.mark.parametrize('number', [errno.ESTALE, errno.EIO, errno.ETIMEDOUT])
+def test_a_file_system_that_fails_is_said_to_and_no_video_is_blamed(tmp_path, monkeypatch, number):
+    path = write_film(tmp_path / 'a.mp4', film(2))
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr('builtins.open', fails)
+        with pytest.raises(UserError, match=f'a.mp4: {os.strerror(number)}: the file system fails'):
+            VideoFile(path)
+    monkeypatch.setattr(av, 'open', fails)
+    # FFmpeg says EIO where a file ends early, too: only a file that can't be read proves that the disk is to blame
+    with pytest.raises(VideoError if number == errno.EIO else UserError):
+        VideoFile(path)

@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from utils import system_errors
 from utils.cli import UserError, beside
+from utils.not_a_checkpoint import what_it_is
 
-# A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
-SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,
-                np.dtype, type(np.dtype('float64')), type(np.dtype('float32'))]
+# A published file may hold its best accuracy as a numpy number or array; these rebuild one and do nothing else.
+REBUILD = (np._core.multiarray.scalar, np._core.multiarray._reconstruct)
+SAFE_GLOBALS = [*REBUILD, *((rebuild, f'numpy.core.multiarray.{rebuild.__name__}') for rebuild in REBUILD),
+                np.ndarray, np.dtype, *{type(np.dtype(code)) for code in np.typecodes['All'] if code not in 'OV'}]
 ZIP_START = b'PK\x03\x04'  # torch.save has written zip files since 1.6; published files are older and have no checksums
 # What a resumed run needs, by type. `epoch`, `step` (in the epoch) and `iteration` (in the run) are the next ones.
 RESUMABLE = {'epoch': int, 'step': int, 'iteration': int, 'net': str, 'best_acc': float, 'state_dict': dict,
@@ -49,8 +52,9 @@ def read_checkpoint(path: str | Path, resumable: bool = False) -> dict:
     except PermissionError as error:
         raise UserError(f'{path} cannot be read ({error.strerror}): check its permissions') from error
     except Exception as error:  # torch.load and zipfile raise many kinds; each means that the file can't be used
-        raise UserError(f'{path} is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers '
-                        'and strings; take another copy') from error
+        if said := system_errors.failure_in(path):
+            raise UserError(said) from error
+        raise UserError(f'{path} {what_it_is(path, error)}') from error
     if damaged:
         raise UserError(f'{path} is damaged: {damaged!r} in it does not match its checksum; take another copy')
     check_fields(checkpoint, str(path))

@@ -5,14 +5,31 @@ import math
 import os
 import sys
 
+from utils import system_errors
+
 
 class UserError(Exception):
     """A mistake in the input (file, flag, data set). The message names the file or flag and the remedy."""
 
 
+def prepare_output():
+    """Makes stdout and stderr fit for any text: what their encoding lacks is escaped, and a closed one (`>&-`) drops
+    it."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, 'w'))
+        elif hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong flag in one line, without the usage text."""
+    """Reports a wrong flag in one line, without the usage text. Every command begins with one."""
     words = ()
+
+    def __init__(self, *args, **options):
+        prepare_output()
+        super().__init__(*args, **options)
 
     def parse_known_args(self, args=None, namespace=None):
         self.words = sys.argv[1:] if args is None else args
@@ -20,11 +37,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         # A misspelled flag is also one that is missing, which argparse reports first.
-        flags = [word.split('=')[0] for word in self.words if word.startswith('--')]
+        words = self.words[:self.words.index('--')] if '--' in self.words else self.words
+        flags = [word.split('=')[0] for word in words if word.startswith('--')]
         known = list(self._option_string_actions)
         unknown = [flag for flag in flags if flag not in known
                    and not (self.allow_abbrev and any(name.startswith(flag) for name in known))]
-        if unknown:
+        files = [word for word in words if word.startswith('-') and os.path.lexists(word)]
+        if files:
+            message = f'the file name {files[0]} begins with a dash, as flags do: write ./{files[0]}'
+        elif unknown:
             begun = [name for name in known if name.startswith(unknown[0])]
             close = begun or difflib.get_close_matches(unknown[0], known, n=1)
             message = f'there is no flag {unknown[0]}' + (f'; did you mean {close[0]}?' if close else '')
@@ -33,12 +54,16 @@ class Parser(argparse.ArgumentParser):
 
 def run_cli(main, args):
     """Calls main(args) and exits with the status it returns; a UserError becomes one line and status 2."""
-    # File names are bytes. Those that are not valid UTF-8 are printed escaped.
-    sys.stdout.reconfigure(errors='backslashreplace')
     try:
         sys.exit(main(args))
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        said = system_errors.in_one_line(error)
+        if said is None:
+            raise
+        print(f'error: {said}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print('interrupted; run the same command again to continue', file=sys.stderr)

@@ -13,6 +13,7 @@ import zlib
 import cv2
 import numpy as np
 
+from utils import system_errors
 from utils.cli import UserError
 
 MAX_BYTES = 2 ** 25   # of one frame: over a thousand times the usual
@@ -57,12 +58,16 @@ def frame_names(path):
     return sorted(name for name in names if name.startswith('image_') and name.endswith('.jpg'))
 
 
+class DiskError(FrameError):
+    """A frame that can't be read because the file system fails: no broken one."""
+
+
 @contextlib.contextmanager
 def open_frames(path):
     """Gives a function read(name) -> bytes for the frames of the video `path`, in its folder or in `path + '.zip'`.
 
     FrameError: a frame or the whole video is missing, the archive is broken or encrypted, or a frame has over MAX_BYTES
-    (from `read`)."""
+    (from `read`). DiskError: the file system fails."""
     file = path + '.zip'
     if os.path.isdir(path) or not os.path.isfile(file):
         yield functools.partial(_read_file, path)
@@ -70,7 +75,7 @@ def open_frames(path):
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, *BAD_ZIP) as error:
-        raise FrameError(f'{file}: {_reason(error)}') from None
+        raise _frame_error(file, error) from None
     with archive:
         yield functools.partial(_read_entry, archive)
 
@@ -90,7 +95,7 @@ def _read_file(folder, name):
                 raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
             return frame.read()
     except OSError as error:
-        raise FrameError(f'{file}: {error.strerror}') from None
+        raise _frame_error(file, error) from None
 
 
 def _read_entry(archive, name):
@@ -104,12 +109,16 @@ def _read_entry(archive, name):
         with archive.open(entry) as frame:
             return frame.read(entry.file_size)  # read() would inflate without bound before it looks at the size
     except (KeyError, OSError, *BAD_ZIP) as error:
-        raise FrameError(f'{archive.filename}: {_reason(error)}') from None
+        raise _frame_error(archive.filename, error) from None
 
 
-def _reason(error):
-    """What an error of zipfile says, in one line."""
-    return error.args[0] if isinstance(error, KeyError) else str(error)[:200] or 'cut short'
+def _frame_error(file, error):
+    """An error of the system or of zipfile as one line."""
+    if system_errors.is_failure(error):
+        return DiskError(system_errors.failure(file, error))
+    if isinstance(error, OSError) and error.strerror:
+        return FrameError(f'{file}: {error.strerror}')
+    return FrameError(f'{file}: ' + (error.args[0] if isinstance(error, KeyError) else str(error)[:200] or 'cut short'))
 
 
 def is_whole(jpeg):

@@ -13,7 +13,7 @@ import numpy as np
 from utils.cli import UserError
 from utils.data.classes import CONTROL, SEPARATOR, is_label, names_in
 from utils.data.groups import group_of
-from utils.data.sources import has_frame
+from utils.data.sources import has_frame, refuse_failure
 from utils.data.text_files import ENCODING, brief, lines_of
 
 KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
@@ -227,6 +227,7 @@ def check_on_disk(videos, sample=64):
     for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
         path, last = videos.path(row), int(videos.n_frames[row])
         if not os.path.isdir(path) and not os.path.isfile(path) and not os.path.isfile(path + '.zip'):
+            refuse_failure(path)
             raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip) or video file; extract '
                             'the frames, or write the csv again with process_data/write_csv.py')
         if not has_frame(path, last):

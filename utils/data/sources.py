@@ -5,8 +5,9 @@ import cv2
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from utils import system_errors
 from utils.cli import UserError
-from utils.data.frames import BAD_ZIP, MAX_PIXELS, FrameError, decode, frame_name, frame_names, read_jpegs
+from utils.data.frames import BAD_ZIP, MAX_PIXELS, DiskError, FrameError, decode, frame_name, frame_names, read_jpegs
 from utils.data.video import VideoError, VideoFile
 
 SHORT_SIDE = 240  # px, of the frames of a video file: what extract_frames.py shrinks to by default
@@ -26,19 +27,21 @@ def read_pictures(path, numbers, reduction_of=None):
 
 
 def has_frame(path, number):
-    """Whether the video `path` has frame `number`. FrameError: it is a video file that can't be read."""
+    """Whether the video `path` has frame `number`. FrameError: it is a video file that can't be read, or the file
+    system fails."""
     if os.path.isdir(path):
-        return os.path.isfile(os.path.join(path, frame_name(number)))
+        frame = os.path.join(path, frame_name(number))
+        return os.path.isfile(frame) or refuse_failure(frame)
     if not os.path.isfile(path):
         try:
             return frame_name(number) in frame_names(path)
         except (OSError, *BAD_ZIP):
-            return False
+            return refuse_failure(path + '.zip')
     try:
         with VideoFile(path, patience=PATIENCE) as video:
             return number <= video.n_frames
-    except VideoError as error:
-        raise FrameError(f'{path}: {error}') from None
+    except (VideoError, UserError) as error:
+        raise as_frame_error(path, error) from None
 
 
 def count_frames(path):
@@ -108,8 +111,20 @@ def _read_film(path, numbers, reduction_of):
                 height, width = frame.shape[:2]
                 factor = factor or reduction_of(height, width)
                 yield frame if factor == 1 else _reduced(frame, factor)
-    except VideoError as error:
-        raise FrameError(f'{path}: {error}') from None
+    except (VideoError, UserError) as error:
+        raise as_frame_error(path, error) from None
+
+
+def refuse_failure(path):
+    """False, or DiskError where the file system fails on `path`."""
+    if said := system_errors.failure_at(path):
+        raise DiskError(said)
+    return False
+
+
+def as_frame_error(path, error):
+    """An error of VideoFile as one of frames."""
+    return DiskError(str(error)) if isinstance(error, UserError) else FrameError(f'{path}: {error}')
 
 
 def _reduced(frame, factor):

@@ -9,12 +9,19 @@ MAX_LINE = 2 ** 14  # characters
 def lines_of(file, path):
     """The lines of a text file. UserError: one of over MAX_LINE characters, which is no list (a picture, say)."""
     number = 1
-    while line := file.readline(MAX_LINE):
+    while line := read_line(file, path):
         if len(line) == MAX_LINE:
             raise UserError(f'{path}:{number}: a line of {MAX_LINE} characters or more, {brief(line)}; write the file '
                             'again with process_data/write_csv.py')
         yield line
         number += 1
+
+
+def read_line(file, path):
+    try:
+        return file.readline(MAX_LINE)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
 
 
 def brief(text):

@@ -6,29 +6,34 @@ the time stamp of each decoded frame with the expected one. Without reliable tim
 file with damage in its middle numbers count the frames of the container, and `all_frames` leaves out the damaged ones.
 """
 import bisect
+import collections
+import errno
 import os
 import stat
 import time
 
 import av
 import cv2
+import numpy as np
 
+from utils import system_errors
+from utils.cli import UserError
 from utils.data.frames import MAX_PIXELS
-from utils.data.truncated_video import MOV, announced_frames
+from utils.data.truncated_video import AVI, MATROSKA, MOV, ends_early, promised_frames
 
 # Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
 # H.264 in .avi (time stamps don't tell the order of B-frames), VP8 (packets may hold invisible frames), MPEG-TS.
-MATROSKA, AVI = 'matroska,webm', 'avi'
 TIMED = {(MOV, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mpeg4', 'mjpeg')} | {
     (MATROSKA, codec) for codec in ('h264', 'hevc', 'av1', 'libdav1d', 'vp9', 'mjpeg', 'ffv1')} | {
     (AVI, codec) for codec in ('mpeg4', 'mjpeg')}
 PROGRESSIVE = (0, 1)     # of av's field_order: unknown, progressive
 # An MPEG-4 packet of this size or less, bytes, may say "no new picture" and give no frame.
 EMPTY_PICTURE = 16
+RATE_TOLERANCE = 0.01   # time stamps are rounded, to milliseconds in .mkv
 # A gap between wanted frames that is worth a seek, frames: less is decoded as fast.
 WORTH_SEEKING = 24
-ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 BT2020_NONCONSTANT, BT2020_CONSTANT = 9, 10     # FFmpeg's AVColorSpace; phones write the second and mean the first
+COVER_PICTURE = av.stream.Disposition.attached_pic
 MATRICES = {8: 'ycgco', 11: 'smpte2085', 12: 'chroma-derived-nc', 13: 'chroma-derived-c', 14: 'ictcp'}
 
 
@@ -49,23 +54,21 @@ class VideoFile:
     upscale:     also enlarge smaller frames
     patience:    seconds after which a wanted frame is given up (None: never)
 
-    announced:   frames that the container promises, see utils.data.truncated_video; `n_frames` is how many there are
-    fps:         frames per second on average, or 0.0
+    announced:   frames that its index or header promises, 0 if none does; see utils.data.truncated_video
     notes:       list of str, what was read differently from what the file says; filled while frames are read
-    VideoError: there is no such file, or no video in it that the decoder can read."""
+    VideoError: there is no such file, or no video in it that the decoder can read. UserError: the file system fails."""
 
     def __init__(self, path, layout='rgb24', short_side=0, upscale=False, patience=None):
         check_file(path)
         self.path, self.layout, self.short_side, self.upscale = path, layout, short_side, upscale
         self.patience, self._waiting_since = patience, time.monotonic()
         self.notes = []
+        self._damage, self._times = collections.Counter(), []
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._index = self._n_frames = None
         self._open()
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.fps = round(float(rate), 3) if rate else 0.0
         self._coded_size = self._stream.codec_context.width, self._stream.codec_context.height
-        self.announced = announced_frames(self._container, self._stream, self.fps)
+        self.announced = promised_frames(self._container, self._stream)
 
     def __enter__(self):
         return self
@@ -87,10 +90,36 @@ class VideoFile:
 
     def all_frames(self):
         """Yields every frame once, uint8 [H, W, 3], in order of display. None is repeated or dropped to match a frame
-        rate; a packet that can't be decoded is skipped. VideoError: a frame that can't be converted."""
+        rate; a packet that can't be decoded is skipped, see `losses`. VideoError: a frame that can't be converted."""
         for frame in self._from_start():
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
+
+    def decode_all(self):
+        """Decodes the whole file, for `losses` and `fps`."""
+        for _ in self._from_start():
+            pass
+
+    def losses(self):
+        """Evidence that frames are missing or damaged, list of str; [] of a whole file. Call it after `all_frames` or
+        `decode_all` has come to its end. A container's duration is an estimate, and no evidence."""
+        said = [what.format(count) for what, count in self._damage.items()]
+        if self._container.format.name == MOV and len(self._times) < self.announced:
+            said.append(f'{self.announced - len(self._times)} packets of its index are missing')
+        if ends_early(self.path, self._container.format.name):
+            said.append('the file is shorter than it says')
+        return said
+
+    @property
+    def fps(self):
+        """Frames per second on average, or 0.0: as the container says, unless the time stamps of what was read from the
+        start tell another rate."""
+        rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        spread = max(self._times, default=0) - min(self._times, default=0)
+        if spread:
+            measured = (len(self._times) - 1) / float(spread * self._stream.time_base)
+            rate = rate if abs(measured - rate) < RATE_TOLERANCE * measured else measured
+        return round(rate, 3)
 
     def frames(self, numbers):
         """Yields the frames of ascending distinct `numbers`, from 1: uint8 [H, W, 3].
@@ -186,6 +215,8 @@ class VideoFile:
 
     def _from_start(self):
         self._rewind()
+        self._damage.clear()
+        self._times.clear()
         return self._decoded()
 
     def _rewind(self):
@@ -200,7 +231,8 @@ class VideoFile:
             try:
                 yield from self._stream.codec_context.decode(packet)
             except av.error.FFmpegError:
-                continue
+                if packet is not None:
+                    self._damage['{} packets cannot be decoded'] += 1
 
     def _packets(self):
         """Yields the packets from the current position on. The last is empty, or None where the file is truncated."""
@@ -209,19 +241,25 @@ class VideoFile:
             for packet in self._container.demux(self._stream):
                 if self.patience and time.monotonic() - self._waiting_since > self.patience:
                     raise VideoError(f'the decoder gave no wanted frame in {self.patience:g} s')
+                if packet.is_corrupt:
+                    self._damage['{} packets are cut short'] += 1
+                shown = packet.dts if packet.pts is None else packet.pts
+                if packet.size and not packet.is_discard and shown is not None:
+                    self._times.append(shown)
                 yield packet
         except av.error.InvalidDataError:
+            self._damage['the container cannot be read to its end'] += 1
             yield None
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(f'cannot be read ({error.strerror or error})') from None
+            raise self._error(error, f'cannot be read ({error.strerror or error})') from None
 
     def _open(self):
         try:
             # 'file:', as FFmpeg would take the "a" of "a:b.avi" for a protocol.
             self._container = av.open('file:' + self.path, metadata_errors='replace')
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError('no video that the decoder can read; the file may be cut short') from error
-        self._stream = self._container.streams.best('video')
+            raise self._error(error, 'no video that the decoder can read; the file may be cut short') from error
+        self._stream = self._best_stream()
         codec = self._stream and self._stream.codec_context
         if codec is None or not codec.width or not codec.height:
             self.close()
@@ -232,6 +270,24 @@ class VideoFile:
         codec.thread_count = 1
         codec.options = {'max_pixels': str(MAX_PIXELS)}  # of a frame: it may claim another size than the container
         self._unread = True
+
+    def _best_stream(self):
+        """The video stream that a player shows, or None. VideoError: the only one is the cover picture of a sound."""
+        best, streams = self._container.streams.best('video'), self._container.streams.video
+        if best is None or not best.disposition & COVER_PICTURE:
+            return best
+        moving = [stream for stream in streams if not stream.disposition & COVER_PICTURE]
+        if not moving:
+            self.close()
+            raise VideoError('sound with a cover picture, and no video')
+        return moving[0]
+
+    def _error(self, error, message):
+        """The error to raise for one of opening or reading the file."""
+        said = system_errors.failure(self.path, error) if system_errors.is_failure(error) else None
+        if said and error.errno == errno.EIO:  # FFmpeg says that, too, where a file just ends
+            said = system_errors.failure_in(self.path)
+        return UserError(said) if said else VideoError(message)
 
     def _picture(self, frame):
         """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
@@ -245,10 +301,21 @@ class VideoFile:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise VideoError(f'its pictures cannot be converted: {frame.format.name}, colour matrix '
                              f'{MATRICES.get(int(matrix), int(matrix))}') from error
-        turn, size = frame.rotation % 360, self._coded_size
-        if turn in ROTATIONS:
-            picture, size = cv2.rotate(picture, ROTATIONS[turn]), size if turn == 180 else size[::-1]
-        return resize(picture, target_size(*size, self.short_side, self.upscale))
+        picture = resize(picture, target_size(*self._coded_size, self.short_side, self.upscale))
+        matrix = frame.side_data.get('DISPLAYMATRIX')
+        return picture if matrix is None else as_displayed(picture, np.frombuffer(bytes(matrix), np.int32))
+
+
+def as_displayed(picture, matrix):
+    """Turns and mirrors [H, W, 3] as players do, in quarter turns.
+
+    matrix: int32 [9], a display matrix by rows: of a pixel's (x, y) it makes (a·x + c·y, b·x + d·y) and a shift."""
+    a, b, _, c, d = matrix[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = cv2.transpose(picture), c, b
+    if a < 0 or d < 0:
+        picture = cv2.flip(picture, -1 if a < 0 and d < 0 else int(a < 0))
+    return picture
 
 
 def runs_between_keys(numbers, times, keys):
@@ -265,7 +332,8 @@ def runs_between_keys(numbers, times, keys):
 
 
 def check_file(path):
-    """VideoError: there is no such file, it can't be read, is empty or something else than a file."""
+    """VideoError: there is no such file, it can't be read, is empty or something else than a file. UserError: the file
+    system fails."""
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):
@@ -273,6 +341,8 @@ def check_file(path):
         with open(path, 'rb'):
             pass
     except OSError as error:
+        if system_errors.is_failure(error):
+            raise UserError(system_errors.failure(path, error)) from error
         raise VideoError(error.strerror) from error
     if info.st_size == 0:
         raise VideoError('empty file')

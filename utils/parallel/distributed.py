@@ -1,7 +1,6 @@
 """Rank, world size and everything that processes exchange. A single process needs none of it.
 
-The group is joined from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), which torchrun sets
-and utils/parallel/launch.py sets in the processes it starts.
+The group is joined from the environment, see utils.parallel.environment.
 """
 import contextlib
 import datetime
@@ -17,9 +16,10 @@ import torch
 import torch.distributed as dist
 
 from utils.cli import UserError
+from utils.parallel.environment import group_in_environment, in_environment
+from utils.parallel.joining import JOIN_SECONDS, connect, join
 from utils.parallel.signals import Stopped
 
-JOIN_SECONDS = 600  # machines of a cluster may start minutes apart
 BEAT_SECONDS = 2
 SILENT_SECONDS = 3 * BEAT_SECONDS
 
@@ -46,21 +46,6 @@ def world():
 
 def is_main():
     return rank() == 0
-
-
-def local_rank():
-    """This process's number among those on this machine: it picks the GPU."""
-    return int(os.environ.get('LOCAL_RANK', 0))
-
-
-def local_world():
-    """Processes of the group on this machine."""
-    return int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-
-
-def in_environment():
-    """Whether the environment names a group of several processes to join."""
-    return int(os.environ.get('WORLD_SIZE', 1)) > 1
 
 
 # ---- the group -------------------------------------------------------------------------------------------------------
@@ -143,21 +128,21 @@ def saved(path):
 def group(timeout, nccl=False):
     """Joins the group that the environment names, if any, for the duration of the context.
 
-    timeout: seconds after which a process that doesn't answer breaks the group (0: never). nccl: the processes compute
-    on GPUs. Only the first process prints on stdout.
-    LostContact when a collective fails: says what each process was doing.
+    timeout: seconds after which a process that doesn't answer breaks the group (0: never); joining has JOIN_SECONDS.
+    nccl: the processes compute on GPUs. Only the first process prints on stdout.
+    UserError: the environment is wrong, or not all join. LostContact when a collective fails: says what each process
+    was doing.
     """
     global _heartbeat, _cpu_group, _store
     if not in_environment():
         yield
         return
-    number, count = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
-    address, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    number, count, address, port = group_in_environment()
     timeout = timeout or 7 * 24 * 3600
     limit = datetime.timedelta(seconds=timeout)
     # torchrun's agent already serves a store at that port.
     serves = number == 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True'
-    store = connect(address, port, count, serves)
+    store = join(address, port, number, count, serves)
     if nccl:  # NCCL ends the process at its limit: later than gloo, whose error says why
         dist.init_process_group('cpu:gloo,cuda:nccl', store=store, rank=number, world_size=count, timeout=2 * limit)
     else:
@@ -181,14 +166,6 @@ def group(timeout, nccl=False):
         _heartbeat.leave()
         _heartbeat = None
     dist.destroy_process_group()
-
-
-def connect(address, port, count, serves):
-    """A connection of its own to the group's store, which the first process or torchrun's agent `serves`."""
-    store = dist.TCPStore(address, port, count, is_master=serves, timeout=datetime.timedelta(seconds=JOIN_SECONDS),
-                          wait_for_workers=False)
-    restart = os.environ.get('TORCHELASTIC_RESTART_COUNT')  # the agent's store outlives a restart
-    return store if restart is None else dist.PrefixStore(restart, store)
 
 
 # ---- what processes tell each other ----------------------------------------------------------------------------------

@@ -12,15 +12,14 @@ from multiprocessing import resource_tracker
 import torch
 from torch.multiprocessing import ProcessExitedException, start_processes
 
-from utils.cli import UserError, cpu_cores
+from utils import system_errors
+from utils.cli import UserError, cpu_cores, prepare_output
 from utils.parallel import distributed
+from utils.parallel.environment import in_environment
 from utils.parallel.gpus import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
 GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
-FULL, FORBIDDEN = 'make room and resume', 'change its permissions or choose another folder'
-REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL,
-            errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN, errno.EROFS: FORBIDDEN}
 
 
 def launch(main, args):
@@ -31,7 +30,7 @@ def launch(main, args):
     lost_contact = None
     with surviving_output():
         try:
-            count = 1 if distributed.in_environment() else count_processes(args.gpu, args.num_procs)
+            count = 1 if in_environment() else count_processes(args.gpu, args.num_procs)
             if count == 1:
                 status, message, lost_contact = run(main, args)
             else:
@@ -70,10 +69,10 @@ def run(main, args):
     except UserError as error:
         return 2, f'error: {error}', None
     except OSError as error:
-        remedy = REMEDIES.get(error.errno)
-        if remedy is None or (remedy is FORBIDDEN and not error.filename):
+        said = system_errors.in_one_line(error)
+        if said is None:
             raise
-        return 2, f'error: {error.filename or "the log"}: {error.strerror}; {remedy}', None
+        return 2, f'error: {said}', None
     except torch.OutOfMemoryError as error:
         return 2, (f'error: {str(error).splitlines()[0]} Lower --batch_size, or encode it in parts with --encode_chunks'
                    ), None
@@ -182,6 +181,7 @@ class SurvivingStream:
 
 @contextlib.contextmanager
 def surviving_output():
+    prepare_output()
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(SurvivingStream, streams)
     try:

@@ -7,6 +7,7 @@ from utils.data.lists import list_folder
 from utils.data.splits import train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
+from utils.parallel.environment import local_rank, local_world
 from utils.parallel.gpus import choose_device
 from utils.parallel.memory import available_memory
 from utils.parallel.precision import choose_precision
@@ -38,7 +39,7 @@ def start_evaluation(args, resumed=None, training=False, views=1):
     Seeds the weights, which every process draws alike. views: of each clip in a test.
     UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
-    precision = choose_precision(args.amp, choose_device(args.gpu, distributed.local_rank()), resumed)
+    precision = choose_precision(args.amp, choose_device(args.gpu, local_rank()), resumed)
     check_workers(args.num_workers)
     check_memory(args, precision, training, views)
     return precision
@@ -46,9 +47,9 @@ def start_evaluation(args, resumed=None, training=False, views=1):
 
 def check_workers(num_workers):
     most = 8 * cpu_cores()
-    if (num_workers or 0) * distributed.local_world() > most:
+    if (num_workers or 0) * local_world() > most:
         raise UserError(f'--num_workers {num_workers}: this machine has {cpu_cores()} cores; give at most '
-                        f'{most // distributed.local_world()}')
+                        f'{most // local_world()}')
 
 
 def check_memory(args, precision, training, views):
@@ -60,7 +61,7 @@ def check_memory(args, precision, training, views):
     need = pixels * 3 * (in_flight * views + 2 * share)
     if precision.device.type == 'cpu':
         need += pixels * share * (3 * 4 + (ACTIVATION_BYTES // args.encode_chunks if training else 0))
-    need *= distributed.local_world()
+    need *= local_world()
     if need > available_memory():
         raise UserError(f'batches of {args.batch_size} clips of {args.num_seq}×{args.seq_len} frames, {args.img_dim} '
                         f'px, need at least {need / 1e9:.1f} GB of memory, and {available_memory() / 1e9:.1f} GB are '
@@ -69,7 +70,7 @@ def check_memory(args, precision, training, views):
 
 def workers_of(args):
     """Data workers of this process: `--num_workers`, or its share of the CPU cores."""
-    return max(1, min(16, cpu_cores() // distributed.local_world())) if args.num_workers is None else args.num_workers
+    return max(1, min(16, cpu_cores() // local_world())) if args.num_workers is None else args.num_workers
 
 
 def prepare_model(args, model, precision):

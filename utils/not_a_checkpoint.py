@@ -1,0 +1,37 @@
+"""What a file that can't be loaded as a checkpoint is instead, and what to do with it."""
+import re
+import zipfile
+
+# first bytes: what they begin and the remedy
+STARTS = {
+    rb'\s*(<!doctype|<html|<\?xml|<!--)': 'a web page, not a file of weights: the download failed; get the file itself',
+    rb'version https://git-lfs': 'a Git LFS pointer, not the file it stands for: run git lfs pull',
+    rb'\x1f\x8b': 'compressed with gzip: unpack it first (gunzip, or tar xzf)',
+    rb'.{7}\0\{': 'a safetensors file: store what safetensors.torch.load_file gives with torch.save',
+}
+OBJECT = re.compile(r'GLOBAL ([\w.]+) was not an allowed global')
+
+
+def what_it_is(path, error):
+    """In words, for a message that begins with the path.
+
+    path:  of a file that can be read
+    error: of torch.load or zipfile"""
+    with open(path, 'rb') as file:
+        start = file.read(64)
+    for pattern, words in STARTS.items():
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            return f'is {words}'
+    if zipfile.is_zipfile(path) and is_torchscript(path):
+        return 'is a TorchScript program: store the state_dict() of torch.jit.load(…) with torch.save'
+    found = OBJECT.search(str(error))
+    if found:
+        return (f'is not a readable checkpoint: it holds a {found[1]}, and only tensors, numbers and strings are '
+                'loaded, as other objects could run code; store it again without')
+    return ('is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers and strings; take '
+            'another copy')
+
+
+def is_torchscript(path):
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') for name in archive.namelist())
