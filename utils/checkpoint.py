@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from utils.cli import UserError, beside
+from utils.data.seen import is_training
 
 # A published file may hold its best accuracy as a numpy number; these rebuild one and do nothing else.
 SAFE_GLOBALS = [(np._core.multiarray.scalar, 'numpy.core.multiarray.scalar'), np._core.multiarray.scalar,
@@ -115,6 +116,8 @@ def is_settings(value):
             and value.get('prediction', 'sequential') in ('sequential', 'parallel')
             and value.get('feature_map', 'dense') in ('dense', 'pooled')
             and type(value.get('pred_step', 1)) is int and value.get('pred_step', 1) > 0  # older files lack it
+            and ('train_list' not in value or is_training(value))  # and this
+            and isinstance(value.get('started_from', []), list) and all(map(is_training, value.get('started_from', [])))
             and (value['model'] == 'dpc-rnn' or isinstance(value.get('class_names'), list)
                  and all(map(is_name, value['class_names']))))
 
