@@ -43,7 +43,7 @@ def test_a_lookup_equals_comparing_names():
         names = [f'{a}/{b}' for a in 'xyz' for b in range(9)]
         trained, tested = (rng.permutation(names)[:rng.integers(1, 20)].tolist() for _ in range(2))
         found = seen_by([training([f'/old/{name}' for name in trained])],
-                        videos_of([f'/new/root/{name}.mp4' for name in tested]), labels=True)
+                        videos_of([f'/new/place/{name}.mp4' for name in tested]), labels=True)
         assert found.tolist() == [name in trained for name in tested]
         assert not seen_by([training(trained)], videos_of(tested), labels=False).any()
 
