@@ -19,7 +19,7 @@ from utils.arguments import (
     add_optimisation_arguments,
     add_run_arguments,
 )
-from utils.checkpoint import load_weights
+from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
@@ -31,7 +31,7 @@ from utils.recipes import parse_with_recipe
 from utils.run.dry_run import dry_run
 from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, save_arguments
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start
+from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
 from utils.run.training import train_epoch
 from utils.run.validation import validate
@@ -49,6 +49,8 @@ def parse_args(argv=None):
                        help='everything, or only aggregator and predictor on a frozen backbone (default all)')
     model.add_argument('--dropout', default=0.1, type=fraction, help='on ConvGRU states (default 0.1; 0 for none)')
     data = add_data_arguments(parser, short_videos='drop')
+    data.add_argument('--split', default=1, type=positive_int,
+                      help='split whose training list is read, so that its test videos stay unseen (default 1)')
     data.add_argument('--clips_per_video', default=1, type=positive_int, metavar='K',
                       help='clips of each video in a batch, which then has batch_size/K videos; without overlap where '
                            'a video is long enough (default 1)')
@@ -74,7 +76,8 @@ def parse_args(argv=None):
 def experiment_name(args):
     clips = f'_cpv{args.clips_per_video}' if args.clips_per_video > 1 else ''
     ablation = ''.join(f'_{value}' for value in (args.prediction, args.feature_map) if value in ('parallel', 'pooled'))
-    return (f'{Path(args.dataset).name}-{args.img_dim}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
+    split = f'-sp{args.split}' if args.split > 1 else ''  # published names have none
+    return (f'{Path(args.dataset).name}-{args.img_dim}{split}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
             f'_lr{args.lr:g}_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}'
             f'_train-{args.train_what}' + clips + ablation + pretrained_suffix(args.pretrain))
 
@@ -85,8 +88,9 @@ def main(args):
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, args.prediction, args.feature_map)
-    if args.pretrain not in (None, 'random'):
-        load_weights(model, args.pretrain)
+    checkpoint = {} if args.pretrain in (None, 'random') else read_checkpoint(args.pretrain)
+    if checkpoint:
+        load_weights(model, checkpoint, origin=args.pretrain)
     if args.train_what == 'last':
         model.backbone.requires_grad_(False)
     model = prepare_model(args, model, precision)
@@ -94,7 +98,7 @@ def main(args):
         model = SyncBatchNorm.convert_sync_batchnorm(model)
 
     # data
-    train_videos, val_videos = clip_videos(args, split=1)
+    train_videos, val_videos = clip_videos(args, args.split)
     clip = clip_settings(args)
     train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
                             colour=PRETRAINING, seed=args.seed, clips_per_video=args.clips_per_video)
@@ -118,7 +122,8 @@ def main(args):
 
     # run
     settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip, 'pred_step': args.pred_step,
-                'prediction': args.prediction, 'feature_map': args.feature_map}
+                'prediction': args.prediction, 'feature_map': args.feature_map,
+                **training_settings(args, train_videos, val_videos, checkpoint)}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0
     train = partial(train_epoch, compute_loss=compute_loss, clip_grad=args.clip_grad,

@@ -43,7 +43,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder = start_frozen_evaluation(args)
+    checkpoints, listed, class_names, precision, folder, seen = start_frozen_evaluation(args)
     if listed.label.ndim == 2:
         raise UserError(f'--dataset {args.dataset}: some of its videos have several labels, which attentive heads do '
                         'not learn; use eval/frozen.py, or eval/test.py --pretrain')
@@ -59,10 +59,10 @@ def main(args):
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, tokens, kinds, class_names, precision.device)
+        evaluate(args, folder, tokens, kinds, class_names, precision.device, seen)
 
 
-def evaluate(args, folder, tokens, kinds, class_names, device):
+def evaluate(args, folder, tokens, kinds, class_names, device, seen):
     task = make_task(next(iter(tokens.values()))[0], 'video')
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
@@ -78,7 +78,7 @@ def evaluate(args, folder, tokens, kinds, class_names, device):
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, rows, tokens, task, [
         f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} '
-        'of the training groups'])
+        'of the training groups', *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():

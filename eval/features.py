@@ -7,11 +7,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.classify.outputs import skipped_text
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
 from eval.extract.setup import add_feature_arguments, features_of, prepare
+from eval.networks.seen import labels_text, seen_text
 from eval.networks.settings import SPLITS
 from eval.networks.torchvision_models import WHAT_THIRD_PARTY
-from utils.cli import Parser
+from utils.cli import Parser, positive_int_or_all
 from utils.parallel import distributed
 from utils.parallel.launch import launch
+from utils.run.log import warn
 
 
 def parse_args(argv=None):
@@ -22,13 +24,12 @@ def parse_args(argv=None):
                              + WHAT_THIRD_PARTY)
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='.npz to write; if it has just these features already, nothing is done')
-    parser.add_argument('--split', default='1', choices=[*map(str, SPLITS), 'all'],
-                        help='training and test list to read; all: every video of the three splits (default 1)')
+    parser.add_argument('--split', type=positive_int_or_all, choices=[*SPLITS, 'all'],
+                        help='training and test list to read; all: every video of the three splits (default: that of '
+                             '--weights if they are of this data set, else 1)')
     parser.add_argument('--per_clip', action='store_true', help='also store the vectors of every clip')
     add_feature_arguments(parser)
     args = parser.parse_args(argv)
-    if args.split != 'all':
-        args.split = int(args.split)
     if not args.out.endswith('.npz') or Path(args.out).is_dir():
         parser.error(f'--out {args.out}: give the name of an .npz file')
     return args
@@ -39,10 +40,14 @@ def main(args):
     checkpoints, listed, _, precision = prepare(args, videos)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)
-    skipped = None
+    skipped, checkpoint = None, checkpoints[args.weights]
     if distributed.is_main():
         count, size = features.context.shape
         print(f'{args.out}: context and block, {size} numbers for each of {count} videos')
+        test = listed.videos.select(listed.rows_of('test'))
+        for text in (seen_text(checkpoint, test, 'test videos'), labels_text(checkpoint, test)):
+            if text:
+                warn(f'{args.weights}: {text}')
         skipped = [name for name, _ in failed] + features.skipped
         if skipped:
             print(skipped_text(skipped))

@@ -41,7 +41,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder = start_frozen_evaluation(args)
+    checkpoints, listed, class_names, precision, folder, seen = start_frozen_evaluation(args)
 
     def extract(weights, seed, name):
         return features_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision,
@@ -49,10 +49,10 @@ def main(args):
 
     features = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, features, listed, class_names)
+        evaluate(args, folder, features, listed, class_names, seen)
 
 
-def evaluate(args, folder, features, listed, class_names):
+def evaluate(args, folder, features, listed, class_names, seen):
     kinds = kinds_of(args)
     first = next(iter(features.values()))[0]
     task = make_task(first, kinds[0])
@@ -72,7 +72,7 @@ def evaluate(args, folder, features, listed, class_names):
 
     write_table(args, folder, rows, features, task, [
         'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
-        if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds'])
+        if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds', *seen])
     if 'probe' in args.protocols and not task.multi_label:
         write_subsets(folder / 'label_subsets.json', task)
     pictures = not (args.no_pictures or task.multi_label)

@@ -22,6 +22,7 @@ from eval.forecast.setup import (
     prepare_predictions,
     skipped_lines,
 )
+from eval.networks.seen import seen_text
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
@@ -44,7 +45,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    model, _, videos, failed, precision = prepare_predictions(args)
+    model, _, videos, failed, precision, checkpoint = prepare_predictions(args)
     seen = args.num_seq - args.pred_step
     parallel = isinstance(model.network_pred, torch.nn.ModuleList)
     if parallel and args.steps and args.steps > args.pred_step:
@@ -72,7 +73,8 @@ def main(args):
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'seen': seen, 'steps': steps, 'clips': len(index),
                'batch_size': len(batches[0][0]), 'by_candidates': found, 'videos': [videos.path(row) for row in index],
-               'too_short': short, 'left_out': left_out, 'skipped': skipped}
+               'too_short': short, 'left_out': left_out, 'pretraining': seen_text(checkpoint, videos),
+               'skipped': skipped}
     write_picture(folder / 'horizon.png', draw_horizon(summary, printable(Path(args.weights).name)))
     with open(folder / 'horizon.json', 'w', **ENCODING) as file:
         json.dump(summary, file, indent=1)
@@ -116,7 +118,7 @@ def lines_of(summary):
             cells = (f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
                      for curve in curves.values() for low, high in [curve['interval'][k]])
             lines.append(f'{k + 1:4}' + ''.join(f'{cell:>22}' for cell in cells))
-    return [*lines, '']
+    return [*lines, '', *filter(None, [summary['pretraining']])]
 
 
 if __name__ == '__main__':

@@ -30,8 +30,9 @@ def parse_args(argv=None):
                        help='last: a linear probe on frozen features; ft: everything, pretrained parts at a tenth of '
                             '--lr; all: everything at the same rate (default last)')
     data = add_data_arguments(parser, short_videos='pad')
-    data.add_argument('--split', default=1, type=positive_int_or_all,
-                      help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default 1)')
+    data.add_argument('--split', type=positive_int_or_all,
+                      help='split of the data set; all: test a classifier of each of the splits 1, 2 and 3 (default: '
+                           'that of the file of --test or --pretrain if it is of this data set, else 1)')
     data.add_argument('--label_fraction', default=1., type=positive_fraction, metavar='F',
                       help='train on this part of the training list, the same of every class, chosen by --seed and '
                            'written to label_subset.csv (default 1: all)')

@@ -29,6 +29,7 @@ from eval.forecast.setup import (
     prepare_predictions,
     skipped_lines,
 )
+from eval.networks.seen import seen_text
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.splits import fits
 from utils.parallel.launch import launch
@@ -59,7 +60,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    model, size, videos, failed, precision = prepare_predictions(args)
+    model, size, videos, failed, precision, checkpoint = prepare_predictions(args)
     span = args.num_seq * args.seq_len * args.ds
     if short := int((~fits(videos, span)).sum()):
         say(f'{short} of {len(videos)} videos are shorter than a clip of {span} frames and repeat their last frame')
@@ -77,7 +78,7 @@ def main(args):
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),
                'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],
-               'left_out': left_out, 'skipped': skipped}
+               'left_out': left_out, 'pretraining': seen_text(checkpoint, videos), 'skipped': skipped}
 
     drawn = draw_pictures(folder, batches, keep, dataset, size, summary, args)
     summary['drawn'] = {f'clip{number}': videos.path(row) for number, row in enumerate(drawn, 1)}
@@ -165,7 +166,7 @@ def lines_of(summary):
             f'candidates each (chance {summary["chance"]:.2%}): top-1 {summary["top1"]:.1%}, '
             f'top-5 {summary["top5"]:.1%}',
             f'top-1 by predicted block, the next first: {steps}', f'top-1 by motion, slow to fast: {speeds}',
-            f'taken for: {kinds}']
+            f'taken for: {kinds}', *filter(None, [summary['pretraining']])]
 
 
 if __name__ == '__main__':

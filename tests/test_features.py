@@ -3,6 +3,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ import torch
 
 from eval import features as features_cli
 from eval import frozen as frozen_cli
-from eval.extract.vectors import ARRAYS
+from eval.extract.vectors import ARRAYS, LabelledVideos
 from eval.model import Representation
 from tests.test_checkpoint import published_file
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import CLASSES, checkpoint, run, write_rows
 from utils.checkpoint import load_weights
+from utils.data.lists import VideoList
 
 CLIP = ['--img_dim', '32', '--num_seq', '3', '--ds', '1', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 
@@ -102,6 +104,12 @@ def test_a_cache_serves_only_its_own_weights_list_and_settings(csv_root, pretrai
     rows = rows_of(lists, 'test')
     write_rows(lists / 'ucf101' / 'test_split01.csv', rows[:-1])
     assert made_anew()
+    shutil.copytree(rows[0][0], tmp_path / 'frames' / 'YoYo' / 'v')
+    write_rows(lists / 'ucf101' / 'test_split01.csv', [(tmp_path / 'frames' / 'YoYo' / 'v', rows[0][1])])
+    assert made_anew()
+    for frame in (tmp_path / 'frames' / 'YoYo' / 'v').iterdir():  # another video under the same name
+        frame.write_bytes((Path(rows[1][0]) / frame.name).read_bytes())
+    assert made_anew() and not made_anew()
     assert made_anew(weights='random') and not made_anew(weights='random')
     assert made_anew('--seed', '1', weights='random')
     out.write_bytes(out.read_bytes()[:-100])
@@ -124,6 +132,17 @@ def test_all_splits(csv_root, tmp_path):
     third = ['train'] * 6 + [''] * 6 + ['test'] * 3 + [''] * 9
     assert found['part'].tolist() == [['train', 'test', last] for last in third[:12]] + [
         ['test', 'train', last] for last in third[12:]]
+
+
+def test_bn_statistics_are_of_no_test_video():
+    """Of all splits: only videos that none of them tests on, unless each is tested on somewhere."""
+    videos = VideoList.from_rows([f'/f/run/{i}' for i in range(4)], [9] * 4)
+    part = np.array([['train', 'train'], ['train', 'test'], ['test', 'train'], ['train', '']])
+    paths = LabelledVideos(videos, np.zeros(4), part).training().paths()
+    assert paths == ['/f/run/0', '/f/run/3']
+    assert LabelledVideos(videos, np.zeros(4), part[:, 0]).training().paths() == ['/f/run/0', '/f/run/1', '/f/run/3']
+    rows = [1, 2]
+    assert LabelledVideos(videos.select(rows), np.zeros(2), part[rows]).training().paths() == ['/f/run/1']
 
 
 def test_videos_without_labels(csv_root, tmp_path, capsys):

@@ -17,7 +17,7 @@ from utils.data.colour import PRETRAINING
 from utils.data.frames import FrameError, frame_name
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
-from utils.data.sources import SHORT_SIDE, has_frame, read_pictures
+from utils.data.sources import SHORT_SIDE, has_frame, read_pictures, stamp_of
 from utils.data.video import VideoFile
 from utils.parallel.precision import Precision
 
@@ -172,3 +172,28 @@ def test_a_slow_decoder_counts_as_broken(lists, monkeypatch):
     monkeypatch.setattr('utils.data.sources.PATIENCE', 1e-9)
     with pytest.raises(FrameError, match='v1.mp4: the decoder gave no wanted frame in 1e-09 s'):
         next(read_pictures(lists['file'].path(1), [3]))
+
+
+@pytest.mark.parametrize('kind', ['folder', 'packed', 'file'])
+def test_a_stamp_changes_when_a_video_is_replaced(tmp_path, kind):
+    """Written again under its name, even with the same number of bytes; not when it is only read."""
+    path = tmp_path / 'run' / 'v'
+    frames = [path / frame_name(number) for number in (1, 2, 3)]
+    written = {'folder': frames, 'packed': [path.with_name('v.zip')], 'file': [path]}[kind]
+
+    def write(nanoseconds):
+        for file in written:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b'0123')
+            os.utime(file, ns=(nanoseconds, nanoseconds))
+
+    absent = stamp_of(str(path), 3)
+    write(10 ** 18)
+    first = stamp_of(str(path), 3)
+    [file.read_bytes() for file in written]
+    assert first == stamp_of(str(path), 3) != absent
+    write(10 ** 18 + 1000)
+    second = stamp_of(str(path), 3)
+    assert second != first
+    written[0].unlink()
+    assert stamp_of(str(path), 3) != second

@@ -17,6 +17,7 @@ import torch
 
 from utils import system_errors
 from utils.cli import UserError, beside
+from utils.data.seen import is_training
 from utils.not_a_checkpoint import what_it_is
 
 # A published file may hold its best accuracy as a numpy number or array; these rebuild one and do nothing else.
@@ -119,6 +120,8 @@ def is_settings(value):
             and value.get('prediction', 'sequential') in ('sequential', 'parallel')
             and value.get('feature_map', 'dense') in ('dense', 'pooled')
             and type(value.get('pred_step', 1)) is int and value.get('pred_step', 1) > 0  # older files lack it
+            and ('train_list' not in value or is_training(value))  # and this
+            and isinstance(value.get('started_from', []), list) and all(map(is_training, value.get('started_from', [])))
             and (value['model'] == 'dpc-rnn' or isinstance(value.get('class_names'), list)
                  and all(map(is_name, value['class_names']))))
 

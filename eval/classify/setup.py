@@ -3,6 +3,7 @@ contradict each other."""
 import argparse
 from pathlib import Path
 
+from eval.networks.seen import check_own_split, split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError
@@ -37,7 +38,9 @@ def settle(args, checkpoint):
     stored = trained_settings(checkpoint)
     if not args.test:  # fine-tuning may use other clips than pretraining
         stored = {name: stored[name] for name in stored if name == 'net'}
-    resolve_settings(args, stored, default_settings(args.dataset), args.test or args.pretrain)
+    origin = args.test or args.pretrain
+    resolve_settings(args, stored, default_settings(args.dataset), origin)
+    args.split = args.split or split_to_follow({origin: checkpoint}, args.dataset)
     args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
 
 
@@ -112,7 +115,7 @@ def check_test_flags(args):
         raise UserError(f'--split all tests a classifier of each of the splits 1, 2 and 3: give --test three files in '
                         f'this order, not {files}')
     if args.split != 'all' and files > 1:
-        raise UserError(f'--test names {files} files for split {args.split}: give one, or three with --split all')
+        raise UserError(f'--test names {files} files for one split: give one, or three with --split all')
     for flag, given in (('label_fraction', args.label_fraction < 1), ('dry_run', args.dry_run)):
         if given:
             raise UserError(f'--{flag} is for training: leave it out with --test')
@@ -120,9 +123,12 @@ def check_test_flags(args):
         raise UserError('--crops 10 has the mirror images already: leave out --flip_views, or give --crops 5')
 
 
-def check_splits(tests, folders):
-    """UserError unless a mean over the tests of several splits makes sense: they have the same SETTINGS, settled by
-    now, and each has a list of its own in its list folder."""
+def check_splits(tests, checkpoints, folders):
+    """UserError unless a mean over the tests of several splits makes sense: each checkpoint is of its split, they have
+    the same SETTINGS, settled by now, and each has a list of its own in its list folder."""
+    if len(tests) > 1:
+        for one, checkpoint in zip(tests, checkpoints):
+            check_own_split(one.test, checkpoint, one.dataset, one.split)
     first = tests[0]
     for other in tests[1:]:
         different = [name for name in SETTINGS if getattr(other, name) != getattr(first, name)]

@@ -10,6 +10,7 @@ from eval.extract.resources import resources_of
 from eval.metrics.multi_label import is_multi_label
 from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
+from eval.networks.seen import check_unseen
 from utils.checkpoint import load_weights
 from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
@@ -35,24 +36,32 @@ def test_classifier(args):
     # what can be wrong with any of the splits, before any work
     tests = tests_of(args)
     found = [look_up(one, one.test) for one in tests]
-    check_splits(tests, [folder for _, folder, _ in found])
+    checkpoints, folders, _ = zip(*found)
+    check_splits(tests, checkpoints, folders)
     precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
+    seen = [check_unseen(one.test, checkpoint, test_set.videos)
+            for one, checkpoint, (_, _, _, test_set, _) in zip(tests, checkpoints, prepared)]
     folder = None
     if distributed.is_main():
         folder = create_run_folder(args.log_dir, args.prefix, test_experiment_name(tests))
-        save_arguments(folder, {**vars(tests[0]), 'split': args.split, 'test': args.test})
+        save_arguments(folder, {**vars(tests[0]), 'split': args.split or tests[0].split, 'test': args.test})
 
     tables = {}
-    for one, each in zip(tests, prepared):
+    for one, each, text in zip(tests, prepared, seen):
         own = folder
         if folder and len(tests) > 1:
             print(f'split {one.split}')
             own = folder / f'split{one.split}'
             own.mkdir()
-        tables[one.split] = test_split(one, *each, precision, own)
+        scores, broken = score_split(one, *each, precision)
+        if own:
+            _, _, protocols, test_set, class_names = each
+            tables[one.split] = report_test(own, facts_of(one, one.test, f'split {one.split}', [text]),
+                                            test_set.videos.paths(), protocols, scores, broken, class_names,
+                                            seed=one.split - 1)
     if folder and len(tests) > 1:
-        report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3'), tables)
+        report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3', seen), tables)
 
 
 def prepare_test(args, checkpoint, folder, class_names, precision):
@@ -73,21 +82,19 @@ def prepare_test(args, checkpoint, folder, class_names, precision):
     return model, missing, protocols, test_set, class_names
 
 
-def test_split(args, model, missing, protocols, test_set, class_names, precision, folder):
-    """Tests one split and reports to `folder` (None in all processes but the first). Returns report_test's tables."""
+def score_split(args, model, missing, protocols, test_set, class_names, precision):
+    """Tests one split. Returns what score_videos does."""
     if layers_without_statistics(model, missing):
         train_videos, _ = clip_videos(args, args.split)
         complete_bn_statistics(model, missing, training_set(args, train_videos), *bn_options(args, precision))
 
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
-    scores, broken = score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
-                                  multi_label=test_set.labels.ndim == 2)
-    if folder:
-        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
-                           protocols, scores, broken, class_names, seed=args.split - 1)
+    return score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
+                        multi_label=test_set.labels.ndim == 2)
 
 
-def facts_of(args, weights, splits):
-    """{name: value}: what was tested, for test_log.md."""
+def facts_of(args, weights, splits, seen):
+    """{name: value}: what was tested, for test_log.md. seen: of check_unseen, for each of the splits."""
+    seen = {f'seen{f" in split {split}" if len(seen) > 1 else ""}': text for split, text in enumerate(seen, 1) if text}
     return {'weights': weights, 'net': args.net, 'data': f'{args.dataset}, {splits}',
-            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px'}
+            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px', **seen}

@@ -36,6 +36,8 @@ def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequ
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
+    if 'seen' in facts:
+        print(facts['seen'])
     for name, stats in tables.items():
         print_numbers(name, stats)
     for protocol in protocols:

@@ -21,7 +21,7 @@ from utils.parallel import distributed
 from utils.run.dry_run import dry_run
 from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, save_arguments
 from utils.run.optimisation import make_optimizer, make_schedule
-from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start
+from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
 from utils.run.training import train_epoch
 from utils.run.validation import LossOnly, validate
@@ -82,7 +82,8 @@ def train_classifier(args):
     if args.sync_bn and distributed.world() > 1:  # not before: the estimate deals whole batches out to the processes
         model = SyncBatchNorm.convert_sync_batchnorm(model)
     settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip_settings(args),
-                'class_names': class_names, **({'multi_label': True} if multi_label else {})}
+                'class_names': class_names, **({'multi_label': True} if multi_label else {}),
+                **training_settings(args, train_videos, val_videos, checkpoint)}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0
     train = partial(train_epoch, compute_loss=compute_loss, clip_grad=args.clip_grad,

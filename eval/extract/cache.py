@@ -9,21 +9,22 @@ import numpy as np
 
 from eval.networks.torchvision_models import net_of, split_weights
 from utils.cli import UserError
+from utils.data.sources import stamp_of
 from utils.parallel import distributed
 from utils.run.log import say
 
-FORMAT = 1  # raised when features of the same weights and videos change
+FORMAT = 2  # raised when features of the same weights and videos change
 NO_ARRAYS = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile  # not there, cut short, or of something else
 
 
 def fingerprint(weights, seed, net, clip, listed, amp):
-    """All that features depend on, as a dict of strings and numbers.
+    """All that features depend on, as a dict of strings and numbers. A video counts as changed by size and time only.
 
     weights: as --weights calls them; random ones are drawn from `seed`. amp: name of the precision."""
     videos = hashlib.sha256()
     for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label.tolist(),
                                            listed.part):
-        videos.update(f'{path},{n_frames},{label},{part}\n'.encode(errors='surrogateescape'))
+        videos.update(f'{path},{n_frames},{label},{part},{stamp_of(path, n_frames)}\n'.encode(errors='surrogateescape'))
     _, file = split_weights(weights)
     return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,
             'net': net_of(weights, net), **clip, 'amp': amp, 'videos': videos.hexdigest()}

@@ -7,6 +7,7 @@ from backbone import NETWORKS
 from eval.extract.cache import fingerprint, stored_or_made
 from eval.extract.resources import resources_of
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
+from eval.networks.seen import split_to_follow
 from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
 from eval.networks.torchvision_models import announce, net_of, read_weights
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
@@ -55,6 +56,7 @@ def prepare(args, videos=None):
     precision = start_evaluation(args)
     if videos:
         return checkpoints, unlabelled(videos), [], precision
+    args.split = args.split or split_to_follow(checkpoints, args.dataset)
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     labelled = Path(folder, 'classInd.txt').exists()
     class_names = read_class_list(folder) if labelled else []

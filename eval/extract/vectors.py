@@ -26,9 +26,14 @@ class LabelledVideos:
     label: np.ndarray
     part: np.ndarray
 
+    def rows_of(self, part):
+        """Mask [R] of the 'train' or 'test' videos: of all splits if there are several."""
+        return (self.part.reshape(len(self.part), -1) == part).any(axis=1)
+
     def training(self):
-        """The training videos, of the first split if there are several."""
-        return self.videos.select(self.part.reshape(len(self.part), -1)[:, 0] == 'train')
+        """The training videos that no split tests on; those of the first split if there are none."""
+        train = self.rows_of('train') & ~self.rows_of('test')
+        return self.videos.select(train if train.any() else self.part.reshape(len(self.part), -1)[:, 0] == 'train')
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dpc.model import DPC
 from eval.extract.inference import broken_of_all
 from eval.extract.inputs import WHAT_VIDEOS, readable_videos
 from eval.extract.setup import add_feature_arguments
+from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import load_weights, parameters_among, read_checkpoint
 from utils.cli import UserError, positive_int
@@ -27,8 +28,9 @@ def add_prediction_arguments(parser):
                         help=f'{WHAT_VIDEOS}, to use as far as they fill batches; default: videos of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed')
-    parser.add_argument('--split', default=1, type=int, choices=SPLITS,
-                        help='split whose test list is read, or training list if there is no other (default 1)')
+    parser.add_argument('--split', type=int, choices=SPLITS,
+                        help='split whose test list is read, or training list if there is no other (default: that of '
+                             '--weights if they are of this data set, else 1)')
     parser.add_argument('--clips', default=256, type=positive_int,
                         help='videos of the list, drawn at random, of each of which the middle is used (default 256)')
     parser.add_argument('--pred_step', type=positive_int,
@@ -47,8 +49,8 @@ def check_prediction_arguments(parser, args):
 
 
 def prepare_predictions(args):
-    """(DPC on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that
-    can't be read], Precision). Settings that were left out follow the checkpoint.
+    """(DPC on its device, (h, w) of its feature map, VideoList, [(name, error) of given videos that can't be read],
+    Precision, the checkpoint). Settings and a split that were left out follow the checkpoint.
 
     UserError: a file that can't be used, a missing list."""
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
@@ -57,11 +59,12 @@ def prepare_predictions(args):
     if args.pred_step >= args.num_seq:
         raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
     precision = start_evaluation(args)
+    args.split = args.split or split_to_follow({args.weights: checkpoint}, args.dataset)
     videos, failed = readable_videos(args.video) if args.video else (listed_videos(args), [])
     model = load_network(args.weights, checkpoint, args.net, args.pred_step)
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)
-    return put_on(model, precision.device), size, videos, failed, precision
+    return put_on(model, precision.device), size, videos, failed, precision, checkpoint
 
 
 def load_network(weights, checkpoint, net, pred_step):

@@ -9,6 +9,7 @@ from eval.classify.outputs import class_accuracies_figure, skipped_text
 from eval.extract.setup import add_feature_arguments, prepare
 from eval.extract.vectors import LabelledVideos
 from eval.metrics.multi_label import classes_in
+from eval.networks.seen import check_all_unseen
 from eval.networks.settings import SPLITS
 from eval.networks.torchvision_models import (
     VECTORS_OF_THIRD_PARTY,
@@ -35,7 +36,8 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the extracted features, which are '
                              'reused')
-    parser.add_argument('--split', default=1, type=int, choices=SPLITS, help='split of the data set (default 1)')
+    parser.add_argument('--split', type=int, choices=SPLITS,
+                        help='split of the data set (default: that of --weights if they are of this data set, else 1)')
     parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
                         help='context: the aggregator\'s states; block: the backbone\'s features (default both)')
     parser.add_argument('--mean', action='store_true',
@@ -47,10 +49,12 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
     add_feature_arguments(parser)
 
 
-def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list[str], Precision, Path]:
-    """(checkpoints, LabelledVideos, class names, Precision, folder of --out): `prepare`, and the folder is made.
+def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list[str], Precision, Path, list[str]]:
+    """(checkpoints, LabelledVideos, class names, Precision, folder of --out, lines on test videos that pretraining has
+    seen): `prepare`, and the folder is made.
 
-    UserError: as there; videos without labels, nothing to evaluate, a folder that can't be made."""
+    UserError: as there; videos without labels, nothing to evaluate, test videos whose labels were trained on, a folder
+    that can't be made."""
     args.weights = [*dict.fromkeys(args.weights)]
     if not files_of(args) and (args.mean or args.no_random):
         raise UserError(f'--{"mean" if args.mean else "no_random"}: give --weights a file')
@@ -60,9 +64,10 @@ def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list
     if not class_names:
         raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which an evaluation '
                         'needs')
+    seen = check_all_unseen(checkpoints, listed.videos.select(listed.rows_of('test')))
     folder = Path(args.out)
     make_folder(folder, '--out')
-    return checkpoints, listed, class_names, precision, folder
+    return checkpoints, listed, class_names, precision, folder, seen
 
 
 # ---- which weights

@@ -44,6 +44,27 @@ def has_frame(path, number):
         raise as_frame_error(path, error) from None
 
 
+def stamp_of(path, n_frames):
+    """(size, time of change) of what the video `path` is read from, a tuple of int that changes when it is replaced.
+
+    Of a frame folder: its own, which changes when frames are added or removed, and those of its first and last frame,
+    which change when all are written again under their names. Looking at every frame would take far longer.
+    """
+    if os.path.isdir(path):
+        sources = [path, *(os.path.join(path, frame_name(number)) for number in (1, n_frames))]
+    else:
+        sources = [path if os.path.isfile(path) else f'{path}.zip']
+    return sum(map(_stamp, sources), ())
+
+
+def _stamp(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
 def count_frames(path):
     """Frames of the video `path`. VideoFile.n_frames says how those of a file are counted; its first must decode.
 

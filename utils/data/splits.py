@@ -1,4 +1,5 @@
 """Which videos a run trains on, validates on and tests on."""
+import contextlib
 import os
 
 import numpy as np
@@ -57,6 +58,14 @@ def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, 
         raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)
     return train.select(kept), train.select(held)
+
+
+def listed_paths(folder, split, frame_root, *parts):
+    """Paths of the VideoLists `parts` of a training list, and of the test list of their split if it can be read."""
+    paths = sum((part.paths() for part in parts), [])
+    with contextlib.suppress(UserError):
+        paths += VideoList.read_csv(csv_file(folder, split, 'test'), frame_root).paths()
+    return paths
 
 
 def fits(videos, clip_frames):

@@ -17,10 +17,10 @@ LONGEST_NAME = 200  # characters; file systems allow 255 bytes
 FREE_ON_RESUME = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
                   'save_minutes', 'log_dir', 'prefix', 'csv_root', 'frame_root', 'skip_nonfinite', 'reset_lr', 'lr',
                   'start_epoch', 'compile', 'loss_chunk', 'knn_every'}
-# What a run with `--resume FILE` may change with a warning: it neither shapes the model nor picks the clips.
+# What a run with `--resume FILE` may change with a warning: it neither shapes the model nor picks the videos. (With
+# another --seed, --val_fraction or --val_on it would validate on videos that it has trained on.)
 WARNED_ON_RESUME = {'amp', 'encode_chunks', 'sync_bn', 'negatives', 'clip_grad', 'flip',
-                    'optimizer', 'schedule', 'lr_milestones', 'warmup_epochs', 'val_on', 'val_fraction', 'seed',
-                    'short_videos', 'pretrain'}
+                    'optimizer', 'schedule', 'lr_milestones', 'warmup_epochs', 'short_videos', 'pretrain'}
 
 
 def network_name(network):
@@ -124,7 +124,7 @@ def run_of_checkpoint(path, flags):
 def changed_flags(folder, flags, free=FREE_ON_RESUME):
     """{flag: '--flag value (was value)'} of the flags that differed when the run in `folder` began."""
     try:
-        first = dict(json.loads((folder / 'args.json').read_text()))
+        first = {'split': 1, **json.loads((folder / 'args.json').read_text())}  # earlier pretraining had no --split
     except (OSError, ValueError, TypeError):
         return {'args': f'{folder}/args.json is missing or damaged'}
     return {name: f'--{name} {value} (was {first[name]})' for name, value in flags.items()

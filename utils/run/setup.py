@@ -1,10 +1,13 @@
 """From parsed flags to the parts of a run; the modules below take named values, never `args`."""
+from pathlib import Path
+
 import torch
 
 from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.lists import list_folder
-from utils.data.splits import train_and_validation, usable
+from utils.data.seen import record_of, train_list, trainings_of
+from utils.data.splits import listed_paths, train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
 from utils.parallel.environment import local_rank, local_world
@@ -122,6 +125,15 @@ def clip_videos(args, split, train=None):
              for part, purpose in zip(parts, ('training', 'validation'))]
     say(f'{len(parts[0])} videos to train on, {len(parts[1])} to validate on')
     return parts
+
+
+def training_settings(args, train, val, checkpoint):
+    """What checkpoints store of the data: data set, split, the videos trained on, and the trainings that led to the
+    `checkpoint` that the run starts from ({} for none). train, val: of `clip_videos`."""
+    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+    listed = listed_paths(folder, args.split, args.frame_root, train, val)
+    return {'dataset': Path(args.dataset).name, 'split': args.split, 'train_list': train_list(train, listed),
+            'started_from': list(map(record_of, trainings_of(checkpoint)))}
 
 
 def clip_batches(args, dataset, precision, drop_last):

@@ -3,8 +3,11 @@ import contextlib
 import math
 import signal
 
+import torch
+
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import UserError
+from utils.data.seen import record_of, trainings_of
 from utils.parallel import distributed
 from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
@@ -65,6 +68,7 @@ class Run:
                             'with the flags of the first run, which args.json beside it lists') from error
         for name in ('epoch', 'step', 'iteration', 'best_acc', 'skipped'):
             setattr(self, name, checkpoint[name])
+        self.settings = {**self.settings, **started_from(self.settings, checkpoint)}
         self.replaced = checkpoint['replaced'] if distributed.is_main() else 0
         self.log_position = checkpoint['log_size'], self.iteration
         self._warn_of_newer(path)
@@ -156,3 +160,14 @@ class Run:
     def learning_rate(self):
         """Of the parameter group with the highest rate."""
         return max(group['lr'] for group in self.optimizer.param_groups)
+
+
+def started_from(settings, checkpoint):
+    """{'started_from': trainings} for the `settings` of a run that resumes a checkpoint: also the run so far, if its
+    list was another. {} if the checkpoint stores no list."""
+    trainings = trainings_of(checkpoint)
+    if not trainings:
+        return {}
+    own, *before = map(record_of, trainings)
+    same = torch.equal(own['train_list']['videos'], settings['train_list']['videos'])
+    return {'started_from': before if same else [own, *before]}

@@ -1,0 +1,188 @@
+"""What checkpoints say of their training list: splits follow it, and test videos that were trained on are noticed."""
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from dpc import main as pretraining
+from eval import features, frozen
+from eval import test as classifier_cli
+from eval.networks.seen import seen_text, split_to_follow
+from tests.tiny import CLASSIFIER, CLIP, PRETRAINING, checkpoint, classify, make_videos, pretrain, run, write_rows
+from utils.checkpoint import read_checkpoint
+from utils.cli import UserError
+from utils.data.lists import VideoList
+from utils.data.seen import depth_for, hashes, seen_by, train_list
+
+FROZEN = [*CLIP, '--gpu', 'cpu', '--amp', 'off', '--num_workers', '0']
+
+
+def videos_of(paths):
+    return VideoList.from_rows(paths, [9] * len(paths))
+
+
+def training(trained, listed=None, model='lc', **others):
+    return {'model': model, 'dataset': 'ucf101', 'split': 1, 'train_list': train_list(videos_of(trained),
+                                                                                      listed or trained), **others}
+
+
+# ---- hashes
+
+def test_every_form_of_a_video_is_the_same_video():
+    forms = ['/a/frames/run/v_1', '/b/run/v_1.avi', 'run/v_1.mp4', '/run/v_1.zip', '/x//run/v_1/']
+    assert len(set(hashes(forms, 2).tolist())) == 1
+    assert len(set(hashes(['/a/run/v_1', '/a/jump/v_1', '/a/run/v_10', '/a/run/v.1'], 2).tolist())) == 4
+
+
+def test_a_lookup_equals_comparing_names():
+    """For random lists, whatever their order and root."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        names = [f'{a}/{b}' for a in 'xyz' for b in range(9)]
+        trained, tested = (rng.permutation(names)[:rng.integers(1, 20)].tolist() for _ in range(2))
+        found = seen_by([training([f'/old/{name}' for name in trained])],
+                        videos_of([f'/new/place/{name}.mp4' for name in tested]), labels=True)
+        assert found.tolist() == [name in trained for name in tested]
+        assert not seen_by([training(trained)], videos_of(tested), labels=False).any()
+
+
+def test_takes_that_are_numbered_in_every_folder():
+    """{person}/{class}/{take}: the person belongs to the name, or another one's take would count as seen."""
+    listed = [f'/d/{person}/run/{take}' for person in 'ab' for take in range(3)]
+    assert depth_for(listed) == 3 and depth_for(listed[:3]) == 2
+    assert depth_for([*listed[:3], '/d/a/run/0.mp4']) == 2  # two forms of one video
+    found = seen_by([training(listed[:3], listed)], videos_of(listed), labels=True)
+    assert found.tolist() == [True] * 3 + [False] * 3
+
+
+# ---- what a run stores
+
+@pytest.fixture(scope='module')
+def lists(tmp_path_factory):
+    """csv_root of a data set 'six': the train videos of split 2 are the test videos of split 1, and vice versa."""
+    root = tmp_path_factory.mktemp('six')
+    rows = make_videos(root / 'frames', lambda name, i: f'v_{name}_g{i + 1:02d}_c01', (16, 18, 17, 20, 16, 19), seed=7)
+    part = np.arange(len(rows)) % 6
+    for split, tested in ((1, part < 3), (2, part >= 3), (3, part == 5)):
+        write_rows(root / 'six' / f'train_split{split:02d}.csv', [row for row, is_test in zip(rows, tested) if not is_test])
+        write_rows(root / 'six' / f'test_split{split:02d}.csv', [row for row, is_test in zip(rows, tested) if is_test])
+    names = ('ApplyEyeMakeup', 'Archery', 'YoYo')
+    (root / 'six' / 'classInd.txt').write_text(''.join(f'{i} {name}\n' for i, name in enumerate(names, 1)))
+    return root
+
+
+@pytest.fixture(scope='module')
+def runs(lists, tmp_path_factory):
+    """(pretraining of split 2, a classifier of split 1 that starts from it)."""
+    logs = tmp_path_factory.mktemp('runs')
+    first = pretrain(lists, logs, '--dataset', 'six', '--split', 2)
+    weights = first / 'model' / 'epoch1.pth.tar'
+    return weights, classify(lists, logs, '--dataset', 'six', '--split', 1, '--pretrain', weights) / 'model' / weights.name
+
+
+def test_what_a_checkpoint_stores(lists, runs):
+    """Data set, split and the videos trained on, not those held out; a classifier also those of its pretraining."""
+    weights, classifier = runs
+    assert weights.parent.parent.name.startswith('six-32-sp2_r18')
+    assert json.loads((weights.parent.parent / 'args.json').read_text())['split'] == 2
+    settings = read_checkpoint(weights)['settings']
+    assert (settings['dataset'], settings['split'], settings['started_from']) == ('six', 2, [])
+    assert len(settings['train_list']['videos']) == 6  # 9 listed, a group of each class held out
+    listed = VideoList.read_csv(lists / 'six' / 'train_split02.csv')
+    assert np.isin(settings['train_list']['videos'], hashes(listed.paths(), 2)).all()
+    settings = read_checkpoint(classifier)['settings']
+    assert (settings['dataset'], settings['split']) == ('six', 1)
+    before, = settings['started_from']
+    assert before['model'] == 'dpc-rnn' and before['split'] == 2 and 'class_names' not in before
+
+
+def error_of(script, capsys, *argv):
+    assert run(script, argv) == 2
+    return capsys.readouterr().err
+
+
+def test_the_test_follows_the_file(lists, runs, tmp_path, capsys):
+    """Without --split it is the file's; on another split the videos that were trained on are counted."""
+    weights, classifier = runs
+    folder = classify(lists, tmp_path, '--dataset', 'six', '--test', classifier)
+    said = capsys.readouterr().out
+    text = 'pretraining saw 6 of these 9 test videos (without labels)'
+    assert '-sp1_' in folder.name and f'- seen: {text}\n' in (folder / 'test_log.md').read_text() and text in said
+    error = error_of(classifier_cli, capsys, *CLASSIFIER, '--csv_root', lists, '--log_dir', tmp_path, '--dataset', 'six',
+                     '--test', classifier, '--split', 2)
+    assert 'trained on 6 of these 9 test videos with their labels (six, split 1)' in error
+    error = error_of(classifier_cli, capsys, *CLASSIFIER, '--csv_root', lists, '--log_dir', tmp_path, '--dataset', 'six',
+                     '--test', classifier, classifier, 'random', '--split', 'all')
+    assert 'given for split 2, but was trained on split 1' in error
+    assert classify(lists, tmp_path, '--dataset', 'six', '--pretrain', weights).name.startswith('six-32-sp2')
+
+
+def test_frozen_features_follow_the_file(lists, runs, tmp_path, capsys):
+    weights, classifier = runs
+    common = ['--csv_root', lists, '--dataset', 'six', '--no_pictures', '--no_random']
+    assert run(frozen, [*FROZEN, *common, '--weights', weights, '--split', 1, '--out', tmp_path / 'a',
+                        '--protocols', 'retrieval']) == 0
+    assert 'epoch1.pth.tar: pretraining saw 6 of these 9 test videos' in (tmp_path / 'a' / 'results.md').read_text()
+    assert run(frozen, [*FROZEN, *common, '--weights', weights, '--out', tmp_path / 'b', '--protocols',
+                        'retrieval']) == 0
+    text = (tmp_path / 'b' / 'results.md').read_text()
+    assert 'split 2' in text and 'saw' not in text
+    capsys.readouterr()
+    error = error_of(frozen, capsys, *FROZEN, *common, '--weights', classifier, '--split', 2, '--out', tmp_path / 'c')
+    assert 'with their labels' in error
+    assert run(features, [*FROZEN, *common[:4], '--weights', classifier, '--split', 2, '--out', tmp_path / 'f.npz']) == 0
+    assert 'with their labels' in capsys.readouterr().err
+
+
+def test_files_of_several_splits(runs):
+    one, two = ({'settings': training(['/f/run/1'], split=split)} for split in (1, 2))
+    assert split_to_follow({'a': two, 'random': {}}, '/lists/ucf101') == 2
+    assert split_to_follow({'a': two}, 'hmdb51') == split_to_follow({'published': {'net': 'resnet18'}}, 'ucf101') == 1
+    with pytest.raises(UserError, match='a was trained on split 1 of ucf101, b on split 2'):
+        split_to_follow({'a': one, 'b': two}, 'ucf101')
+    assert seen_text({'settings': {}}, videos_of(['/f/run/1'])) is None  # nothing is claimed
+
+
+# ---- resuming
+
+def test_a_resumed_run_keeps_what_the_first_has_seen(lists, runs, tmp_path, capsys):
+    """Another --seed, --val_fraction or --val_on would hold out videos that were trained on; a repaired list may lack
+    some."""
+    weights, _ = runs
+    folder = tmp_path / 'log_tmp' / weights.parent.parent.name
+    shutil.copytree(weights.parent.parent, folder)
+    resume = ['--resume', folder / 'model' / weights.name]
+    common = ['--dataset', 'six', '--split', 2, '--epochs', 2]
+    for flags in (['--seed', 1], ['--val_fraction', 0.5], ['--val_on', 'test']):
+        error = error_of(pretraining, capsys, *tiny_flags(lists, tmp_path), *common, *resume, *flags)
+        assert f'began with other flags: {flags[0]}' in error
+    shutil.copytree(lists / 'six', tmp_path / 'csv' / 'six')
+    path = tmp_path / 'csv' / 'six' / 'train_split02.csv'
+    rows = path.read_text().splitlines()
+    trained = checkpoint(folder)['settings']['train_list']['videos']
+    gone = next(row for row in rows if int(hashes([row.split(',')[0]], 2)[0]) in trained.tolist())
+    path.write_text('\n'.join(row for row in rows if row != gone) + '\n')
+    assert run(pretraining, [*tiny_flags(tmp_path / 'csv', tmp_path), *common, *resume]) == 0
+    resumed = {'settings': checkpoint(folder, 'epoch2')['settings']}
+    assert seen_text(resumed, videos_of([gone.split(',')[0]])) is not None
+
+
+def tiny_flags(lists, logs):
+    return [*PRETRAINING, '--csv_root', lists, '--log_dir', logs]
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda settings: settings.update(train_list={}),
+    lambda settings: settings['train_list'].update(videos=torch.zeros(3)),
+    lambda settings: settings['train_list'].update(depth=0),
+    lambda settings: settings.update(split='all'),
+    lambda settings: settings.update(started_from=[{}]),
+    lambda settings: settings.update(started_from={'model': 'lc'})])
+def test_a_spoilt_list_is_refused(runs, tmp_path, spoil):
+    stored = torch.load(runs[0], weights_only=True)
+    spoil(stored['settings'])
+    torch.save(stored, tmp_path / 'odd.pth.tar')
+    with pytest.raises(UserError, match='its settings is not'):
+        read_checkpoint(tmp_path / 'odd.pth.tar')
