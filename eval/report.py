@@ -10,10 +10,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from eval.page.charts import chart_groups, colour_of
 from eval.page.pictures import PictureStore
 from eval.page.sources import find_sources
-from eval.page.tables import confused_pairs, confusion_of, flags_of_runs, frozen_rows, per_class, run_rows, video_rows
+from eval.page.tables import (
+    confused_pairs,
+    confusion_of,
+    flags_of_runs,
+    frozen_rows,
+    per_class,
+    run_rows,
+    test_rows,
+    video_rows,
+)
 from utils.cli import Parser, UserError, make_folder, run_cli
 from utils.text import printable
 
+ABOUT_HASH = 'Only rows of one hash are comparable: it stands for the lists, labels, clips and choices of a protocol'
 TEMPLATES = Path(__file__).resolve().parent / 'page' / 'templates'
 
 
@@ -56,7 +66,8 @@ def render(sources, title, pictures):
     return environment.get_template('report.html').render(
         title=title, made=datetime.now().strftime('%Y-%m-%d %H:%M'), training=sources.training,
         runs=run_rows(sources.training), charts=charts, zeros=zeros,
-        tests=tests, classes=per_class([test for test in sources.tests if len(test.predictions)]),
+        tests=tests, test_rows=test_rows(sources.tests), about_hash=ABOUT_HASH,
+        classes=per_class([test for test in sources.tests if len(test.predictions)]),
         frozen=sources.frozen, frozen_rows=frozen_rows(sources.frozen), predictions=sources.predictions,
         flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture,
         colour_of=colour_of)

@@ -430,3 +430,28 @@ class HTMLTitle(HTMLParser):
 
     def handle_data(self, text):
         self.title += text if self.inside else ''
+
+
+def test_numbers_of_other_protocols_are_marked(tmp_path):
+    """Rows of one hash stand together; a hash that differs from another of its protocol, or is missing, has a mark."""
+    for name, shown in (('a', '11111111'), ('b', '22222222'), ('c', '11111111'), ('d', None)):
+        frozen, test = make_frozen(tmp_path / f'frozen_{name}'), make_test(tmp_path / f'test_{name}', [
+            ('/v/run/1', 'run', 'run', '0.9'), ('/v/jump/2', 'jump', 'run', '0.5')])
+        if shown:
+            rows = json.loads((frozen / 'results.json').read_text())
+            write_results(frozen, [{**row, 'hash': shown} for row in rows], [])
+            text = (test / 'test_log.md').read_text()
+            text = text.replace('mean per class |', 'mean per class | hash |').replace('| 40% |', f'| 40% | {shown} |')
+            (test / 'test_log.md').write_text(text)
+    for chosen, marked in (('ac', False), ('abc', True), ('abcd', True)):
+        folders = [tmp_path / f'{kind}_{name}' for kind in ('frozen', 'test') for name in chosen]
+        assert report(*folders, '--out', tmp_path / 'page.html') == 0
+        page = Page(tmp_path / 'page.html')
+        wanted = sorted({'a': '11111111', 'b': '22222222', 'c': '11111111', 'd': '–'}[name] for name in chosen)
+        for table, times in (('Table of tests', 1), ('Results on frozen features', 2)):
+            cells = [row[-1].strip() for row in page.table(table)[1:]]
+            assert all(cell.startswith('≠') == marked for cell in cells)
+            shown = [cell.removeprefix('≠').strip() for cell in cells]
+            assert sorted(shown) == sorted(wanted * times)
+            assert len([1 for one, other in zip(shown, shown[1:]) if one != other]) == len(set(wanted)) - 1  # together
+        assert ('a (11111111)' in str(page.table('Accuracy by class')[0])) == marked

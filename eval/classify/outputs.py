@@ -56,11 +56,12 @@ def write_log(path: Path, title: str, facts: dict, tables: dict[str, dict], skip
     lines = [f'## {title}', '']
     lines += [f'- {name}: {value}' for name, value in facts.items()]
     names = accuracies_in(next(iter(tables.values()), {}))
-    lines += ['', f'| protocol | videos | loss | {" | ".join(names.values())} |', '|---' * (3 + len(names)) + '|']
+    lines += ['', f'| protocol | videos | loss | {" | ".join(names.values())} | hash |', '|---' * (4 + len(names)) + '|']
     for protocol, stats in tables.items():
         accuracies = ' | '.join(accuracy_text(stats, name) for name in names)
-        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} |')
-    lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap).']
+        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} | {stats.get("hash", "–")} |')
+    lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap). Numbers of another hash are not comparable: '
+                  'it stands for lists, labels, protocol and clips.']
     if any('deviation' in stats for stats in tables.values()):
         lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:

@@ -1,6 +1,8 @@
 """Tests a classifier on every video of a test list, or one of each split on all three."""
+import contextlib
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from eval.classify.scores import clips_of_all, protocols_for, score_videos, special_views
@@ -8,17 +10,20 @@ from eval.classify.setup import bn_options, check_splits, check_test_flags, look
 from eval.classify.test_report import report_mean, report_test
 from eval.extract.resources import resources_of
 from eval.metrics.multi_label import is_multi_label
+from eval.metrics.protocol_hash import protocol_hash
 from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
 from eval.networks.seen import check_unseen
 from utils.checkpoint import load_weights
+from utils.cli import UserError
 from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
 from utils.data.crops import views_of
+from utils.data.lists import VideoList, csv_file
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.folder import create_run_folder, network_name, save_arguments
-from utils.run.setup import clip_videos, prepare_model, start_evaluation
+from utils.run.setup import clip_settings, clip_videos, prepare_model, start_evaluation
 
 
 def test_experiment_name(tests):
@@ -48,7 +53,7 @@ def test_classifier(args):
         save_arguments(folder, {**vars(tests[0]), 'split': args.split or tests[0].split, 'test': args.test})
 
     tables = {}
-    for one, each, text in zip(tests, prepared, seen):
+    for one, checkpoint, lists, each, text in zip(tests, checkpoints, folders, prepared, seen):
         own = folder
         if folder and len(tests) > 1:
             print(f'split {one.split}')
@@ -57,9 +62,10 @@ def test_classifier(args):
         scores, broken = score_split(one, *each, precision)
         if own:
             _, _, protocols, test_set, class_names = each
-            tables[one.split] = report_test(own, facts_of(one, one.test, f'split {one.split}', [text]),
-                                            test_set.videos.paths(), protocols, scores, broken, class_names,
-                                            seed=one.split - 1)
+            facts = facts_of(one, one.test, f'split {one.split}', [text])
+            hashes = hashes_of(one, checkpoint, lists, protocols, test_set.videos, broken)
+            tables[one.split] = report_test(own, facts, test_set.videos.paths(), protocols, scores, broken, class_names,
+                                            hashes, seed=one.split - 1)
     if folder and len(tests) > 1:
         report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3', seen), tables)
 
@@ -91,6 +97,20 @@ def score_split(args, model, missing, protocols, test_set, class_names, precisio
     torch.backends.cudnn.benchmark = False  # videos differ in their number of clips: too many shapes to search for
     return score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
                         multi_label=test_set.labels.ndim == 2)
+
+
+def hashes_of(args, checkpoint, folder, protocols, videos, broken):
+    """{name of a protocol: its hash} of a test on the readable ones of a test list `videos`.
+
+    The training list is that of the split in `folder` if there is one, whatever part was held out for validation."""
+    train = VideoList.from_rows([], [])
+    with contextlib.suppress(UserError):
+        train = VideoList.read_csv(csv_file(folder, args.split, 'train'), args.frame_root)
+    test = videos.select(np.setdiff1d(np.arange(len(videos)), [index for index, _ in broken]))
+    trained_on = checkpoint.get('settings', {}).get('label_fraction', 1)
+    return {protocol.name: protocol_hash(*(zip(part.paths(), part.classes()) for part in (train, test)),
+                                         protocol=protocol.name, label_fraction=trained_on, **clip_settings(args))
+            for protocol in protocols}
 
 
 def facts_of(args, weights, splits, seen):

@@ -19,20 +19,22 @@ from eval.classify.outputs import (
 )
 from eval.classify.scores import Protocol, VideoScores, summarise
 from eval.metrics.intervals import interval_of
+from eval.metrics.protocol_hash import protocol_hash
 from utils.text import printable
 
 
 def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequence[Protocol],
                 scores: Sequence[VideoScores], broken: Sequence[tuple[int, str]], class_names: Sequence[str],
-                seed: int = 0) -> dict[str, dict]:
+                hashes: dict[str, str], seed: int = 0) -> dict[str, dict]:
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
     several labels test_log.md, probabilities.csv and average_precision.csv.
 
     facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos.
+    hashes: {name of a protocol: its hash}, which its statistics get.
     seed: of the intervals; another one for each split, or the draws for their mean would not be independent.
     Returns {protocol: statistics of summarise}, without protocols that score no video."""
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
-    tables = {protocol.name: summarise(each, seed) for protocol, each in scored}
+    tables = {protocol.name: {**summarise(each, seed), 'hash': hashes[protocol.name]} for protocol, each in scored}
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
@@ -73,7 +75,7 @@ def write_details(folder: Path, paths: Sequence[str], scores: VideoScores, class
 
 def print_numbers(name: str, stats: dict) -> None:
     accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
-    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
+    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}; hash {stats["hash"]}')
 
 
 def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
@@ -85,7 +87,9 @@ def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
         splits = {f'{name}, split {split}': table[name] for split, table in tables.items() if name in table}
         rows.update(splits)
         if len(splits) == len(tables):
-            rows[f'{name}, mean of {len(tables)} splits'] = stats = mean_of(list(splits.values()))
+            rows[f'{name}, mean of {len(tables)} splits'] = stats = {
+                **mean_of(list(splits.values())),
+                'hash': protocol_hash([], [], splits=[each['hash'] for each in splits.values()])}
             print_numbers(f'{name}, mean of {len(tables)} splits', stats)
     write_log(folder / 'test_log.md', f'Mean of splits {", ".join(map(str, tables))}', facts, rows)
     print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')

@@ -83,6 +83,7 @@ def train_classifier(args):
         model = SyncBatchNorm.convert_sync_batchnorm(model)
     settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip_settings(args),
                 'class_names': class_names, **({'multi_label': True} if multi_label else {}),
+                'label_fraction': args.label_fraction,
                 **training_settings(args, train_videos, val_videos, checkpoint)}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0

@@ -76,16 +76,37 @@ def flags_of_runs(runs):
     return {'names': [run.name for run in runs], 'different': rows(table[differs]), 'same': rows(table[~differs])}
 
 
+# ---- which numbers may be compared
+
+def mark_incomparable(rows, key_of):
+    """Sorts rows of results by `key_of` and then by their `hash`, in the order given, and gives each a `mark`: whether
+    another row of its key has another hash, so that the two may not be compared. (Earlier files have no hash.)"""
+    order = list(dict.fromkeys(map(key_of, rows)))
+    hashes = {key: list(dict.fromkeys(row['hash'] for row in rows if key_of(row) == key)) for key in order}
+    return sorted(({**row, 'mark': len(hashes[key_of(row)]) > 1} for row in rows),
+                  key=lambda row: (order.index(key_of(row)), hashes[key_of(row)].index(row['hash'])))
+
+
 # ---- tests
 
+def test_rows(tests):
+    """The rows of the tables of all test_log.md, with the `test`; those that may be compared stand together."""
+    rows = [{'hash': None, **row, 'test': test} for test in tests for row in test.table]
+    return mark_incomparable(rows, lambda row: row['protocol'])
+
+
 def per_class(tests):
-    """{names, rows}: of each class its name, videos and for each test {videos, right, accuracy, taken_for, share}, None
-    where the test has no video of it. Classes in alphabetical order."""
+    """{names, rows, mark}: of each class its name and for each test {videos, right, accuracy, taken_for, share}, None
+    where the test has no video of it. Classes in alphabetical order. mark: whether the tests have several hashes,
+    which are behind their names then."""
     tables = [class_table(test.predictions) for test in tests]
     classes = sorted(set().union(*(table.index for table in tables)))
     rows = [{'name': name, 'tests': [table.loc[name].to_dict() if name in table.index else None for table in tables]}
             for name in classes]
-    return {'names': [test.name for test in tests], 'rows': rows}
+    hashes = [test.table[0].get('hash') if test.table else None for test in tests]
+    mark = len(set(hashes)) > 1
+    names = [f'{test.name} ({shown or "no hash"})' if mark else test.name for test, shown in zip(tests, hashes)]
+    return {'names': names, 'rows': rows, 'mark': mark}
 
 
 def class_table(predictions):
@@ -156,8 +177,7 @@ def frozen_rows(frozen):
         weights = list(dict.fromkeys(each.rows.weights))
         shown = dict(zip(weights, short_names(weights)))
         table = each.rows.astype(object).where(each.rows.notna(), None)
-        rows += [{'deviation': None, **row, 'source': each.name, 'shown': shown[row['weights']],
+        rows += [{'deviation': None, 'hash': None, **row, 'source': each.name, 'shown': shown[row['weights']],
                   'random': split_weights(row['weights'])[1] is None}
                  for row in table.to_dict('records')]
-    order = list(dict.fromkeys(map(key_of, rows)))
-    return sorted(rows, key=lambda row: order.index(key_of(row)))  # random weights beside the others
+    return mark_incomparable(rows, key_of)  # random weights beside the others
