@@ -12,12 +12,13 @@ from eval.protocols.common import (
     kinds_of,
     of_all_weights,
     repetitions_of,
-    start_frozen_evaluation,
+    results_of,
     warn_of_unseen_classes,
     write_table,
 )
 from eval.protocols.protocol import make_task, merged
-from eval.protocols.results import row_of, short_names
+from eval.protocols.results import short_names
+from eval.protocols.splits import start_all, write_mean
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -43,7 +44,14 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder, seen = start_frozen_evaluation(args)
+    started = start_all(args)
+    splits = [evaluate_split(*each) for each in started]
+    if len(splits) > 1 and distributed.is_main():
+        write_mean(args, started, splits)
+
+
+def evaluate_split(args, checkpoints, listed, class_names, precision, folder, seen):
+    """Evaluates the weights on one split. Returns [(row of results, Outcome), …] in the main process."""
     if listed.label.ndim == 2:
         raise UserError(f'--dataset {args.dataset}: some of its videos have several labels, which attentive heads do '
                         'not learn; use eval/frozen.py, or eval/test.py --pretrain')
@@ -59,10 +67,11 @@ def main(args):
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, tokens, kinds, class_names, precision.device, seen)
+        return evaluate(args, folder, tokens, listed, class_names, precision.device, seen)
 
 
-def evaluate(args, folder, tokens, kinds, class_names, device, seen):
+def evaluate(args, folder, tokens, listed, class_names, device, seen):
+    kinds = kinds_of(args)
     task = make_task(next(iter(tokens.values()))[0], 'video')
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
@@ -74,9 +83,11 @@ def evaluate(args, folder, tokens, kinds, class_names, device, seen):
                 outcomes[weights, kind], = merged(
                     [[attentive(task, each, kind, training, device, f'heads on {kind} of {names[weights]}')]
                      for each in repetitions])
-    rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
+    measured = [(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
-    write_table(args, folder, rows, tokens, task, [
+    results = results_of(args, listed, task, measured, depth=args.depth, epochs=args.epochs, head_batch=args.head_batch,
+                         augment=[args.augment, args.flip] if args.augment else None)
+    write_table(args, folder, [row for row, _ in results], tokens, task, [
         f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} '
         'of the training groups', *seen])
     if not args.no_pictures:
@@ -86,6 +97,7 @@ def evaluate(args, folder, tokens, kinds, class_names, device, seen):
             draw_class_accuracies(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
                                   printable(f'{names[weights]}, {kind}'))
     print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
+    return results
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from eval.protocols.common import (
     draw_class_accuracies,
     kinds_of,
     of_all_weights,
-    start_frozen_evaluation,
+    results_of,
     warn_of_unseen_classes,
     write_table,
 )
@@ -20,8 +20,9 @@ from eval.protocols.knn import knn
 from eval.protocols.linear_probe import probe, subsets
 from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.protocol import make_task, merged
-from eval.protocols.results import row_of, short_names
+from eval.protocols.results import short_names
 from eval.protocols.retrieval import KS, retrieval
+from eval.protocols.splits import start_all, write_mean
 from utils.cli import Parser
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -41,15 +42,21 @@ def parse_args(argv=None):
 
 
 def main(args):
-    checkpoints, listed, class_names, precision, folder, seen = start_frozen_evaluation(args)
+    started = start_all(args)
+    splits = [evaluate_split(*each) for each in started]
+    if len(splits) > 1 and distributed.is_main():
+        write_mean(args, started, splits)
 
+
+def evaluate_split(args, checkpoints, listed, class_names, precision, folder, seen):
+    """Evaluates the weights on one split. Returns [(row of results, Outcome), …] in the main process."""
     def extract(weights, seed, name):
         return features_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision,
                            folder / 'features' / f'{name}.npz')
 
     features = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, features, listed, class_names, seen)
+        return evaluate(args, folder, features, listed, class_names, seen)
 
 
 def evaluate(args, folder, features, listed, class_names, seen):
@@ -65,12 +72,13 @@ def evaluate(args, folder, features, listed, class_names, seen):
     protocols = [name for name in args.protocols if name in PROTOCOLS]
     outcomes = {(weights, kind): outcomes_of([make_task(each, kind) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
-    rows = [row_of(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
+    measured = [(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
     if 'appearance' in args.protocols:
         shown = appearance(first, n_frames)
-        rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
+        measured += [('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
-    write_table(args, folder, rows, features, task, [
+    results = results_of(args, listed, task, measured)
+    write_table(args, folder, [row for row, _ in results], features, task, [
         'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
         if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds', *seen])
     if 'probe' in args.protocols and not task.multi_label:
@@ -84,6 +92,7 @@ def evaluate(args, folder, features, listed, class_names, seen):
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
                  class_names)
     print(f'written to {folder}: results.json, results.md' + (', pictures/' if pictures else ''))
+    return results
 
 
 def outcomes_of(tasks, protocols):

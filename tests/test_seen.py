@@ -1,6 +1,8 @@
 """What checkpoints say of their training list: splits follow it, and test videos that were trained on are noticed."""
 import json
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from dpc import main as pretraining
 from eval import features, frozen
 from eval import test as classifier_cli
 from eval.networks.seen import seen_text, split_to_follow
+from eval.protocols.protocol import Outcome
+from eval.protocols.results import row_of
+from eval.protocols.splits import mean_row
 from tests.tiny import CLASSIFIER, CLIP, PRETRAINING, checkpoint, classify, make_videos, pretrain, run, write_rows
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError
@@ -110,6 +115,8 @@ def test_the_test_follows_the_file(lists, runs, tmp_path, capsys):
     said = capsys.readouterr().out
     text = 'pretraining saw 6 of these 9 test videos (without labels)'
     assert '-sp1_' in folder.name and f'- seen: {text}\n' in (folder / 'test_log.md').read_text() and text in said
+    shown, = re.findall('; hash ([0-9a-f]{8})\n', said)
+    assert f' | {shown} |\n' in (folder / 'test_log.md').read_text()
     error = error_of(classifier_cli, capsys, *CLASSIFIER, '--csv_root', lists, '--log_dir', tmp_path, '--dataset', 'six',
                      '--test', classifier, '--split', 2)
     assert 'trained on 6 of these 9 test videos with their labels (six, split 1)' in error
@@ -186,3 +193,43 @@ def test_a_spoilt_list_is_refused(runs, tmp_path, spoil):
     torch.save(stored, tmp_path / 'odd.pth.tar')
     with pytest.raises(UserError, match='its settings is not'):
         read_checkpoint(tmp_path / 'odd.pth.tar')
+
+
+# ---- the mean over splits
+
+def test_the_mean_over_splits_of_frozen_features(lists, runs, tmp_path, capsys):
+    """A folder for each split, as its own evaluation writes it; the mean of the three values; each file of its split."""
+    weights, _ = runs
+    common = [*FROZEN, '--csv_root', lists, '--dataset', 'six', '--no_pictures', '--protocols', 'knn', 'retrieval', '--feature',
+              'block', '--split', 'all']
+    assert run(frozen, [*common, '--weights', weights, 'random', '--out', tmp_path / 'all']) == 0
+    splits = [json.loads((tmp_path / 'all' / f'split{split}' / 'results.json').read_text()) for split in (1, 2, 3)]
+    mean = json.loads((tmp_path / 'all' / 'results.json').read_text())
+    assert len(mean) >= 6 and {row['weights'] for row in mean} == {str(weights), 'random'}
+    for row in mean:
+        values = [each['value'] for rows in splits for each in rows
+                  if [each[name] for name in ('weights', 'protocol', 'metric')] == [row['weights'], row['protocol'],
+                                                                                   row['metric']]]
+        assert row['value'] == pytest.approx(np.mean(values)) and row['deviation'] == pytest.approx(np.std(values, ddof=1))
+    assert len({row['hash'] for rows in [*splits, mean] for row in rows}) == 8  # of two protocols
+    assert 'split 1: ' + f'{weights}: pretraining saw 6 of these 9' in (tmp_path / 'all' / 'results.md').read_text()
+    capsys.readouterr()
+    error = error_of(frozen, capsys, *common, '--weights', weights, weights.parent / 'model_best_epoch1.pth.tar', 'random',
+                     '--out', tmp_path / 'two')
+    assert 'three files' in error
+    copies = [shutil.copy(weights, tmp_path / f'{name}.pth.tar') for name in 'abc']
+    error = error_of(frozen, capsys, *common, '--weights', *copies, '--out', tmp_path / 'three')
+    assert 'a.pth.tar is given for split 1, but was trained on split 2' in error
+
+
+def test_a_video_that_three_splits_test_on_is_drawn_once():
+    """As in HMDB51: three equal lists tell no more than one, and their mean has the interval of one."""
+    rng = np.random.default_rng(0)
+    outcome = Outcome('knn', 'all labels', 'top1', (rng.random((1, 60)) < 0.6).astype(float), np.arange(60) // 2)
+    row = {**row_of('x', 'block', outcome), 'hash': 'a'}
+    mean = mean_row([row] * 3, [outcome] * 3)
+    assert (mean['low'], mean['high']) == pytest.approx((row['low'], row['high'])) and mean['groups'] == 30
+    apart = [replace(outcome, group=np.arange(60) // 2 + 100 * split) for split in range(3)]
+    independent = mean_row([row] * 3, apart)
+    assert independent['groups'] == 90
+    assert (independent['high'] - independent['low']) * 3 ** 0.5 == pytest.approx(row['high'] - row['low'], rel=0.15)

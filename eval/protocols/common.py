@@ -9,6 +9,7 @@ from eval.classify.outputs import class_accuracies_figure, skipped_text
 from eval.extract.setup import add_feature_arguments, prepare
 from eval.extract.vectors import LabelledVideos
 from eval.metrics.multi_label import classes_in
+from eval.metrics.protocol_hash import protocol_hash
 from eval.networks.seen import check_all_unseen
 from eval.networks.settings import SPLITS
 from eval.networks.torchvision_models import (
@@ -19,10 +20,11 @@ from eval.networks.torchvision_models import (
     split_weights,
 )
 from eval.protocols.protocol import Outcome, Task
-from eval.protocols.results import short_names, table_lines, write_results
-from utils.cli import UserError, make_folder
+from eval.protocols.results import row_of, short_names, table_lines, write_results
+from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.parallel.precision import Precision
 from utils.run.log import warn
+from utils.run.setup import clip_settings
 from utils.text import printable
 
 RANDOM_SEEDS = 3  # random weights that are averaged
@@ -36,8 +38,10 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the extracted features, which are '
                              'reused')
-    parser.add_argument('--split', type=int, choices=SPLITS,
-                        help='split of the data set (default: that of --weights if they are of this data set, else 1)')
+    parser.add_argument('--split', type=positive_int_or_all, choices=[*SPLITS, 'all'],
+                        help='split of the data set (default: that of --weights if they are of this data set, else 1); '
+                             'all: the mean of splits 1, 2 and 3, of three --weights, pretrained on these splits in '
+                             'this order, or of one for all')
     parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
                         help='context: the aggregator\'s states; block: the backbone\'s features (default both)')
     parser.add_argument('--mean', action='store_true',
@@ -117,6 +121,19 @@ def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
 
 
 # ---- results
+
+def results_of(args: Namespace, listed: LabelledVideos, task: Task, measured: Sequence[tuple],
+               **choices) -> list[tuple[dict, Outcome]]:
+    """(row of results, Outcome) of each (weights, feature, Outcome). The row has the `hash` of its protocol.
+
+    choices: of the flags, those that decide what the protocol measures."""
+    classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
+    train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
+    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args), **choices)
+              for name in {outcome.protocol for _, _, outcome in measured}}
+    return [({**row_of(weights, feature, outcome), 'hash': hashes[outcome.protocol]}, outcome)
+            for weights, feature, outcome in measured]
+
 
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
     unseen = np.setdiff1d(classes_in(task.test_label), classes_in(task.train_label))
