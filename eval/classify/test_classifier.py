@@ -83,8 +83,8 @@ def test_split(args, model, missing, protocols, test_set, class_names, precision
     scores, broken = score_videos(model, test_set, protocols, resources_of(args, precision), len(class_names),
                                   multi_label=test_set.labels.ndim == 2)
     if folder:
-        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos.paths(),
-                           protocols, scores, broken, class_names, seed=args.split - 1)
+        return report_test(folder, facts_of(args, args.test, f'split {args.split}'), test_set.videos, protocols,
+                           scores, broken, class_names)
 
 
 def facts_of(args, weights, splits):
