@@ -222,8 +222,9 @@ def test_the_mean_over_splits_of_frozen_features(lists, runs, tmp_path, capsys):
     assert 'a.pth.tar is given for split 1, but was trained on split 2' in error
 
 
-def test_a_video_that_three_splits_test_on_is_drawn_once():
+def test_a_video_that_three_splits_test_on_is_drawn_once(monkeypatch):
     """As in HMDB51: three equal lists tell no more than one, and their mean has the interval of one."""
+    monkeypatch.setattr('eval.metrics.intervals.RESAMPLES', 2000)
     rng = np.random.default_rng(0)
     outcome = Outcome('knn', 'all labels', 'top1', (rng.random((1, 60)) < 0.6).astype(float), np.arange(60) // 2)
     row = {**row_of('x', 'block', outcome), 'hash': 'a'}

@@ -64,8 +64,8 @@ def test_classifier(args):
             _, _, protocols, test_set, class_names = each
             facts = facts_of(one, one.test, f'split {one.split}', [text])
             hashes = hashes_of(one, checkpoint, lists, protocols, test_set.videos, broken)
-            tables[one.split] = report_test(own, facts, test_set.videos.paths(), protocols, scores, broken, class_names,
-                                            hashes, seed=one.split - 1)
+            tables[one.split] = report_test(own, facts, test_set.videos, protocols, scores, broken, class_names,
+                                            hashes)
     if folder and len(tests) > 1:
         report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3', seen), tables)
 

@@ -15,7 +15,6 @@ from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import read_split
-from utils.data.text_files import ENCODING
 from utils.default_settings import default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
@@ -87,12 +86,12 @@ def labelled_videos(folder, split, frame_root, class_names):
                 continue
             videos = read_split(folder, number, part, frame_root)
             has_labels |= videos.label is not None
-            for path, count, names, of_group in zip(videos.paths(), videos.n_frames, videos.classes(), videos.group):
+            for path, count, names, own in zip(videos.paths(), videos.n_frames, videos.classes(), videos.groups()):
                 if path not in rows:
                     rows[path] = len(rows)
                     n_frames.append(count)
                     label.append(SEPARATOR.join(names))
-                    group.append(of_group.decode(**ENCODING))
+                    group.append(own)
                     part_of.append([''] * len(splits))
                 if part_of[rows[path]][column]:
                     raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again '

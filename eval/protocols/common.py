@@ -20,7 +20,7 @@ from eval.networks.torchvision_models import (
     split_weights,
 )
 from eval.protocols.protocol import Outcome, Task
-from eval.protocols.results import row_of, short_names, table_lines, write_results
+from eval.protocols.results import choice_facts, interval_fact, row_of, short_names, table_lines, write_results
 from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.parallel.precision import Precision
 from utils.run.log import warn
@@ -120,6 +120,11 @@ def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
     return found
 
 
+def group_by_path(listed: LabelledVideos) -> dict[str, str]:
+    """{path of a video: its group}."""
+    return dict(zip(listed.videos.paths(), listed.videos.groups()))
+
+
 # ---- results
 
 def results_of(args: Namespace, listed: LabelledVideos, task: Task, measured: Sequence[tuple],
@@ -159,7 +164,7 @@ def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict
              *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
              *([VECTORS_OF_THIRD_PARTY] if any(net_of(name, None) for name in args.weights) else []),
              *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
-             *notes, '[low, high]: 95% bootstrap interval over test videos']
+             *notes, *choice_facts(rows), interval_fact(task.test_group)]
     if skipped:
         facts.append(skipped_text(skipped))
     write_results(folder, rows, facts + skipped)
