@@ -220,7 +220,7 @@ def test_tests_are_the_csv(page_file, tested):
         wrong = {pair[1]: count for pair, count in counts.items() if pair[0] == name and pair[1] != name}
         assert not wrong and not taken or int(taken.split()[-1]) == max(wrong.values())
     top1 = sum(row['label'] == row['prediction'] for row in rows) / len(rows)
-    assert page.table('Table of tests')[1][6].startswith(f'{top1:.2%} [')
+    assert page.table('Table of tests')[1][7].startswith(f'{top1:.2%} [')
     pairs = [row for row in next(table for label, table in zip(page.labels, page.tables)
                                  if label.startswith('Worst'))[1:] if len(row) == 4]
     assert [int(row[2]) for row in pairs] == sorted((n for (a, b), n in counts.items() if a != b), reverse=True)
