@@ -5,10 +5,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
-from eval.protocols.attentive_probe import GRID, HELD_OUT, HeadTraining, attentive
+from eval.protocols.attentive_probe import GRID, HeadTraining, attentive
 from eval.protocols.common import (
     add_evaluation_arguments,
     draw_class_accuracies,
+    group_by_path,
     kinds_of,
     of_all_weights,
     repetitions_of,
@@ -59,11 +60,12 @@ def main(args):
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, tokens, kinds, class_names, precision.device, seen)
+        evaluate(args, folder, tokens, listed, class_names, precision.device, seen)
 
 
-def evaluate(args, folder, tokens, kinds, class_names, device, seen):
-    task = make_task(next(iter(tokens.values()))[0], 'video')
+def evaluate(args, folder, tokens, listed, class_names, device, seen):
+    kinds = kinds_of(args)
+    task = make_task(next(iter(tokens.values()))[0], 'video', group_by_path(listed))
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
     training = HeadTraining(args.depth, args.epochs, args.head_batch, args.seed)
@@ -77,8 +79,7 @@ def evaluate(args, folder, tokens, kinds, class_names, device, seen):
     rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, rows, tokens, task, [
-        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} '
-        'of the training groups', *seen])
+        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)}', *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():

@@ -10,6 +10,7 @@ from eval.protocols.appearance import appearance
 from eval.protocols.common import (
     add_evaluation_arguments,
     draw_class_accuracies,
+    group_by_path,
     kinds_of,
     of_all_weights,
     start_frozen_evaluation,
@@ -53,9 +54,9 @@ def main(args):
 
 
 def evaluate(args, folder, features, listed, class_names, seen):
-    kinds = kinds_of(args)
+    kinds, groups = kinds_of(args), group_by_path(listed)
     first = next(iter(features.values()))[0]
-    task = make_task(first, kinds[0])
+    task = make_task(first, kinds[0], groups)
     warn_of_unseen_classes(task, class_names)
     beyond = [f'R@{k}' for k in KS if k > len(task.train)]
     if beyond:
@@ -63,11 +64,11 @@ def evaluate(args, folder, features, listed, class_names, seen):
 
     n_frames = dict(zip(listed.videos.paths(), listed.videos.n_frames.tolist()))
     protocols = [name for name in args.protocols if name in PROTOCOLS]
-    outcomes = {(weights, kind): outcomes_of([make_task(each, kind) for each in repetitions], protocols)
+    outcomes = {(weights, kind): outcomes_of([make_task(each, kind, groups) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
     rows = [row_of(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
     if 'appearance' in args.protocols:
-        shown = appearance(first, n_frames)
+        shown = appearance(first, n_frames, groups)
         rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
 
     write_table(args, folder, rows, features, task, [

@@ -16,11 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from matplotlib.figure import Figure
 
-from eval.metrics.intervals import bootstrap
+from eval.classify.outputs import accuracy_text
+from eval.classify.scores import uncertainty
 from eval.protocols.results import key_of
 from experiments.run_script import best_model, epoch_curves, run, run_folder
 from utils import ROOT
 from utils.cli import Parser, positive
+from utils.data.lists import VideoList
 
 # Small enough for two CPU cores. No mirroring: classes differ by direction. The clips span 40 of a video's 64 frames.
 CLIP = {'net': 'resnet18', 'img_dim': 48, 'num_seq': 4, 'ds': 2}
@@ -114,10 +116,12 @@ def draw_curves(path, logs):
 
 
 def test_accuracy(folder):
-    """(top-1 over every video, its 95% interval) from the csv that a test writes."""
+    """Top-1 over every video and its 95% interval, as text, from the csv that a test writes."""
     with open(folder / 'predictions.csv', newline='') as file:
-        correct = np.array([row['label'] == row['prediction'] for row in csv.DictReader(file)])
-    return correct.mean(), bootstrap(lambda rows: correct[rows].mean(), len(correct))
+        rows = list(csv.DictReader(file))
+    correct = np.array([row['label'] == row['prediction'] for row in rows])
+    group = VideoList.from_rows([row['path'] for row in rows], np.ones(len(rows))).groups()
+    return accuracy_text(uncertainty({'top1': lambda times: times @ correct / times.sum()}, np.array(group)), 'top1')
 
 
 def report(output, seconds):
@@ -125,12 +129,11 @@ def report(output, seconds):
     log = epoch_curves(run_folder(output, 'pretraining'))
     rows = [('pretraining task, best validation top-1', f'{max(log["val"]["top1"]):.1%}', 1 / CANDIDATES)]
     for name, origin in (('finetune_pretrained', 'pretrained'), ('finetune_random', 'random')):
-        accuracy, (low, high) = test_accuracy(run_folder(output, f'test_{name}'))
         rows.append((f'fine-tuned from {origin} weights, test top-1',
-                     f'{accuracy:.1%} [{100 * low:.1f}, {100 * high:.1f}]', 1 / CLASSES))
-    print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":45} result [95% interval]   chance')
+                     test_accuracy(run_folder(output, f'test_{name}')), 1 / CLASSES))
+    print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":45} result [95% interval]       chance')
     for name, value, chance in rows:
-        print(f'{name:45} {value:21} {chance:8.1%}')
+        print(f'{name:45} {value:25} {chance:8.1%}')
     print(f'\n{verdict(json.loads((output / "frozen" / "results.json").read_text()))}')
     epochs = len(log['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')

@@ -19,7 +19,7 @@ from eval.networks.torchvision_models import (
     split_weights,
 )
 from eval.protocols.protocol import Outcome, Task
-from eval.protocols.results import short_names, table_lines, write_results
+from eval.protocols.results import choice_facts, interval_fact, short_names, table_lines, write_results
 from utils.cli import UserError, make_folder
 from utils.parallel.precision import Precision
 from utils.run.log import warn
@@ -116,6 +116,11 @@ def of_all_weights(args: Namespace, extract: Callable) -> dict[str, list]:
     return found
 
 
+def group_by_path(listed: LabelledVideos) -> dict[str, str]:
+    """{path of a video: its group}."""
+    return dict(zip(listed.videos.paths(), listed.videos.groups()))
+
+
 # ---- results
 
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
@@ -142,7 +147,7 @@ def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict
              *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
              *([VECTORS_OF_THIRD_PARTY] if any(net_of(name, None) for name in args.weights) else []),
              *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
-             *notes, '[low, high]: 95% bootstrap interval over test videos']
+             *notes, *choice_facts(rows), interval_fact(task.test_group)]
     if skipped:
         facts.append(skipped_text(skipped))
     write_results(folder, rows, facts + skipped)
