@@ -183,7 +183,7 @@ def test_published_defaults():
 
 def listed(file):
     with open(file, newline='') as rows:
-        return [path for path, _ in csv.reader(rows)]
+        return [path for path, *_ in csv.reader(rows)]
 
 
 def test_a_fraction_of_the_labels(csv_root, tmp_path, capsys):

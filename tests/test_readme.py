@@ -144,8 +144,8 @@ def test_every_flag_in_the_text_exists(readme):
             assert owners, f'`{span}`: no script has {flag}'
         words = words_of(span)
         if span.startswith('--') and len(words) == 2:
-            owners = [module for module in ('dpc.main', 'eval.test') if words[0] in known[module]]
-            assert not owners or any(parses(owner, words) for owner in owners), f'`{span}` is not accepted'
+            owners = [module for module in ('eval.test', 'dpc.main') if words[0] in known[module]]
+            assert not owners or any(parses(module, words) for module in owners), f'`{span}` is not accepted'
 
 
 @by_readme

@@ -34,9 +34,9 @@ def test_lists_carry_groups(tmp_path):
     """Every kind of row; empty cells; lists written before there were groups; relative and selected videos."""
     path = tmp_path / 'list.csv'
     path.write_text('a/v_a_g01_c01,9,,ann\na/two,9,,\nb/three,9,,ann\n')
-    videos = VideoList.read_csv(str(path), '/root')
-    assert videos.groups() == ['ann', '/root/a/two', 'ann'] and videos.label is None
-    assert videos.classes() == [('a',), ('a',), ('b',)] and videos.select([2, 1]).groups() == ['ann', '/root/a/two']
+    videos = VideoList.read_csv(str(path), '/videos')
+    assert videos.groups() == ['ann', '/videos/a/two', 'ann'] and videos.label is None
+    assert videos.classes() == [('a',), ('a',), ('b',)] and videos.select([2, 1]).groups() == ['ann', '/videos/a/two']
     path.write_text('/a/x,9,run;jump,ann\n/a/y,9,run,\n')
     videos = VideoList.read_csv(str(path))
     assert videos.groups() == ['ann', '/a/y'] and videos.classes() == [('run', 'jump'), ('run',)]

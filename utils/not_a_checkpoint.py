@@ -22,7 +22,7 @@ def what_it_is(path, error):
     for pattern, words in STARTS.items():
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             return f'is {words}'
-    if zipfile.is_zipfile(path) and is_torchscript(path):
+    if is_torchscript(path):
         return 'is a TorchScript program: store the state_dict() of torch.jit.load(…) with torch.save'
     found = OBJECT.search(str(error))
     if found:
@@ -33,5 +33,8 @@ def what_it_is(path, error):
 
 
 def is_torchscript(path):
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith('/constants.pkl') for name in archive.namelist())
+    except Exception:  # zipfile raises many kinds for a damaged directory
+        return False

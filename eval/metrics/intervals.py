@@ -48,10 +48,11 @@ def by_group(statistic, group):
 
 
 def drawn(count):
-    """Yields int64 [AT_ONCE, G] until there are RESAMPLES: how often each of G = `count` groups is drawn."""
+    """Yields int64 [AT_ONCE or fewer, G], RESAMPLES in all: how often each of G = `count` groups is drawn."""
     rng = np.random.default_rng(0)
-    for _ in range(RESAMPLES // AT_ONCE):
-        rows = rng.integers(count, size=(AT_ONCE, count)) + count * np.arange(AT_ONCE)[:, None]
+    for start in range(0, RESAMPLES, AT_ONCE):
+        resamples = min(AT_ONCE, RESAMPLES - start)
+        rows = rng.integers(count, size=(resamples, count)) + count * np.arange(resamples)[:, None]
         yield np.bincount(rows.ravel(), minlength=rows.size).reshape(rows.shape)
 
 
