@@ -304,10 +304,11 @@ def obvious_numbers(scores, labels):
 
 
 def table_of(test_log):
-    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md, without the intervals."""
+    """{protocol: (videos, loss, top-1, top-5, mean per class)} of a test_log.md, without groups, intervals
+    and hash."""
     lines = [line for line in open(test_log) if line.startswith('|')]
     rows = [[cell.strip() for cell in line.strip('|\n ').split('|')] for line in lines[2:]]
-    return {row[0]: (int(row[1]), float(row[2]), *(float(cell.split('%')[0]) / 100 for cell in row[3:-1]))
+    return {row[0]: (int(row[1]), float(row[3]), *(float(cell.split('%')[0]) / 100 for cell in row[4:-1]))
             for row in rows}
 
 
