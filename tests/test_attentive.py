@@ -20,7 +20,7 @@ from eval.protocols.linear_probe import predict
 from eval.protocols.protocol import make_task
 from tests.test_classifier_cli import slow_clips
 from tests.test_features import CLIP, rows_of, with_lists
-from tests.tiny import CLASSES, checkpoint, pretrain, run
+from tests.tiny import CLASSES, checkpoint, pretrain, resized, run
 from utils.checkpoint import load_weights
 from utils.data.clips import VideoDataset
 from utils.data.crops import draw_box
@@ -237,7 +237,7 @@ def test_augmented_views_are_random_crops_of_training_clips(few, tmp_path, monke
     frame = cv2.imread(f'{rows_of(few, "train")[0][0]}/image_00001.jpg')[:, ::-1, ::-1]
     box = draw_box(rng, *frame.shape[:2], 'resized')
     crop = frame[box.top:box.top + box.height, box.left:box.left + box.width]
-    expected = cv2.resize(np.ascontiguousarray(crop), (32, 32), interpolation=cv2.INTER_LINEAR)
+    expected = resized(np.ascontiguousarray(crop), 32)
     assert augmented[0, 0].numpy() == pytest.approx(expected, abs=1)
 
 

@@ -17,7 +17,7 @@ from eval.forecast.clip_pictures import ClipView, draw_clip, film_locations, mov
 from eval.forecast.predictions import MISTAKES, Batch, best_answers, match_of, motion_of, ranks
 from eval.forecast.setup import load_network
 from tests.test_features import rows_of, with_lists
-from tests.tiny import checkpoint, make_frames, pretrain, run
+from tests.tiny import checkpoint, make_frames, pretrain, resized, run
 from utils.checkpoint import load_weights
 from utils.data.colour import to_block
 
@@ -257,7 +257,7 @@ def middle_clip(path, n_frames):
     for number in range(first + 1, first + 16):
         frame = cv2.imread(f'{path}/image_{min(number, n_frames):05d}.jpg')[:, :, ::-1]
         left = (frame.shape[1] - frame.shape[0]) // 2
-        frames.append(cv2.resize(np.ascontiguousarray(frame[:, left:left + frame.shape[0]]), (32, 32)))
+        frames.append(resized(np.ascontiguousarray(frame[:, left:left + frame.shape[0]]), 32))
     return to_block(torch.from_numpy(np.stack(frames)[None]), None, 3)
 
 

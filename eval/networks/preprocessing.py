@@ -47,7 +47,7 @@ class Preprocessing:
 
     def facts(self):
         """What it does, as a dict of plain values for other code."""
-        return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most', 'resize': 'bilinear',
+        return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most', 'resize': 'bilinear, antialiased',
                 'scale': 1 / 255, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 
 
