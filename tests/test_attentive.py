@@ -27,7 +27,7 @@ from utils.data.crops import draw_box
 from utils.random_streams import stream
 
 CPU = torch.device('cpu')
-CHEAP = ['--head_batch', '4', '--epochs', '1']
+CHEAP = ['--head_batch', '3', '--epochs', '1']
 
 
 def planted(test=60, groups=10, size=16, locations=12, seed=0):
