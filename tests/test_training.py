@@ -76,15 +76,6 @@ def small_disk(request):
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_full_disk_leaves_the_checkpoint_before(tmp_path, small_disk):
-    path = tmp_path / 'epoch1.pth.tar'
-    write_checkpoint({'epoch': 1}, path)
-    with pytest.raises(UserError, match='is the disk full.*untouched'):
-        write_checkpoint({'epoch': 2, 'state_dict': torch.zeros(1_000_000)}, path)
-    assert read_checkpoint(path) == {'epoch': 1}
-    assert [file.name for file in tmp_path.iterdir()] == ['epoch1.pth.tar']
-
-
 def test_full_disk_ends_a_run_with_one_line(csv_root, tmp_path, small_disk, capsys):
     assert tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]) == 2
     error = capsys.readouterr().err
@@ -100,7 +91,7 @@ def test_killed_while_saving(tmp_path):
             'for epoch in range(10 ** 6):\n'
             '    state = torch.full((2_000_000,), float(epoch))\n'
             f'    write_checkpoint({{"epoch": epoch, "state_dict": {{"all": state}}}}, {str(path)!r})\n')
-    for moment in (0.05, 0.12, 0.19):
+    for moment in (0.05, 0.15):
         process = subprocess.Popen([sys.executable, '-c', code])
         while not path.exists():
             time.sleep(0.02)
