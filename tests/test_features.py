@@ -248,13 +248,18 @@ def with_lists(csv_root, root, train, test):
     return root
 
 
-def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
+def with_a_broken_video(csv_root, root):
+    """(csv_root of every other video, of which the third to be tested has an empty frame; that video)"""
     train, test = rows_of(csv_root, 'train')[::2], rows_of(csv_root, 'test')[::2]
-    broken = tmp_path / CLASSES[0] / 'v_broken_g01_c01'
+    broken = root / CLASSES[0] / 'v_broken_g01_c01'
     shutil.copytree(test[2][0], broken)
     (broken / 'image_00007.jpg').write_bytes(b'')
     test[2] = str(broken), test[2][1]
-    lists = with_lists(csv_root, tmp_path / 'csv', train, test)
+    return with_lists(csv_root, root / 'csv', train, test), broken
+
+
+def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
+    lists, broken = with_a_broken_video(csv_root, tmp_path)
     found = extract(lists, tmp_path / 'f.npz')
     assert str(broken) not in found['path'] and len(found['path']) == 11
     said = capsys.readouterr()
