@@ -18,7 +18,7 @@ from eval.protocols.common import (
     write_table,
 )
 from eval.protocols.protocol import make_task, merged
-from eval.protocols.results import row_of, short_names
+from eval.protocols.results import short_names
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -76,9 +76,8 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
                 outcomes[weights, kind], = merged(
                     [[attentive(task, each, kind, training, device, f'heads on {kind} of {names[weights]}')]
                      for each in repetitions])
-    rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
-    write_table(args, folder, rows, tokens, task, [
+    write_table(args, folder, {key: [outcome] for key, outcome in outcomes.items()}, tokens, task, [
         f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)}', *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
@@ -86,7 +85,8 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
             name = f'{names[weights]}_{kind}'
             draw_class_accuracies(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
                                   printable(f'{names[weights]}, {kind}'))
-    print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
+    print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
+          + ('' if args.no_pictures else ', pictures/'))
 
 
 if __name__ == '__main__':
