@@ -5,10 +5,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
-from eval.protocols.attentive_probe import GRID, HELD_OUT, HeadTraining, attentive
+from eval.protocols.attentive_probe import GRID, HeadTraining, attentive
 from eval.protocols.common import (
     add_evaluation_arguments,
     draw_class_accuracies,
+    group_by_path,
     kinds_of,
     of_all_weights,
     repetitions_of,
@@ -17,7 +18,7 @@ from eval.protocols.common import (
     write_table,
 )
 from eval.protocols.protocol import make_task, merged
-from eval.protocols.results import row_of, short_names
+from eval.protocols.results import short_names
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -59,11 +60,12 @@ def main(args):
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():
-        evaluate(args, folder, tokens, kinds, class_names, precision.device, seen)
+        evaluate(args, folder, tokens, listed, class_names, precision.device, seen)
 
 
-def evaluate(args, folder, tokens, kinds, class_names, device, seen):
-    task = make_task(next(iter(tokens.values()))[0], 'video')
+def evaluate(args, folder, tokens, listed, class_names, device, seen):
+    kinds = kinds_of(args)
+    task = make_task(next(iter(tokens.values()))[0], 'video', group_by_path(listed))
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
     training = HeadTraining(args.depth, args.epochs, args.head_batch, args.seed)
@@ -74,18 +76,17 @@ def evaluate(args, folder, tokens, kinds, class_names, device, seen):
                 outcomes[weights, kind], = merged(
                     [[attentive(task, each, kind, training, device, f'heads on {kind} of {names[weights]}')]
                      for each in repetitions])
-    rows = [row_of(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
-    write_table(args, folder, rows, tokens, task, [
-        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)} on {HELD_OUT:.0%} '
-        'of the training groups', *seen])
+    write_table(args, folder, {key: [outcome] for key, outcome in outcomes.items()}, tokens, task, [
+        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)}', *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():
             name = f'{names[weights]}_{kind}'
             draw_class_accuracies(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
                                   printable(f'{names[weights]}, {kind}'))
-    print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
+    print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
+          + ('' if args.no_pictures else ', pictures/'))
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from eval.protocols.appearance import appearance
 from eval.protocols.common import (
     add_evaluation_arguments,
     draw_class_accuracies,
+    group_by_path,
     kinds_of,
     of_all_weights,
     start_frozen_evaluation,
@@ -20,7 +21,7 @@ from eval.protocols.knn import knn
 from eval.protocols.linear_probe import probe, subsets
 from eval.protocols.pictures import draw_retrieval, draw_tsne
 from eval.protocols.protocol import make_task, merged
-from eval.protocols.results import row_of, short_names
+from eval.protocols.results import short_names
 from eval.protocols.retrieval import KS, retrieval
 from utils.cli import Parser
 from utils.parallel import distributed
@@ -53,9 +54,9 @@ def main(args):
 
 
 def evaluate(args, folder, features, listed, class_names, seen):
-    kinds = kinds_of(args)
+    kinds, groups = kinds_of(args), group_by_path(listed)
     first = next(iter(features.values()))[0]
-    task = make_task(first, kinds[0])
+    task = make_task(first, kinds[0], groups)
     warn_of_unseen_classes(task, class_names)
     beyond = [f'R@{k}' for k in KS if k > len(task.train)]
     if beyond:
@@ -63,14 +64,11 @@ def evaluate(args, folder, features, listed, class_names, seen):
 
     n_frames = dict(zip(listed.videos.paths(), listed.videos.n_frames.tolist()))
     protocols = [name for name in args.protocols if name in PROTOCOLS]
-    outcomes = {(weights, kind): outcomes_of([make_task(each, kind) for each in repetitions], protocols)
+    outcomes = {(weights, kind): outcomes_of([make_task(each, kind, groups) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
-    rows = [row_of(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
-    if 'appearance' in args.protocols:
-        shown = appearance(first, n_frames)
-        rows += [row_of('none', kind, outcome) for kind, each in shown.items() for outcome in each]
-
-    write_table(args, folder, rows, features, task, [
+    alone = appearance(first, n_frames, groups) if 'appearance' in args.protocols else {}
+    shown = {**outcomes, **{('none', kind): each for kind, each in alone.items()}}
+    write_table(args, folder, shown, features, task, [
         'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
         if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds', *seen])
     if 'probe' in args.protocols and not task.multi_label:
@@ -83,7 +81,8 @@ def evaluate(args, folder, features, listed, class_names, seen):
         for (weights, kind), each in outcomes.items():
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
                  class_names)
-    print(f'written to {folder}: results.json, results.md' + (', pictures/' if pictures else ''))
+    print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
+          + (', pictures/' if pictures else ''))
 
 
 def outcomes_of(tasks, protocols):

@@ -22,6 +22,7 @@ from eval.forecast.setup import (
     prepare_predictions,
     skipped_lines,
 )
+from eval.metrics.intervals import FEWEST_GROUPS
 from eval.networks.seen import seen_text
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
@@ -66,12 +67,14 @@ def main(args):
     batches, left_out = in_batches(clips, min(args.batch_size, len(videos)),
                                    lambda batch: evaluate_clips(model, batch, seen, steps, precision, random))
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
-    index, found = curves_of(batches)
+    groups = videos.groups()
+    index, found = curves_of(batches, groups)
     if len(index) < 2:
-        raise UserError('a single video could be read: intervals over videos need two or more')
+        raise UserError('a single video could be read: give two or more')
 
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
                'pred_step': args.pred_step, 'seen': seen, 'steps': steps, 'clips': len(index),
+               'groups': len({groups[row] for row in index}),
                'batch_size': len(batches[0][0]), 'by_candidates': found, 'videos': [videos.path(row) for row in index],
                'too_short': short, 'left_out': left_out, 'pretraining': seen_text(checkpoint, videos),
                'skipped': skipped}
@@ -88,7 +91,7 @@ def long_enough(videos, seen, args, most):
     """(the videos that have blocks for all steps, the steps, how many videos are too short). most: steps by default.
     UserError: fewer than two are long enough."""
     if len(videos) < 2:
-        raise UserError('a single video: intervals over videos need two or more')
+        raise UserError('a single video: give two or more')
     blocks = np.array([count_blocks(int(count), 0, args.seq_len, args.ds) for count in videos.n_frames])
     steps = choose_steps(blocks, seen, most, args.steps)
     if not steps:
@@ -108,17 +111,25 @@ def long_enough(videos, seen, args, most):
 def lines_of(summary):
     """What is printed of the summary: a table for each kind of candidates, top-1 in % and its 95% interval."""
     lines = [f'{summary["clips"]} clips: {summary["seen"]} blocks seen, {summary["steps"]} predicted, of which '
-             f'pretraining predicted {summary["pred_step"]}; top-1 in % [95% interval over clips]']
+             f'pretraining predicted {summary["pred_step"]}; top-1 in % '
+             + (f'[95% interval over {summary["groups"]} groups]' if summary['groups'] >= FEWEST_GROUPS else
+                f'{{of the worst to the best of {summary["groups"]} groups, too few for an interval}}')]
     for name, table in summary['by_candidates'].items():
         curves = table['curves']
         lines += ['', f'candidates: {table["candidates"]} locations of {CANDIDATES[name]}; '
                       f'chance {table["chance"]:.2%}',
                   'step' + ''.join(f'{curve:>22}' for curve in curves)]
         for k in range(summary['steps']):
-            cells = (f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
-                     for curve in curves.values() for low, high in [curve['interval'][k]])
-            lines.append(f'{k + 1:4}' + ''.join(f'{cell:>22}' for cell in cells))
+            lines.append(f'{k + 1:4}' + ''.join(f'{cell_of(curve, k):>22}' for curve in curves.values()))
     return [*lines, '', *filter(None, [summary['pretraining']])]
+
+
+def cell_of(curve, k):
+    low, high = curve['interval'][k]
+    if low is None:
+        values = [values[k] for values in curve['top1_of_group'].values()]
+        return f'{100 * curve["top1"][k]:.1f} {{{100 * min(values):.1f} to {100 * max(values):.1f}}}'
+    return f'{100 * curve["top1"][k]:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
 
 
 if __name__ == '__main__':

@@ -76,7 +76,8 @@ def main(args):
                                       min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
-               'pred_step': args.pred_step, 'batch_size': len(batches[0].index), **summarise(batches, size),
+               'pred_step': args.pred_step, 'batch_size': len(batches[0].index),
+               **summarise(batches, size, videos.groups()),
                'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],
                'left_out': left_out, 'pretraining': seen_text(checkpoint, videos), 'skipped': skipped}
 

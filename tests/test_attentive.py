@@ -15,9 +15,9 @@ from eval import attentive as attentive_cli
 from eval.extract.tokens import Tokens, open_tokens
 from eval.model import Representation
 from eval.protocols.attentive_heads import AttentiveHead, rate_factor, train_heads
-from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, attentive, best
+from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, accuracies, attentive
 from eval.protocols.linear_probe import predict
-from eval.protocols.protocol import make_task
+from eval.protocols.protocol import first_best, make_task
 from tests.test_classifier_cli import slow_clips
 from tests.test_features import CLIP, rows_of, with_a_broken_video, with_lists
 from tests.tiny import checkpoint, pretrain, resized, run
@@ -62,7 +62,7 @@ def test_the_one_location_that_shows_the_class_is_found(depth):
         'attentive', 'all labels', 'top1')
     means = tokens.maps['block'].astype(np.float32).reshape(len(tokens.path), -1, 16).mean(axis=1)
     pooled = make_task(SimpleNamespace(**{**vars(tokens), 'mean': means}), 'mean')
-    linear = max(np.mean(predict(pooled, decay) == pooled.test_label) for decay in (1e-3, 1e-1, 10))
+    linear = max(np.mean(found == pooled.test_label) for found in predict(pooled, (10, 1e-1, 1e-3)))
     assert linear < outcome.hits.mean() - 0.1
 
 
@@ -92,13 +92,14 @@ def test_the_order_of_videos_changes_nothing():
     assert one.chosen == other.chosen and one.hits.tolist() == other.hits.tolist()
 
 
-def test_the_best_head_is_the_most_accurate_then_the_surest():
-    """Of four heads the first diverged, the second errs, the third and fourth are right; the fourth is surer."""
+def test_the_best_head_is_the_most_accurate_then_the_first():
+    """Of four heads the first diverged, the second errs, the third and fourth are right."""
     label = np.array([0, 1])
     probability = np.array([[[np.nan] * 2] * 2, [[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.4, 0.6]],
                             [[0.7, 0.3], [0.1, 0.9]]])
-    assert best(probability, label) == 3
-    assert best(probability[:3], label) == 2
+    assert accuracies(probability, label).tolist() == [-1, 0.5, 1, 1]
+    assert first_best([accuracies(probability, label)] * 2, [2, 2]) == 2
+    assert first_best([[0.3, 0.1], [0.6, 0.8]], [20, 20]) == 0, 'equal up to rounding'
 
 
 def test_nothing_to_hold_out_takes_the_default_head():
@@ -290,7 +291,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys, monke
         assert error.startswith('error: ')
         return error
 
-    assert '--head_batch 16: there are only 9 videos' in error_of('--head_batch', 16)
+    assert '--head_batch 16: there are only 12 videos' in error_of('--head_batch', 16)
     one = rows_of(csv_root, 'train')[:1]
     lists = with_lists(csv_root, tmp_path / 'one', one, rows_of(csv_root, 'test')[:1])
     assert 'fewer than two classes' in error_of(lists=lists)

@@ -27,7 +27,6 @@ from eval.classify.scores import (
 from eval.classify.test_report import mean_of
 from eval.extract.resources import Resources
 from eval.metrics import intervals
-from eval.metrics.intervals import RESAMPLES, bootstrap
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clip_starts import count_blocks
@@ -41,6 +40,11 @@ def scores_of(probability, label):
     return VideoScores(np.arange(len(label)), probability, label, loss)
 
 
+def own_groups(scores):
+    """Every video is its own group."""
+    return np.array([f'v{row:04d}' for row in scores.index])
+
+
 def random_scores(videos=40, classes=7, seed=0):
     rng = np.random.default_rng(seed)
     probability = rng.dirichlet(np.ones(classes), videos).astype(np.float32)
@@ -49,8 +53,8 @@ def random_scores(videos=40, classes=7, seed=0):
 
 def test_summary():
     scores = random_scores()
-    stats = summarise(scores)
-    assert stats['videos'] == 40
+    stats = summarise(scores, own_groups(scores))
+    assert stats['videos'] == stats['groups'] == 40
     assert [stats[name] for name in ('loss', 'top1', 'top5', 'mean_class')] == pytest.approx(
         obvious_numbers(scores.probability, scores.label), rel=1e-5)
 
@@ -58,47 +62,58 @@ def test_summary():
 def test_mean_class_accuracy_weighs_classes_alike():
     """9 of 10 videos of one class right and 0 of 1 of the other: 45%, where top-1 is 82%."""
     probability = np.array([[0.9, 0.1]] * 9 + [[0.2, 0.8]] + [[0.6, 0.4]], np.float32)
-    stats = summarise(scores_of(probability, np.array([0] * 10 + [1])))
+    stats = summarise(scores_of(probability, np.array([0] * 10 + [1])), np.arange(11))
     assert stats['top1'] == pytest.approx(9 / 11) and stats['mean_class'] == pytest.approx(0.45) and stats['top5'] == 1
 
 
 def test_ties_count_against_the_truth():
     """Equal probabilities of ten classes are no top-5."""
     scores = scores_of(np.full((4, 10), 0.1, np.float32), np.arange(4))
-    assert summarise(scores)['top5'] == 0
+    assert summarise(scores, np.arange(4))['top5'] == 0
 
 
 def test_intervals_of_a_summary():
-    """Each accuracy of the same resamples of the videos, one at a time in loops; the middle 95% of them."""
-    scores = random_scores()
+    """Each accuracy of the same resamples of the groups, one at a time in loops; the middle 95% of them."""
+    scores, group = random_scores(videos=60), np.random.default_rng(1).integers(15, size=60)
     order = np.argsort(-scores.probability, axis=1)
     ranks = [list(ranking).index(label) for ranking, label in zip(order, scores.label)]
-    videos = sorted(range(40), key=lambda row: (scores.label[row], ranks[row] == 0, ranks[row] < 5))
     rng, drawn = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
+    for _ in range(intervals.RESAMPLES):
         by_class = {}
-        rows = [videos[i] for i in rng.integers(40, size=40)]
+        rows = [row for g in rng.integers(15, size=15) for row in np.flatnonzero(group == g)]
         for row in rows:
             by_class.setdefault(scores.label[row], []).append(ranks[row] == 0)
         drawn.append([np.mean([ranks[row] == 0 for row in rows]), np.mean([ranks[row] < 5 for row in rows]),
                       np.mean([np.mean(hits) for hits in by_class.values()])])
-    stats = summarise(scores)
+    stats = summarise(scores, group)
+    assert stats['groups'] == 15
     for name, values in zip(('top1', 'top5', 'mean_class'), np.sort(drawn, axis=0).T):
         low, high = stats['interval'][name]
         assert [low, high] == pytest.approx(np.quantile(values, [0.025, 0.975])) and low <= stats[name] <= high
         assert accuracy_text(stats, name) == f'{stats[name]:.2%} [{low:.2%}, {high:.2%}]'
 
 
+def test_few_groups_have_no_interval():
+    """Three people: the accuracy of each, in place of an interval."""
+    scores, group = random_scores(videos=30), np.repeat(['ann', 'bob', 'eve'], 10)
+    stats = summarise(scores, group)
+    right = scores.prediction == scores.label
+    assert stats['interval']['top1'] == (None, None)
+    assert stats['by_group']['top1'] == {name: right[group == name].mean() for name in ('ann', 'bob', 'eve')}
+    values = ', '.join(f'{right[group == name].mean():.2%}' for name in sorted(set(group), key=lambda name:
+                                                                               right[group == name].mean()))
+    assert accuracy_text(stats, 'top1') == f'{stats["top1"]:.2%} {{{values}}}'
+
+
 def test_the_order_of_the_videos_changes_no_number():
-    scores = random_scores()
+    scores, group = random_scores(), np.arange(40) // 2
     rows = np.random.default_rng(1).permutation(40)
     shuffled = VideoScores(scores.index, scores.probability[rows], scores.label[rows], scores.loss[rows])
-    first, second = summarise(scores), summarise(shuffled)
-    assert first.pop('loss') == pytest.approx(second.pop('loss'))
-    for name, values in first.pop('draws').items():
-        assert (values == second['draws'][name]).all()
-    del second['draws']
-    assert first == second
+    first, second = summarise(scores, group), summarise(shuffled, group[rows])
+    for name in ('top1', 'top5', 'mean_class', 'loss'):
+        assert first[name] == pytest.approx(second[name])
+    for name, interval in first['interval'].items():
+        assert interval == pytest.approx(second['interval'][name])
 
 
 @pytest.fixture
@@ -107,22 +122,15 @@ def many_resamples(monkeypatch):
     monkeypatch.setattr(intervals, 'RESAMPLES', 2000)
 
 
-def test_intervals_are_as_wide_as_theory_says(many_resamples):
-    """Of a share p of n videos: p ± 1.96 √(p(1−p)/n); and none for what is always right."""
-    right = np.arange(4000) < 3000
-    low, high = bootstrap(lambda rows: right[rows].mean(), 4000)
-    half = 1.96 * math.sqrt(0.75 * 0.25 / 4000)
-    assert [low, high] == pytest.approx([0.75 - half, 0.75 + half], abs=0.002)
-    assert bootstrap(lambda rows: 1., 5) == (1, 1)
-
-
 def test_the_interval_of_a_mean_over_splits(many_resamples):
-    """Three independent splits: √3 times narrower than that of one. Of equal draws it would be as wide."""
+    """Three independent splits: √3 times narrower than that of one. Of the same groups in all it is as wide."""
     scores = random_scores(videos=300, classes=2)
-    splits = [summarise(scores, seed) for seed in range(3)]
-    mean = mean_of(splits)
-    widths = [np.diff(stats['interval']['top1']) for stats in (splits[0], mean)]
+    names = own_groups(scores)
+    splits = [summarise(scores, np.array([f'{split}{name}' for name in names])) for split in range(3)]
+    widths = [np.diff(stats['interval']['top1']) for stats in (splits[0], mean_of(splits))]
     assert widths[0] / widths[1] == pytest.approx(math.sqrt(3), rel=0.1)
+    mean = mean_of([splits[0]] * 3)
+    assert mean['interval']['top1'] == splits[0]['interval']['top1'] and mean['groups'] == 300
     assert mean['interval']['top1'][0] < mean['top1'] < mean['interval']['top1'][1]
 
 
@@ -278,7 +286,7 @@ def test_an_unreadable_video_is_left_out(capsys):
     (whole,), _ = score_three(lambda videos: None)
     assert scores.index.tolist() == [0, 2] and broken == [(1, '/videos/1/image_00003.jpg: not a whole JPEG')]
     assert (scores.probability == whole.probability[[0, 2]]).all() and (scores.label == whole.label[[0, 2]]).all()
-    assert summarise(scores)['videos'] == 2
+    assert summarise(scores, own_groups(scores))['videos'] == 2
     assert '/videos/1/image_00003.jpg' in capsys.readouterr().err
 
 
@@ -353,13 +361,13 @@ def test_files(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row['path'] for row in rows] == paths
     assert [row['prediction'] for row in rows] == [names[i] for i in scores.prediction]
-    write_log(tmp_path / 'test_log.md', 'first \udcff', {'weights': '/\udcff/x'}, {'every video': summarise(scores)},
+    write_log(tmp_path / 'test_log.md', 'first \udcff', {'weights': '/\udcff/x'}, {'every video': summarise(scores, own_groups(scores))},
               skipped=['/x/\udcff/w: gone'])
     assert b'- /x/\xff/w: gone' in (tmp_path / 'test_log.md').read_bytes()
     (tmp_path / 'test_log.md').unlink()
-    write_log(tmp_path / 'test_log.md', 'first', {'weights': 'x'}, {'every video': summarise(scores)})
+    write_log(tmp_path / 'test_log.md', 'first', {'weights': 'x'}, {'every video': summarise(scores, own_groups(scores))})
     assert table_of(tmp_path / 'test_log.md')['every video'][0] == 3
-    write_log(tmp_path / 'test_log.md', 'second', {'weights': 'y'}, {'every video': summarise(scores)})
+    write_log(tmp_path / 'test_log.md', 'second', {'weights': 'y'}, {'every video': summarise(scores, own_groups(scores))})
     text = (tmp_path / 'test_log.md').read_text()
     assert text.index('## first') < text.index('- weights: x') < text.index('## second') < text.index('- weights: y')
     assert 'Skipped' not in text

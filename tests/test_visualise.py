@@ -118,7 +118,9 @@ def test_motion_equals_a_loop_over_pixels():
 def test_the_summary_equals_a_loop():
     motion = np.random.default_rng(0).random((4, 3, 2, 6))
     batches = [batch_of(*features(seed=i), motion[i], [3 * i, 3 * i + 1, 3 * i + 2]) for i in range(4)]
-    summary = summarise(batches, (2, 3))
+    summary = summarise(batches, (2, 3), [f'v{row}' for row in range(12)])
+    few = summarise(batches, (2, 3), [f'person {row % 3}' for row in range(12)])
+    assert few['groups'] == 3 and few['top1_by_step_interval'] == [(None, None)] * 2
     rank = np.concatenate([batch.rank for batch in batches])
     assert (summary['clips'], summary['predictions'], summary['candidates']) == (12, 144, 36)
     assert 0 < summary['top1'] == pytest.approx(sum(r == 0 for r in rank.flat) / 144)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from eval.classify.scores import VideoScores
 from eval.metrics.average_precision import average_precision
+from eval.metrics.intervals import FEWEST_GROUPS
 from utils.data.classes import SEPARATOR
 from utils.data.lists import VideoList
 from utils.text import ENCODING, printable
@@ -38,13 +39,19 @@ def accuracies_in(stats: dict) -> dict[str, str]:
 
 
 def accuracy_text(stats: dict, name: str) -> str:
-    """An accuracy and its interval; of a mean over splits also its deviation.
+    """An accuracy and its interval, or for too few groups the value of each; of a mean over splits also its deviation.
 
     >>> accuracy_text({'top1': 0.4125, 'interval': {'top1': (0.381, 0.444)}}, 'top1')
     '41.25% [38.10%, 44.40%]'
+    >>> accuracy_text({'top1': 0.5, 'interval': {'top1': (None, None)}, 'by_group': {'top1': {'ann': .6, 'bob': .4}}},
+    ...               'top1')
+    '50.00% {40.00%, 60.00%}'
     """
     deviation = f' ± {stats["deviation"][name]:.2%}' if 'deviation' in stats else ''
     low, high = stats['interval'][name]
+    if low is None:
+        values = ', '.join(f'{value:.2%}' for value in sorted(stats['by_group'][name].values()))
+        return f'{stats[name]:.2%}{deviation} {{{values}}}'
     return f'{stats[name]:.2%}{deviation} [{low:.2%}, {high:.2%}]'
 
 
@@ -56,11 +63,13 @@ def write_log(path: Path, title: str, facts: dict, tables: dict[str, dict], skip
     lines = [f'## {title}', '']
     lines += [f'- {name}: {value}' for name, value in facts.items()]
     names = accuracies_in(next(iter(tables.values()), {}))
-    lines += ['', f'| protocol | videos | loss | {" | ".join(names.values())} |', '|---' * (3 + len(names)) + '|']
+    lines += ['', f'| protocol | videos | groups | loss | {" | ".join(names.values())} |']
+    lines += ['|---' * (4 + len(names)) + '|']
     for protocol, stats in tables.items():
         accuracies = ' | '.join(accuracy_text(stats, name) for name in names)
-        lines.append(f'| {protocol} | {stats["videos"]} | {stats["loss"]:.4f} | {accuracies} |')
-    lines += ['', 'In brackets: 95% intervals over the test videos (bootstrap).']
+        lines.append(f'| {protocol} | {stats["videos"]} | {stats["groups"]} | {stats["loss"]:.4f} | {accuracies} |')
+    lines += ['', 'In brackets: 95% intervals over groups of test videos (bootstrap). In braces, for fewer than '
+                  f'{FEWEST_GROUPS} groups: the value of each.']
     if any('deviation' in stats for stats in tables.values()):
         lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:

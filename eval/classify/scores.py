@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from eval.extract.inference import broken_of_all, outputs_of
 from eval.metrics.average_precision import mean_average_precision
-from eval.metrics.intervals import draws, interval_of
+from eval.metrics.intervals import bootstrap, by_group
 from eval.metrics.multi_label import is_right, probabilities
 from utils.data.clip_starts import PUBLISHED_STRIDE, clip_starts, count_blocks, published_stride, spaced_starts
 from utils.parallel.distributed import sum_over_processes
@@ -146,42 +146,46 @@ def score_videos(model, dataset, protocols, resources, num_class, multi_label=Fa
     return [VideoScores(row, probability[i, row], label[row], loss[i, row]) for i, row in enumerate(rows)], broken
 
 
-def summarise(scores: VideoScores, seed: int = 0) -> dict:
-    """{videos, loss, top1, top5, mean_class, interval, draws}: the mean loss of a video, and accuracies from 0 to 1.
+def summarise(scores: VideoScores, group: np.ndarray) -> dict:
+    """{videos, loss, top1, top5, mean_class, …}: the mean loss of a video, accuracies from 0 to 1, and `uncertainty`.
 
-    mean_class is the mean accuracy over the classes that have a scored video. interval: {accuracy: (low, high)}, 95%
-    intervals over videos, from the `draws` of eval.metrics.intervals, whose randomness is `seed`.
+    mean_class is the mean accuracy over the classes that have a scored video.
     For several labels: top1, where any label is right, and map, the mean average precision.
+    group: str [R], of each video.
     """
-    count = len(scores.label)
     accuracies = (accuracies_of_several if scores.label.ndim == 2 else accuracies_of_one)(scores)
-    drawn = {name: draws(accuracy, count, seed) for name, accuracy in accuracies.items()}
-    return {'videos': count, 'loss': float(scores.loss.mean(dtype=np.float64)),
-            **{name: float(accuracy(np.arange(count))) for name, accuracy in accuracies.items()},
-            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn}
+    return {'videos': len(scores.label), 'loss': float(scores.loss.mean(dtype=np.float64)),
+            **uncertainty(accuracies, group)}
+
+
+def uncertainty(accuracies: dict[str, Callable], group: np.ndarray) -> dict:
+    """{groups, accuracies, group, interval, by_group} and the value of each accuracy, a statistic of
+    eval.metrics.intervals: interval is {accuracy: (low, high)}, 95% over groups, or for too few of them
+    (None, None), and by_group then {accuracy: {name of a group: value}}."""
+    everything = np.ones(len(group), int)
+    return {'groups': len(np.unique(group)), 'accuracies': accuracies, 'group': group,
+            **{name: float(accuracy(everything)) for name, accuracy in accuracies.items()},
+            'interval': {name: bootstrap(accuracy, group) for name, accuracy in accuracies.items()},
+            'by_group': {name: by_group(accuracy, group) for name, accuracy in accuracies.items()}}
 
 
 def accuracies_of_one(scores: VideoScores) -> dict[str, Callable]:
-    """{name: function of rows int64 of the videos, drawn with replacement} where each video has one label."""
+    """{name: statistic of eval.metrics.intervals} where each video has one label."""
     true = scores.probability[np.arange(len(scores.label)), scores.label]
     correct = scores.prediction == scores.label
     # Ties count against the truth: equal probabilities must not look right.
     among_five = (scores.probability >= true[:, None]).sum(axis=1) <= 5
-    order = np.lexsort((among_five, correct, scores.label))  # intervals don't depend on the order of the list
-    label, correct, among_five = scores.label[order], correct[order], among_five[order]
 
-    def mean_class(rows):
-        videos = np.bincount(label[rows])
-        right = np.bincount(label[rows], weights=correct[rows])
+    def mean_class(times):
+        videos, right = np.bincount(scores.label, times), np.bincount(scores.label, times * correct)
         return (right[videos > 0] / videos[videos > 0]).mean()
 
-    return {'top1': lambda rows: correct[rows].mean(), 'top5': lambda rows: among_five[rows].mean(),
+    return {'top1': lambda times: times @ correct / times.sum(), 'top5': lambda times: times @ among_five / times.sum(),
             'mean_class': mean_class}
 
 
 def accuracies_of_several(scores: VideoScores) -> dict[str, Callable]:
     """The same where videos have several labels."""
-    order = np.lexsort((*scores.label.T, *scores.probability.T))
-    probability, label = scores.probability[order], scores.label[order]
-    correct = is_right(probability.argmax(axis=1), label)
-    return {'map': mean_average_precision(probability, label), 'top1': lambda rows: correct[rows].mean()}
+    correct = is_right(scores.prediction, scores.label)
+    return {'map': mean_average_precision(scores.probability, scores.label),
+            'top1': lambda times: times @ correct / times.sum()}

@@ -58,8 +58,7 @@ def test_classifier(args):
         if own:
             _, _, protocols, test_set, class_names = each
             tables[one.split] = report_test(own, facts_of(one, one.test, f'split {one.split}', [text]),
-                                            test_set.videos.paths(), protocols, scores, broken, class_names,
-                                            seed=one.split - 1)
+                                            test_set.videos, protocols, scores, broken, class_names)
     if folder and len(tests) > 1:
         report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3', seen), tables)
 

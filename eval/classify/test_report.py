@@ -17,22 +17,22 @@ from eval.classify.outputs import (
     write_predictions,
     write_probabilities,
 )
-from eval.classify.scores import Protocol, VideoScores, summarise
-from eval.metrics.intervals import interval_of
+from eval.classify.scores import Protocol, VideoScores, summarise, uncertainty
+from utils.data.lists import VideoList
 from utils.text import printable
 
 
-def report_test(folder: Path, facts: dict, paths: Sequence[str], protocols: Sequence[Protocol],
-                scores: Sequence[VideoScores], broken: Sequence[tuple[int, str]], class_names: Sequence[str],
-                seed: int = 0) -> dict[str, dict]:
+def report_test(folder: Path, facts: dict, videos: VideoList, protocols: Sequence[Protocol],
+                scores: Sequence[VideoScores], broken: Sequence[tuple[int, str]],
+                class_names: Sequence[str]) -> dict[str, dict]:
     """Prints the numbers and writes test_log.md, predictions.csv, confusion.png and per_class.png; where videos have
     several labels test_log.md, probabilities.csv and average_precision.csv.
 
-    facts: {name: value} for the log, with the `weights`. paths: of all videos. scores, broken: of score_videos.
-    seed: of the intervals; another one for each split, or the draws for their mean would not be independent.
+    facts: {name: value} for the log, with the `weights`. videos: all of them. scores, broken: of score_videos.
     Returns {protocol: statistics of summarise}, without protocols that score no video."""
     scored = [(protocol, each) for protocol, each in zip(protocols, scores) if len(each.index)]
-    tables = {protocol.name: summarise(each, seed) for protocol, each in scored}
+    paths, group = videos.paths(), np.array(videos.groups())
+    tables = {protocol.name: summarise(each, group[each.index]) for protocol, each in scored}
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
@@ -73,7 +73,7 @@ def write_details(folder: Path, paths: Sequence[str], scores: VideoScores, class
 
 def print_numbers(name: str, stats: dict) -> None:
     accuracies = ', '.join(f'{title} {accuracy_text(stats, key)}' for key, title in accuracies_in(stats).items())
-    print(f'{name}: {stats["videos"]} videos, loss {stats["loss"]:.4f}, {accuracies}')
+    print(f'{name}: {stats["videos"]} videos in {stats["groups"]} groups, loss {stats["loss"]:.4f}, {accuracies}')
 
 
 def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
@@ -93,10 +93,14 @@ def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
 
 def mean_of(splits: Sequence[dict]) -> dict:
     """Statistics like those of summarise: all videos, means over splits and their intervals, and `deviation`, the
-    sample standard deviation of each accuracy over splits."""
-    names = accuracies_in(splits[0])
-    drawn = {name: np.mean([stats['draws'][name] for stats in splits], axis=0) for name in names}
+    sample standard deviation of each accuracy over splits. A group in the lists of several splits is drawn for all."""
+    ends = np.cumsum([len(stats['group']) for stats in splits])
+
+    def mean(name):
+        return lambda times: np.mean([stats['accuracies'][name](part) for stats, part
+                                      in zip(splits, np.split(times, ends[:-1])) if part.any()])
+
+    names = splits[0]['accuracies']
     return {'videos': sum(stats['videos'] for stats in splits), 'loss': np.mean([stats['loss'] for stats in splits]),
-            **{name: np.mean([stats[name] for stats in splits]) for name in names},
-            'interval': {name: interval_of(values) for name, values in drawn.items()}, 'draws': drawn,
+            **uncertainty({name: mean(name) for name in names}, np.concatenate([stats['group'] for stats in splits])),
             'deviation': {name: np.std([stats[name] for stats in splits], ddof=1) for name in names}}

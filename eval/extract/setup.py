@@ -76,7 +76,7 @@ def labelled_videos(folder, split, frame_root, class_names):
     A data set without a test list has training videos only. UserError: a missing training list, a class that is not in
     `class_names` (unless that is empty)."""
     splits = SPLITS if split == 'all' else [split]
-    rows, n_frames, label, part_of = {}, [], [], []  # row of each path
+    rows, n_frames, label, group, part_of = {}, [], [], [], []  # row of each path
     has_labels = False
     for column, number in enumerate(splits):
         for part in ('train', 'test'):
@@ -86,17 +86,18 @@ def labelled_videos(folder, split, frame_root, class_names):
                 continue
             videos = read_split(folder, number, part, frame_root)
             has_labels |= videos.label is not None
-            for path, count, names in zip(videos.paths(), videos.n_frames, videos.classes()):
+            for path, count, names, own in zip(videos.paths(), videos.n_frames, videos.classes(), videos.groups()):
                 if path not in rows:
                     rows[path] = len(rows)
                     n_frames.append(count)
                     label.append(SEPARATOR.join(names))
+                    group.append(own)
                     part_of.append([''] * len(splits))
                 if part_of[rows[path]][column]:
                     raise UserError(f'{path} is twice in the lists of split {number} in {folder}; write them again '
                                     'with process_data/write_csv.py')
                 part_of[rows[path]][column] = part
-    videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None)
+    videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None, group=group)
     label = (labels_of(videos, class_names, videos.has_several_labels()) if class_names
              else np.full(len(videos), -1))
     part = np.array(part_of)

@@ -8,18 +8,21 @@ from eval.metrics.intervals import bootstrap_means
 QUARTERS = 4  # groups of locations by motion
 
 
-def summarise(batches, size):
+def summarise(batches, size, groups):
     """The numbers of some eval.forecast.predictions.Batch as a dict of plain numbers and lists; top-1 from 0 to 1.
 
-    size: (h, w) of the feature map."""
+    size: (h, w) of the feature map. groups: [group of each video of the list]; intervals over too few of them are
+    (None, None)."""
+    group = np.array([groups[row] for batch in batches for row in batch.index])
     rank = np.concatenate([batch.rank for batch in batches])            # [V, P, S]
     motion = np.concatenate([batch.motion for batch in batches])
     right, candidates = rank == 0, batches[0].rank.size
     by_step = right.mean(axis=2)                                        # [V, P]
-    return {'clips': len(rank), 'predictions': rank.size, 'candidates': candidates, 'chance': 1 / candidates,
+    return {'clips': len(rank), 'groups': len(np.unique(group)),
+            'predictions': rank.size, 'candidates': candidates, 'chance': 1 / candidates,
             **{f'top{k}': float((rank < k).mean()) for k in (1, 3, 5)},
             'top1_by_step': by_step.mean(axis=0).tolist(),
-            'top1_by_step_interval': bootstrap_means(by_step),
+            'top1_by_step_interval': bootstrap_means(by_step, group),
             'top1_by_location': right.mean(axis=(0, 1)).reshape(size).tolist(),
             'top1_by_motion': by_motion(right.ravel(), motion.ravel()),
             'taken_for': {name: float(np.mean([batch.outcomes[name] for batch in batches]))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from eval.forecast.clip_pictures import DPI, FUTURE, SEEN, pixels, show, wrapped
+from eval.metrics.intervals import FEWEST_GROUPS
 
 TINT = 0.75  # share of the feature's colour over a frame
 CURVES = {'model': ('model', 'o-'), 'copy_last': ('copy of the last seen block', 's--'),
@@ -28,8 +29,11 @@ def draw_overview(summary, weights):
     (steps, locations), (motion, kinds) = figure.subplots(2, 2)
 
     values = summary['top1_by_step']
-    bars(steps, range(1, len(values) + 1), values, summary['chance'], summary['top1_by_step_interval'])
-    steps.set(title='How far ahead?', xlabel='predicted block (1 = the next); lines: 95% interval over clips')
+    intervals = summary['top1_by_step_interval']
+    known = intervals[0][0] is not None
+    bars(steps, range(1, len(values) + 1), values, summary['chance'], intervals if known else None)
+    steps.set(title='How far ahead?', xlabel='predicted block (1 = the next)'
+              + (f'; lines: 95% interval over {summary["groups"]} groups' if known else ''))
 
     values = np.array(summary['top1_by_location'])
     locations.imshow(values, cmap='viridis', vmin=0)
@@ -80,19 +84,22 @@ def draw_horizon(summary, weights):
                     f'{summary["steps"]} predicted, of which pretraining predicted {summary["pred_step"]}; '
                     f'{summary["clips"]} clips', fontsize=11, parse_math=False)
     charts = figure.subplots(1, len(summary['by_candidates']), squeeze=False)[0]
+    known = summary['groups'] >= FEWEST_GROUPS
     for axes, (name, table) in zip(charts, summary['by_candidates'].items()):
         x = np.arange(1, summary['steps'] + 1)
         for i, (curve, values) in enumerate(table['curves'].items()):
             text, style = CURVES[curve]
-            low, high = np.transpose(values['interval'])
-            axes.fill_between(x, low, high, alpha=0.15, color=f'C{i}', linewidth=0)
+            if known:
+                low, high = np.transpose(values['interval'])
+                axes.fill_between(x, low, high, alpha=0.15, color=f'C{i}', linewidth=0)
             axes.plot(x, values['top1'], style, color=f'C{i}', label=text)
         axes.axhline(table['chance'], color='black', linestyle=':', label='chance')
         if summary['steps'] > summary['pred_step']:
             axes.axvspan(summary['pred_step'] + 0.5, summary['steps'] + 0.5, color='black', alpha=0.06, linewidth=0,
                          label='not trained for')
         axes.set(title=f'{table["candidates"]} candidates: {TITLES[name]} (chance {table["chance"]:.2%})',
-                 xlabel='predicted block (1 = the next)', ylabel='top-1, with 95% interval over clips',
+                 xlabel='predicted block (1 = the next)',
+                 ylabel='top-1' + (f', with 95% interval over {summary["groups"]} groups' if known else ''),
                  xticks=x, xlim=(0.5, summary['steps'] + 0.5))
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PERCENT)

@@ -5,7 +5,7 @@ import torch
 from dpc.metrics import control_predictions
 from eval.extract.inference import check_finite
 from eval.forecast.predictions import encode_clips, ranks
-from eval.metrics.intervals import bootstrap_means
+from eval.metrics.intervals import bootstrap_means, by_group
 
 # the true blocks that a predicted location is compared with; the number of locations is the same at every step
 CANDIDATES = {'all_steps': 'all predicted steps of all clips of the batch, as in pretraining',
@@ -40,22 +40,29 @@ def evaluate_clips(model, videos, seen, steps, precision, random):
             {name: {curve: share[name] for curve, share in shares.items()} for name in CANDIDATES}, target.shape[2])
 
 
-def curves_of(batches):
+def curves_of(batches, groups):
     """What `evaluate_clips` gave for batches of equal size -> ([row, …], {name in CANDIDATES: {candidates, chance,
-    curves: {curve: {top1 [K], interval [K, 2], top1_of_clip [V, K]}}}}), plain numbers and lists."""
+    curves: {curve: {top1 [K], interval [K, 2], top1_of_group, top1_of_clip [V, K]}}}}), plain numbers and lists.
+
+    groups: [group of each video of the list]."""
     index = sum((rows for rows, *_ in batches), [])
+    group = np.array([groups[row] for row in index])
     rows, shares, locations = batches[0]
     found = {}
     for name, first in shares.items():
         count = len(rows) * locations * (next(iter(first.values())).shape[1] if name == 'all_steps' else 1)
         found[name] = {'candidates': count, 'chance': 1 / count, 'curves': {
-            curve: curve_of(np.concatenate([batch[name][curve] for _, batch, _ in batches])) for curve in first}}
+            curve: curve_of(np.concatenate([batch[name][curve] for _, batch, _ in batches]), group)
+            for curve in first}}
     return index, found
 
 
-def curve_of(share):
-    """float64 [V, K], shares of V clips that are right -> means over clips and 95% intervals, see `curves_of`."""
-    return {'top1': share.mean(axis=0).tolist(), 'interval': bootstrap_means(share), 'top1_of_clip': share.tolist()}
+def curve_of(share, group):
+    """float64 [V, K], shares of V clips that are right -> means over clips and 95% intervals over their groups, str
+    [V], see `curves_of`. For too few groups an interval is (None, None), and top1_of_group is {name: top1 [K]}."""
+    return {'top1': share.mean(axis=0).tolist(), 'interval': bootstrap_means(share, group),
+            'top1_of_group': by_group(lambda times: times @ share / times.sum(), group),
+            'top1_of_clip': share.tolist()}
 
 
 def choose_steps(blocks, seen, most, steps=None):

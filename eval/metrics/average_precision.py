@@ -27,6 +27,6 @@ def average_precision(score, positive):
 
 
 def mean_average_precision(score, positive):
-    """A function: rows int64 of the V videos, drawn with replacement -> mean over the classes that they have."""
+    """A function: how often each of V videos counts, int [V] -> mean over the classes that they have."""
     average = average_precision(score, positive)
-    return lambda rows: float(np.nanmean(average(np.bincount(rows, minlength=len(score)))))
+    return lambda times: float(np.nanmean(average(times)))

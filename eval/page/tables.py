@@ -156,7 +156,7 @@ def frozen_rows(frozen):
         weights = list(dict.fromkeys(each.rows.weights))
         shown = dict(zip(weights, short_names(weights)))
         table = each.rows.astype(object).where(each.rows.notna(), None)
-        rows += [{'deviation': None, **row, 'source': each.name, 'shown': shown[row['weights']],
+        rows += [{'deviation': None, 'by_group': None, **row, 'source': each.name, 'shown': shown[row['weights']],
                   'random': split_weights(row['weights'])[1] is None}
                  for row in table.to_dict('records')]
     order = list(dict.fromkeys(map(key_of, rows)))

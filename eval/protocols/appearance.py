@@ -19,10 +19,12 @@ BINS = 8    # of each colour channel
 PROTOCOLS = {'frame': 'one frame', 'colour': 'colour histogram'}  # by feature
 
 
-def appearance(features: Features, n_frames: dict[str, int]) -> dict[str, list[Outcome]]:
+def appearance(features: Features, n_frames: dict[str, int],
+               group_of: dict[str, str] | None = None) -> dict[str, list[Outcome]]:
     """{feature 'frame' or 'colour': Outcomes of the probe on it}, over the videos of `features` (Features).
 
-    n_frames: {path: frames of the video}. A video of which one of these frames cannot be read is left out."""
+    n_frames, group_of: {path: frames of the video, or its group; see make_task}. A video of which one of these frames
+    cannot be read is left out."""
     vectors, rows = [], []
     for row, path in enumerate(progress_bar(features.path, 'appearance')):
         try:
@@ -35,7 +37,7 @@ def appearance(features: Features, n_frames: dict[str, int]) -> dict[str, list[O
     frame, colour = (np.array(each, np.float32) for each in zip(*vectors))
     read = SimpleNamespace(frame=frame, colour=colour, path=features.path[rows], label=features.label[rows],
                            part=features.part[rows])
-    return {feature: [replace(outcome, protocol=protocol) for outcome in probe(make_task(read, feature))]
+    return {feature: [replace(outcome, protocol=protocol) for outcome in probe(make_task(read, feature, group_of))]
             for feature, protocol in PROTOCOLS.items()}
 
 

@@ -1,4 +1,4 @@
-"""Protocol: an attentive head on the tokens of frozen weights, the best of a grid on held-out training groups."""
+"""Protocol: an attentive head on the tokens of frozen weights, the best of a grid by cross-validation over groups."""
 import itertools
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -9,15 +9,16 @@ import torch
 
 from eval.extract.tokens import Tokens
 from eval.protocols.attentive_heads import AttentiveHead, logits_of, train_heads
-from eval.protocols.protocol import Outcome, Task
+from eval.protocols.protocol import Outcome, Task, first_best
 from utils.cli import UserError
 from utils.random_streams import stream
 from utils.run.log import progress_bar
 
-HELD_OUT = 0.1  # part of the training groups on which the head is chosen
+FOLDS = 3  # of the training groups, at most: heads take longer to train than the other probes
 RATES = tuple(10 ** (-5 + i / 3) for i in range(10))  # 1e-5 … 1e-2
-DECAYS = 0.01, 0.1, 1.
-GRID = tuple(itertools.product(RATES, DECAYS))
+DECAYS = 1., 0.1, 0.01
+# Of equally good heads the first is taken: the strongest decay, then the lowest rate.
+GRID = tuple((rate, decay) for decay, rate in itertools.product(DECAYS, RATES))
 DEFAULT = GRID.index((RATES[6], 0.1))  # 1e-3; where nothing can be held out to choose it
 CLIPS_AT_ONCE = 256  # when no gradient is needed
 
@@ -73,37 +74,44 @@ def attentive(task: Task, tokens: Tokens, kind: str, training: HeadTraining, dev
               title: str) -> Outcome:
     """One Outcome. A Task whose vectors are numbers of videos in `tokens`; kind: 'context' or 'block'.
 
-    The heads are trained on all but the held-out training groups; the one that is best there is tested.
-    title: of the progress bar. UserError: fewer videos than a batch."""
-    fit = held = task.held_out(HELD_OUT)
-    if held is None or len(np.unique(held.train_label)) < 2:
-        fit, held = task, None
-    if len(fit.train) < training.batch_size:
-        raise UserError(f'--head_batch {training.batch_size}: there are only {len(fit.train)} videos to train '
+    All heads are trained on all but one fold of the training groups, in turn; the one that is best on what was left out
+    is trained on all training videos and tested. title: of the progress bar. UserError: fewer videos than a batch."""
+    if len(task.train) < training.batch_size:
+        raise UserError(f'--head_batch {training.batch_size}: there are only {len(task.train)} videos to train '
                         'heads on; lower it')
     clips = Clips(tokens.maps[kind], tokens.rows, device)
-    clips.standardise(fit.train)
-    heads = make_heads(clips.tokens.shape[2], int(task.train_label.max()) + 1, training, device)
-    steps = training.epochs * (len(fit.train) // training.batch_size)
-    train_heads(heads, GRID, progress_bar(batches(clips, fit, training), title, steps), steps)
-    chosen = DEFAULT if held is None else best(probabilities(heads, clips, held.test), held.test_label)
-    predicted = probabilities([heads[chosen]], clips, task.test)[0].argmax(axis=1)
+    folds, found = task.folds(FOLDS), []
+    for number, fold in enumerate(folds, 1):
+        heads = trained(clips, fold, GRID, training, f'{title}, fold {number} of {len(folds)}')
+        found.append(accuracies(probabilities(heads, clips, fold.test), fold.test_label))
+    chosen = first_best(found, [len(fold.test) for fold in folds]) if folds else DEFAULT
+    head = trained(clips, task, GRID[chosen:chosen + 1], training, title)
+    predicted = probabilities(head, clips, task.test)[0].argmax(axis=1)
     rate, decay = GRID[chosen]
     return Outcome('attentive', 'all labels', 'top1', (predicted == task.test_label)[None].astype(float),
-                   [f'lr {rate:.2g} wd {decay:g}'])
+                   task.test_group, [f'lr {rate:.2g} wd {decay:g}'], [len(folds)])
 
 
-def make_heads(size: int, num_class: int, training: HeadTraining, device: torch.device) -> list[AttentiveHead]:
-    """A head for each of GRID, with the same initial weights."""
+def trained(clips: Clips, task: Task, grid: Sequence[tuple[float, float]], training: HeadTraining,
+            title: str) -> list[AttentiveHead]:
+    """A head for each of `grid`, trained on the training videos of the task; all start from the same weights.
+
+    Sets the mean and deviation of `clips` to those of these videos."""
+    clips.standardise(task.train)
     torch.manual_seed(training.seed)
-    head = AttentiveHead(size, num_class, training.depth)
-    return [deepcopy(head).to(device) for _ in GRID]
+    head = AttentiveHead(clips.tokens.shape[2], int(task.train_label.max()) + 1, training.depth)
+    heads = [deepcopy(head).to(clips.device) for _ in grid]
+    size = min(training.batch_size, len(task.train))  # a fold may have fewer videos than a batch
+    steps = training.epochs * (len(task.train) // size)
+    train_heads(heads, grid, progress_bar(batches(clips, task, training, size), title, steps), steps)
+    return heads
 
 
-def batches(clips: Clips, task: Task, training: HeadTraining) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(clips: Clips, task: Task, training: HeadTraining,
+            size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields (tokens [B, M, D], label [B]): one random clip of each video in an epoch; the last videos, too few for a
     batch, are left out."""
-    rng, size = stream('attentive_batches', training.seed), training.batch_size
+    rng = stream('attentive_batches', training.seed)
     for _ in range(training.epochs):
         drawn = rng.integers(*clips.rows[task.train].T)
         order = rng.permutation(len(drawn))
@@ -120,13 +128,11 @@ def probabilities(heads: Sequence[AttentiveHead], clips: Clips, videos: np.ndarr
     return np.add.reduceat(each.double().numpy(), starts, axis=1) / counts[:, None]
 
 
-def best(probability: np.ndarray, label: np.ndarray) -> int:
-    """The index of the head with the highest accuracy, of equals that with the lowest loss. probability [G, V, C]."""
-    true = np.take_along_axis(probability, label[None, :, None], axis=2)[..., 0]        # [G, V]
+def accuracies(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """float64 [G] of heads with probability [G, V, C]; -1 of one that diverged."""
     accuracy = (probability.argmax(axis=2) == label).mean(axis=1)
-    accuracy[~np.isfinite(true).all(axis=1)] = -1                                       # diverged
-    loss = -np.log(np.maximum(true, 1e-12)).mean(axis=1)
-    return int(np.lexsort((loss, -accuracy))[0])
+    accuracy[~np.isfinite(probability).all(axis=(1, 2))] = -1
+    return accuracy
 
 
 def split(clips: np.ndarray) -> list[np.ndarray]:

@@ -21,9 +21,10 @@ KS = (1, 5, 10, 20, 50)
 def neighbours_of_test(task: Task, k: int) -> np.ndarray:
     """The k nearest training videos of each test video, rows int64 [Q, k], nearest first.
 
-    By cosine similarity, after the mean of its own set was subtracted from each."""
+    By cosine similarity, after the mean of the training videos was subtracted from all: that of the test videos would
+    make the neighbours of one depend on which others are asked for. (CoCLR's code subtracts from each set its own.)"""
     test, train = (torch.from_numpy(vectors).double() for vectors in (task.test, task.train))
-    _, rows = nearest(test - test.mean(dim=0), train - train.mean(dim=0), k)
+    _, rows = nearest(test - train.mean(dim=0), train - train.mean(dim=0), k)
     return rows.numpy()
 
 
@@ -31,4 +32,5 @@ def retrieval(task: Task) -> list[Outcome]:
     """An Outcome for each R@k with k up to the number of training videos."""
     ks = [k for k in KS if k <= len(task.train)]
     same = share_a_label(task.test_label, task.train_label[neighbours_of_test(task, max(ks))])  # [Q, k]
-    return [Outcome('retrieval', 'all labels', f'R@{k}', same[:, :k].any(axis=1)[None].astype(float)) for k in ks]
+    return [Outcome('retrieval', 'all labels', f'R@{k}', same[:, :k].any(axis=1)[None].astype(float), task.test_group)
+            for k in ks]
