@@ -1,6 +1,7 @@
 """Checks of a backbone before training: its contract (backbone/__init__.py) and bfloat16 on the CPU."""
 import importlib
 from functools import partial
+
 import torch
 from torch import nn
 
