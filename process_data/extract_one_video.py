@@ -11,7 +11,17 @@ import numpy as np
 from process_data import extract_report as report
 from process_data import layout
 from utils.cli import UserError
-from utils.data.frames import BAD_ZIP, DiskError, FrameError, decode, frame_name, frame_names, has_frames, open_frames
+from utils.data.frames import (
+    BAD_ZIP,
+    DiskError,
+    FrameError,
+    count_in,
+    decode,
+    frame_name,
+    frame_names,
+    has_frames,
+    open_frames,
+)
 from utils.data.video import VideoError, VideoFile
 
 
@@ -107,4 +117,4 @@ def existing_frames(target):
         image = None
     if image is None:
         raise VideoError('its frames exist but cannot be read: remove them')
-    return len(names), (image.shape[1], image.shape[0])
+    return count_in(names), (image.shape[1], image.shape[0])
