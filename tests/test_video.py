@@ -231,7 +231,8 @@ def test_a_matrix_that_cannot_be_converted_is_an_error_that_names_it(tmp_path, m
 @pytest.mark.parametrize('make, message', [
     (lambda path: None, 'No such file'), (lambda path: path.touch(), 'empty file'),
     (lambda path: path.mkdir(), 'not a file'), (lambda path: os.mkfifo(path), 'not a file'),
-    (lambda path: path.write_text('<html>\n' * 99), 'no video that the decoder can read')])
+    (lambda path: path.write_text('<html>\n' * 99), 'no video that the decoder can read'),
+    (lambda path: path.write_bytes(b'RIFF\x40\0\0\0WEBPVP8X' + bytes(60)), 'an animated WebP picture')])
 def test_what_is_no_video(tmp_path, make, message):
     make(tmp_path / 'a.mp4')
     with pytest.raises(VideoError, match=message):
@@ -465,7 +466,7 @@ def test_a_file_system_that_fails_is_said_to_and_no_video_is_blamed(tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr('builtins.open', fails)
-        with pytest.raises(UserError, match=f'a.mp4: {os.strerror(number)}: the file system fails'):
+        with pytest.raises(UserError, match=f'a.mp4: {os.strerror(number)}; the file system fails'):
             VideoFile(path)
     monkeypatch.setattr(av, 'open', fails)
     # FFmpeg says EIO where a file ends early, too: only a file that can't be read proves that the disk is to blame

@@ -8,6 +8,7 @@ import functools
 import itertools
 import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -103,12 +104,20 @@ def read_jpegs(path, numbers):
 def _read_file(folder, name):
     file = f'{folder}/{name}'
     try:
-        with open(file, 'rb', buffering=0) as frame:
-            if os.fstat(frame.fileno()).st_size > MAX_BYTES:
+        with open(file, 'rb', buffering=0, opener=_open_at_once) as frame:
+            info = os.fstat(frame.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise FrameError(f'{file}: not a regular file')
+            if info.st_size > MAX_BYTES:
                 raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
             return frame.read()
     except OSError as error:
         raise _frame_error(file, error) from None
+
+
+def _open_at_once(file, flags):
+    """os.open that doesn't wait for the other end of a named pipe."""
+    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def _read_entry(archive, name):

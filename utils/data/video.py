@@ -258,12 +258,12 @@ class VideoFile:
             # 'file:', as FFmpeg would take the "a" of "a:b.avi" for a protocol.
             self._container = av.open('file:' + self.path, metadata_errors='replace')
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._error(error, 'no video that the decoder can read; the file may be cut short') from error
+            raise self._error(error) from error
         self._stream = self._best_stream()
         codec = self._stream and self._stream.codec_context
         if codec is None or not codec.width or not codec.height:
             self.close()
-            raise VideoError('no video that the decoder can read; the file may be cut short')
+            raise VideoError(what_it_is(self.path))
         if codec.width * codec.height > MAX_PIXELS:
             self.close()
             raise VideoError(f'frames of {codec.width}x{codec.height} px; at most {MAX_PIXELS} pixels are read')
@@ -282,12 +282,12 @@ class VideoFile:
             raise VideoError('sound with a cover picture, and no video')
         return moving[0]
 
-    def _error(self, error, message):
+    def _error(self, error, message=''):
         """The error to raise for one of opening or reading the file."""
         said = system_errors.failure(self.path, error) if system_errors.is_failure(error) else None
         if said and error.errno == errno.EIO:  # FFmpeg says that, too, where a file just ends
             said = system_errors.failure_in(self.path)
-        return UserError(said) if said else VideoError(message)
+        return UserError(said) if said else VideoError(message or what_it_is(self.path))
 
     def _picture(self, frame):
         """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
@@ -329,6 +329,15 @@ def runs_between_keys(numbers, times, keys):
         run.append(number)
     if run:
         yield run
+
+
+def what_it_is(path):
+    """The reason for a file that the decoder can't open."""
+    with open(path, 'rb') as file:
+        start = file.read(12)
+    if start[:4] == b'RIFF' and start[8:] == b'WEBP':
+        return 'an animated WebP picture, which the decoder does not read: convert it to a video'
+    return 'no video that the decoder can read; the file may be cut short'
 
 
 def check_file(path):
