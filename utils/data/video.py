@@ -19,6 +19,7 @@ import numpy as np
 from utils import system_errors
 from utils.cli import UserError
 from utils.data.frames import MAX_PIXELS
+from utils.data.shrink import halved, resize, target_size
 from utils.data.truncated_video import AVI, MATROSKA, MOV, ends_early, promised_frames
 
 # Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
@@ -296,12 +297,13 @@ class VideoFile:
             note = 'its colour matrix bt2020c was read as bt2020nc, which phones mean by it'
             self.notes += [note] if note not in self.notes else []
             frame.colorspace = BT2020_NONCONSTANT
+        size = target_size(*self._coded_size, self.short_side, self.upscale)
         try:
-            picture = self._reformatter.reformat(frame, format=self.layout, threads=1).to_ndarray()
+            picture = self._reformatter.reformat(halved(frame, size), format=self.layout, threads=1).to_ndarray()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise VideoError(f'its pictures cannot be converted: {frame.format.name}, colour matrix '
                              f'{MATRICES.get(int(matrix), int(matrix))}') from error
-        picture = resize(picture, target_size(*self._coded_size, self.short_side, self.upscale))
+        picture = resize(picture, size)
         matrix = frame.side_data.get('DISPLAYMATRIX')
         return picture if matrix is None else as_displayed(picture, np.frombuffer(bytes(matrix), np.int32))
 
@@ -355,28 +357,3 @@ def check_file(path):
         raise VideoError(error.strerror) from error
     if info.st_size == 0:
         raise VideoError('empty file')
-
-
-# ---- sizes
-
-def target_size(width, height, short_side, upscale=False):
-    """Size with the given short side (px, 0 keeps the size) and the same aspect ratio; enlarged only with `upscale`."""
-    if not short_side or (min(width, height) <= short_side and not upscale):
-        return width, height
-    scale = short_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def resize(frame, size):
-    """[H, W, 3] -> [h, w, 3] with size = (w, h). Halves by 2×2 means as often as possible, the rest is bilinear.
-
-    Aliases hardly more than an area filter at any ratio, in a fraction of the time (benchmarks/extract.py).
-    """
-    width, height = size
-    while frame.shape[1] >= 2 * width and frame.shape[0] >= 2 * height:
-        half = frame.shape[1] // 2, frame.shape[0] // 2
-        # OpenCV is fast only for an exact factor of two, so an odd last row or column is dropped.
-        frame = cv2.resize(frame[:2 * half[1], :2 * half[0]], half, interpolation=cv2.INTER_AREA)
-    if (frame.shape[1], frame.shape[0]) != size:
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return frame
