@@ -32,8 +32,8 @@ def resize(frame, size):
 def halved(frame, size):
     """An av.VideoFrame for `resize` to size = (w, h) with fewer pixels to convert to RGB.
 
-    The planes are halved by 2×2 means as long as those of colour stay as large as `size`, which differs from halving RGB
-    by half a grey level on average. Frames of other formats and sizes are returned as they are."""
+    The planes are halved by 2×2 means as long as those of colour stay as large as `size`, which differs from halving
+    RGB by half a grey level on average. Frames of other formats and sizes are returned as they are."""
     width, height = size
     times = 0
     while frame.width >> times + 2 >= width and frame.height >> times + 2 >= height:

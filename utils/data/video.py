@@ -18,6 +18,7 @@ import numpy as np
 
 from utils import system_errors
 from utils.cli import UserError
+from utils.data.frame_rate import at_rate
 from utils.data.frames import MAX_PIXELS
 from utils.data.shrink import halved, resize, target_size
 from utils.data.truncated_video import AVI, MATROSKA, MOV, ends_early, promised_frames
@@ -89,10 +90,12 @@ class VideoFile:
             self._n_frames = sum(1 for _ in self._from_start()) if times is None else len(times)
         return self._n_frames
 
-    def all_frames(self):
+    def all_frames(self, fps=None):
         """Yields every frame once, uint8 [H, W, 3], in order of display. None is repeated or dropped to match a frame
-        rate; a packet that can't be decoded is skipped, see `losses`. VideoError: a frame that can't be converted."""
-        for frame in self._from_start():
+        rate, unless `fps` asks for one, see utils.data.frame_rate; a packet that can't be decoded is skipped, see
+        `losses`. VideoError: a frame that can't be converted."""
+        frames = self._from_start()
+        for frame in at_rate(self._timed(frames), fps) if fps else frames:
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
 
@@ -213,6 +216,13 @@ class VideoFile:
         return times, keys
 
     # ---- decoding
+
+    def _timed(self, frames):
+        """Yields (seconds, frame); without time stamps by the rate that the container names."""
+        seconds, step = 0.0, 1 / (self.fps or 25)
+        for number, frame in enumerate(frames):
+            seconds = max(seconds, number * step if frame.time is None else frame.time)
+            yield seconds, frame
 
     def _from_start(self):
         self._rewind()
