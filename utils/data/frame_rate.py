@@ -15,7 +15,8 @@ def at_rate(timed: Iterable[tuple], fps: float) -> Iterator:
     ['a', 'c', 'c', 'd']
     """
     ticks, start, seconds, shown, count = 0, None, 0, None, 0
-    for count, (seconds, frame) in enumerate(timed, 1):
+    for seconds, frame in timed:
+        count += 1
         start = seconds if start is None else start
         while ticks / fps < seconds - start - ROUNDING:
             yield shown
