@@ -47,7 +47,7 @@ from utils.data.frames import frame_name  # noqa: E402
 
 # name: width, height, codec, extension, short side of the frames
 KINDS = {'ucf101': (320, 240, 'XVID', '.avi', 240), 'kinetics': (340, 256, 'mp4v', '.mp4', 150),
-         'kinetics_hd': (1280, 720, 'mp4v', '.mp4', 150)}
+         'kinetics_hd': (1280, 720, 'mp4v', '.mp4', 150), 'full_hd': (1920, 1080, 'mp4v', '.mp4', 240)}
 WAYS = ('plain bilinear', 'plain area', 'ours', 'ours packed')
 PAIRS = ('ours/bilinear', 'ours packed/bilinear', 'ours/area', 'ours packed/area')
 QUALITY = 80

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 from eval.classify.outputs import accuracy_text
 from eval.classify.scores import uncertainty
-from eval.protocols.results import key_of
 from experiments.run_script import best_model, epoch_curves, run, run_folder
 from utils import ROOT
 from utils.cli import Parser, positive
@@ -134,7 +133,7 @@ def report(output, seconds):
     print(f'\n{(output / "frozen" / "results.md").read_text()}\n{"":45} result [95% interval]       chance')
     for name, value, chance in rows:
         print(f'{name:45} {value:25} {chance:8.1%}')
-    print(f'\n{verdict(json.loads((output / "frozen" / "results.json").read_text()))}')
+    print(f'\n{verdict(json.loads((output / "frozen" / "differences.json").read_text()))}')
     epochs = len(log['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epochs of pretraining. Made in {output}:')
     for path, what in (('report.html', 'all of it on one page'), ('curves.png', 'loss and top-1 by epoch'),
@@ -148,21 +147,19 @@ def report(output, seconds):
         print(f'  {name:24} {folder}/  confusion.png  per_class.png  predictions.csv  test_log.md')
 
 
-def verdict(rows):
-    """One sentence on the rows of results.json: where pretrained features beat random ones beyond both intervals."""
-    random = {key_of(row): row for row in rows if row['weights'] == 'random'}
-    # appearance has features of its own
-    better = [row for row in rows if row['weights'] != 'random' and key_of(row) in random
-              and row['low'] > random[key_of(row)]['high']]
+def verdict(differences):
+    """One sentence on the rows of differences.json: where pretrained features beat random ones."""
+    better = [row for row in differences if row['low'] is not None and row['low'] > 0]
     if not better:
-        return ('The frozen features do not beat those of random weights by more than the 95% intervals: so short a '
-                'pretraining shows that everything works, not what it is worth; experiments/README.md has longer runs.')
-    best = max(better, key=lambda row: row['low'] - random[key_of(row)]['high'])
-    return (f'Frozen features beat those of random weights by more than the 95% intervals in {len(better)} of '
-            f'{len(random)} numbers, most clearly in {best["protocol"]} ({best["metric"]}, {best["feature"]}): '
-            f'{best["value"]:.0%} against {random[key_of(best)]["value"]:.0%}. No single frame tells these classes '
-            'apart, so the features have learned motion. All videos have one appearance: this does '
-            'not show that features also learn motion where appearance varies.')
+        return ('The frozen features do not beat those of random weights by more than the 95% interval of the '
+                'difference: so short a pretraining shows that everything works, not what it is worth; '
+                'experiments/README.md has longer runs.')
+    best = max(better, key=lambda row: row['low'])
+    return (f'Frozen features beat those of random weights in {len(better)} of {len(differences)} numbers (the 95% '
+            f'interval of the difference is above zero), most clearly in {best["protocol"]} ({best["metric"]}, '
+            f'{best["feature"]}): by {100 * best["value"]:.0f} points. No single frame tells these classes apart, so '
+            'the features have learned motion. All videos have one appearance: this does not show that features also '
+            'learn motion where appearance varies.')
 
 
 if __name__ == '__main__':

@@ -14,6 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
+from eval.protocols.results import interval_fact
 from experiments.run_script import command_line
 from experiments.study_budget import (
     CHECKPOINTS,
@@ -133,6 +136,11 @@ class Study:
 
     def list_folder(self, data):
         return list_folder(self.flags['csv_root'], data, self.args.img_dim)
+
+    def groups(self):
+        """Group of each test video of the labelled data, in the order of their paths: str [Q]."""
+        videos = VideoList.read_csv(csv_file(self.list_folder(self.labelled), 1, 'test'), self.args.frame_root)
+        return np.array([group for _, group in sorted(zip(videos.paths(), videos.groups()))])
 
     def pretraining_of(self, variant):
         """The variant whose pretraining a variant uses: its own, or the default's if it differs in fine-tuning only."""
@@ -284,8 +292,8 @@ def report(study):
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, evaluated on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
-             '[low, high]: 95% bootstrap interval over test videos, of the mean over seeds: how much another seed '
-             'could change is the deviation']
+             interval_fact(study.groups()) + '; of the mean over seeds: how much another '
+             'seed could change is the deviation']
     rows = rows_of(study)
     classes = read_class_list(study.list_folder(study.labelled))
     write_report(study.folder, rows, facts, study.curves, study.others, chance=1 / len(classes))

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from eval.protocols.protocol import Outcome
-from eval.protocols.results import key_of, row_of, table_lines
+from eval.protocols.results import estimate_of, key_of, row_of, table_lines
 from utils.text import ENCODING
 
 # (protocol, setting, metric) of a panel: its title
@@ -26,7 +26,10 @@ STYLES = ('o-', 's--', '^-.')  # of the variants
 
 
 def rows_of(study):
-    """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining."""
+    """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining.
+
+    Beside what results.json has: hits, how often each test video was right, and group, of these videos."""
+    group = study.groups()
     rows = study.result('random weights') or []
     for path in study.files('evaluate'):
         rows += study.result(path.stem)
@@ -41,8 +44,9 @@ def rows_of(study):
             if origin == 'pretrained':
                 used = last(rows, study.pretraining_of(variant))[0]
                 more.update({name: used[name] for name in ('epoch', 'clips', 'minutes')})
-            rows.append({**row_of(origin, 'network', Outcome('fine-tuning', setting, 'top1', hits)), **more})
-    return rows
+            row = row_of(origin, 'network', Outcome('fine-tuning', setting, 'top1', hits, group))
+            rows.append({**row, 'hits': hits.mean(axis=0).tolist(), **more})
+    return [{**row, 'group': group.tolist()} for row in rows]
 
 
 def last(rows, variant):
@@ -54,14 +58,16 @@ def last(rows, variant):
 def write_report(folder, rows, facts, curves, others, chance):
     """Writes results.json, results.md and study.png. facts: lines about the study. chance: accuracy of guessing."""
     with open(folder / 'results.json', 'w', **ENCODING) as file:
-        json.dump(rows, file, indent=1)
+        json.dump([{name: value for name, value in row.items() if name not in ('hits', 'group')} for row in rows], file,
+                  indent=1)
     baselines = [{**row, 'weights': 'appearance' if row['weights'] == 'none' else row['weights']}
                  for row in rows if row['weights'] != 'pretrained' and row.get('variant', 'default') == 'default']
     found = {variant: [{**row, 'weights': variant} for row in last(rows, variant)] for variant in curves + others}
     random = [row for row in baselines if row['weights'] == 'random']
     main = [*baselines, *({**row, 'weights': f'pretrained, {variant}'} for variant in curves for row in found[variant])]
     lines = ['## What pretraining is worth', '', *(f'- {fact}' for fact in facts), f'- chance: {chance:.1%}', '',
-             *table_lines(shown(main)), '', 'Pretrained weights are above random ones by more than both intervals:', '',
+             *table_lines(shown(main)), '',
+             'Pretrained weights are above random ones, by the 95% interval of the difference:', '',
              *(line for variant in curves for line in crossings(shown(rows), shown(random), variant))]
     if others:
         scratch = [{**row, 'weights': f'{row["variant"]}, from random weights'} for row in rows
@@ -84,26 +90,42 @@ def panel_of(row):
 
 
 def crossings(rows, random, variant):
-    """A line for each feature and protocol: the first checkpoint whose interval is above that of random weights."""
-    high = {key_of(row): row['high'] for row in random}
+    """A line for each feature and protocol: the first checkpoint that is above random weights, see `difference`."""
     lines = []
-    for key in high:
+    for other in random:
         above = [row for row in rows if row['weights'] == 'pretrained' and row['variant'] == variant
-                 and key_of(row) == key and row['low'] > high[key]]
+                 and key_of(row) == key_of(other) and difference(row, other) > 0]
         first = min(above, key=lambda row: row['epoch'], default=None)
-        lines.append(f'- {variant}: {", ".join(key)}: ' + ('never' if first is None else
+        lines.append(f'- {variant}: {", ".join(key_of(other))}: ' + ('never' if first is None else
                      f'from {first["minutes"]:.1f} minutes on ({first["clips"]:,.0f} clips, epoch {first["epoch"]})'))
     return lines
 
 
 def compare(rows, default):
-    """'better at …; worse at …', where the intervals don't overlap."""
+    """'better at …; worse at …', see `difference`."""
     by_key = {key_of(row): row for row in default}
-    pairs = [(row, by_key[key_of(row)]) for row in rows if key_of(row) in by_key]
-    better = [', '.join(key_of(row)) for row, other in pairs if row['low'] > other['high']]
-    worse = [', '.join(key_of(row)) for row, other in pairs if row['high'] < other['low']]
+    signs = [(', '.join(key_of(row)), difference(row, by_key[key_of(row)])) for row in rows if key_of(row) in by_key]
+    better, worse = ([key for key, sign in signs if sign == which] for which in (1, -1))
     said = [f'{word} at {" · ".join(keys)}' for word, keys in (('better', better), ('worse', worse)) if keys]
     return '; '.join(said) or 'no difference beyond the intervals'
+
+
+def difference(row, other):
+    """1 or -1 where the 95% interval of the difference on the same test videos is above or below zero, else 0; also for
+    too few groups, and for steps of an earlier version, which stored no hits."""
+    hits = [each.get('hits', []) for each in (row, other)]
+    if not all(len(each) == len(row.get('group', [])) > 0 for each in hits) or np.isnan(hits).any():
+        return 0
+    one, two = (Outcome(*key_of(row)[1:], np.array([each]), np.array(row['group'])) for each in hits)
+    found = estimate_of(one, minus=two)
+    return 0 if found['low'] is None else int(found['low'] > 0) - int(found['high'] < 0)
+
+
+def bars_of(row):
+    """How far the interval of a row goes below and above its value; of too few groups their values."""
+    low, high = (row['low'], row['high']) if row['low'] is not None else (
+        min(row['by_group'].values()), max(row['by_group'].values()))
+    return row['value'] - low, high - row['value']
 
 
 def short(count):
@@ -123,14 +145,16 @@ def draw(path, rows, curves, chance):
                 name = 'random weights' if row['weights'] == 'random' else row['protocol']
                 axis.axhline(row['value'], color=COLOURS[row['feature']], linestyle=':',
                              label=f'{row["feature"]}, random weights' if name == 'random weights' else name)
-                axis.axhspan(row['low'], row['high'], color=COLOURS[row['feature']], alpha=0.1, linewidth=0)
+                below, above = bars_of(row)
+                axis.axhspan(row['value'] - below, row['value'] + above, color=COLOURS[row['feature']], alpha=0.1,
+                             linewidth=0)
         for variant, style in zip(curves, STYLES):
             for feature in ('context', 'block', 'network'):
-                line = sorted((row['minutes'], row['value'], row['low'], row['high']) for row in pretrained
+                line = sorted((row['minutes'], row['value'], *bars_of(row)) for row in pretrained
                               if (row['variant'], row['feature'], panel_of(row)) == (variant, feature, panel))
                 if line:
-                    minutes, value, low, high = np.array(line).T
-                    axis.errorbar(minutes, value, [value - low, high - value], fmt=style, capsize=3,
+                    minutes, value, below, above = np.array(line).T
+                    axis.errorbar(minutes, value, [below, above], fmt=style, capsize=3,
                                   color=COLOURS[feature], label=f'{feature}, pretrained ({variant})')
         axis.axhline(chance, color='grey', linewidth=1, label='chance')
         axis.set(title=SHOWN[panel], xlabel='minutes of pretraining', xscale='log', ylim=(0, 1))
@@ -158,12 +182,12 @@ def draw_data(path, found):
             for row in rows:
                 if panel_of(row) == panel:
                     name = 'random weights' if row['weights'] == 'random' else row['variant']
-                    point = number, row['value'], row['low'], row['high']
+                    point = number, row['value'], *bars_of(row)
                     series.setdefault((row['feature'], name), []).append(point)
         names = ['random weights', *sorted({name for _, name in series} - {'random weights'})]
         for (feature, name), points in sorted(series.items()):
-            number, value, low, high = np.array(points).T
-            axis.errorbar(number, value, [value - low, high - value], capsize=3, color=COLOURS[feature],
+            number, value, below, above = np.array(points).T
+            axis.errorbar(number, value, [below, above], capsize=3, color=COLOURS[feature],
                           fmt='x:' if name == 'random weights' else STYLES[(names.index(name) - 1) % len(STYLES)],
                           label=f'{feature}, {name}')
         axis.set(title=SHOWN[panel], ylim=(0, 1))
@@ -192,5 +216,5 @@ def finish(path, figure, axes):
         axis.set_ylabel('accuracy')
     named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
     axes.flat[-1].axis('off')
-    axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over test videos')
+    axes.flat[-1].legend(named.values(), named, loc='center', title='95% intervals over groups of test videos')
     figure.savefig(path, dpi=80)

@@ -104,7 +104,9 @@ def evaluate(study, variant, epoch):
 def run_frozen(study, **flags):
     out = study.folder / 'frozen'
     run('eval/frozen.py', **study.flags, dataset=study.labelled, out=out, no_pictures=True, **flags)
-    return json.loads((out / 'results.json').read_text())
+    rows = json.loads((out / 'results.json').read_text())
+    with np.load(out / 'hits.npz') as of_videos:
+        return [{**row, 'hits': hits.tolist()} for row, hits in zip(rows, of_videos['hits'])]
 
 
 def finetune(study, variant, origin, setting, seed):

@@ -9,7 +9,6 @@ import csv
 import errno
 import glob
 import hashlib
-import itertools
 import os
 import re
 import sys
@@ -22,7 +21,7 @@ sys.path.insert(0, ROOT)
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
-from utils.data.frames import BAD_ZIP, DiskError, FrameError, decode, frame_name, frame_names, open_frames
+from utils.data.frames import BAD_ZIP, DiskError, FrameError, count_in, decode, frame_name, frame_names, open_frames
 from utils.data.lists import datasets_in, parse_row
 from utils.data.video import VideoError, VideoFile
 
@@ -134,7 +133,7 @@ def inspect_frames(path, which):
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return None, [], None
         raise UserError(f'{error.filename}: cannot be read ({error.strerror}); fix that and run again') from error
-    n_frames = next(number for number in itertools.count() if frame_name(number + 1) not in present)
+    n_frames = count_in(present)
     unreadable, ends = [], []
     with open_frames(path) as read:
         for number in numbers_to_decode(n_frames, which):

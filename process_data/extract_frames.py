@@ -26,8 +26,9 @@ from process_data.dataset_kinds import KINDS
 from process_data.extract_one_video import extract_video
 from process_data.extract_workspace import open_workspace
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
-from utils.cli import Parser, UserError, number, run_cli, warn, whole_number
+from utils.cli import Parser, UserError, number, positive, run_cli, warn, whole_number
 from utils.data.files import VIDEO_EXTENSIONS, find_videos
+from utils.data.frame_rate import spread_of_rates
 
 SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20
@@ -52,6 +53,9 @@ def parse_args(argv=None):
                         help='JPEG quality, 1 to 100 (default: %(default)s)')
     parser.add_argument('--packed', action='store_true',
                         help='write one zip per video, like pack_frames.py, and no loose frames (default: off)')
+    parser.add_argument('--fps', type=positive,
+                        help='frames a second, taken by time: for videos whose rates differ (default: every frame '
+                             'once)')
     add_jobs_argument(parser)
     parser.add_argument('--shard', default='1/1', type=shard_of, metavar='I/N',
                         help='extract only the I-th of N shards, for N machines (default: 1/1, all)')
@@ -87,7 +91,8 @@ def main(args):
     report_unlabelled(videos, args.video_root, KINDS[args.dataset].class_folders)
     videos = [name for name in videos if in_shard(name, args.shard)]
     shard = '{}of{}'.format(*args.shard)
-    settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality}
+    settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality,
+                **({'fps': args.fps} if args.fps else {})}
     with open_workspace(args.frame_root, shard, settings) as work_folder:
         rows = extract_all(args, videos, shard, work_folder, settings)
     return conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
@@ -218,6 +223,9 @@ def conclude(rows, path, allow_failures):
             print(f'{status}: {len(by_status[status]) - LISTED_PER_STATUS} more, see the report', file=sys.stderr)
     for row in [row for row in by_status['ok'] if row['reason']][:LISTED_PER_STATUS]:
         warn(f'{row["video"]}: {row["reason"]}')
+    spread = spread_of_rates(float(row['fps'] or 0) for row in rows.values())
+    if spread:
+        warn(spread)
     ok, partial, failed = (len(by_status[status]) for status in report.STATUSES)
     print(f'{ok} videos complete, {partial} partial, {failed} failed; '
           f'{sum(int(row["frames"]) for row in rows.values())} frames decoded of '

@@ -11,7 +11,17 @@ import numpy as np
 from process_data import extract_report as report
 from process_data import layout
 from utils.cli import UserError
-from utils.data.frames import BAD_ZIP, DiskError, FrameError, decode, frame_name, frame_names, has_frames, open_frames
+from utils.data.frames import (
+    BAD_ZIP,
+    DiskError,
+    FrameError,
+    count_in,
+    decode,
+    frame_name,
+    frame_names,
+    has_frames,
+    open_frames,
+)
 from utils.data.video import VideoError, VideoFile
 
 
@@ -33,37 +43,37 @@ def extract_video(name, source, target, work, packed, settings):
                 os.mkdir(work)
                 with layout.open_packer(os.path.join(work, 'frames.zip')) if packed else (
                         contextlib.nullcontext(functools.partial(layout.write_loose, work))) as add:
-                    frames, (width, height), remarks = write_frames(video, add, settings['quality'])
+                    frames, (width, height), remarks = write_frames(video, add, settings)
                 if not frames:
                     raise VideoError('no frame in it can be decoded')
                 move_into_place(work, target, packed)
-            losses, fps = video.losses(), video.fps
+            losses, fps = video.losses(), settings.get('fps') or video.fps
+            announced = max(frames, video.announced) if losses and 'fps' not in settings else frames
     except (VideoError, cv2.error) as error:
         shutil.rmtree(work, ignore_errors=True)
         return report.make_row(name, 'failed', ' '.join(str(error).split()))
     except OSError as error:
         raise UserError(f'{error.filename or target}: cannot be written ({error.strerror}); '
                         'fix that and run the same command again to resume') from error
-    announced = max(frames, video.announced) if losses else frames
     if announced > frames:
         losses.insert(0, f'{frames} of {announced} announced frames can be decoded')
     return report.make_row(name, 'partial' if losses else 'ok', '; '.join(losses + remarks), frames, announced,
                            width, height, fps)
 
 
-def write_frames(video, add, quality):
+def write_frames(video, add, settings):
     """Calls add(name, jpeg) for each frame of a VideoFile; -> (number of frames, their (width, height), remarks).
 
     The remarks, a list of str, are the reader's notes, and what makes the pictures suspicious: a broken decoder can
     deliver one picture, or one colour, for a whole video.
     """
     size, frames, first, moves, plain = ('', ''), 0, None, False, True
-    for frames, frame in enumerate(video.all_frames(), 1):
+    for frames, frame in enumerate(video.all_frames(settings.get('fps')), 1):
         if first is None:
             first, size = frame, frame.shape[1::-1]
         moves = moves or (frames > 1 and not np.array_equal(frame, first))
         plain = plain and np.array_equal(frame.min((0, 1)), frame.max((0, 1)))
-        encoded, jpeg = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        encoded, jpeg = cv2.imencode('.jpg', frame, [cv2.IMWRITE_JPEG_QUALITY, settings['quality']])
         if not encoded:
             raise VideoError(f'a frame of {size[0]}x{size[1]} px cannot be encoded as JPEG')
         add(frame_name(frames), jpeg.tobytes())
@@ -107,4 +117,4 @@ def existing_frames(target):
         image = None
     if image is None:
         raise VideoError('its frames exist but cannot be read: remove them')
-    return len(names), (image.shape[1], image.shape[0])
+    return count_in(names), (image.shape[1], image.shape[0])

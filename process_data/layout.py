@@ -46,6 +46,15 @@ def require_folder(path, flag):
         raise UserError(f'{path}: {what}; name an existing one with {flag}')
 
 
+def require_writable(folder):
+    """UserError unless files can be written to a folder, which needn't exist yet."""
+    there = os.path.abspath(folder)
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    if not os.access(there, os.W_OK):
+        raise UserError(f'{folder}: cannot write there ({there} is read-only); choose another --csv_root')
+
+
 def write_loose(folder, name, jpeg):
     """Writes one frame as a new file of an existing folder."""
     path = os.path.join(folder, name)

@@ -37,9 +37,10 @@ sys.path.insert(0, ROOT)
 from process_data import extract_report as report
 from process_data import layout
 from process_data.dataset_kinds import KINDS, Given
+from process_data.missing_classes import missing_classes
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
 from utils.data.classes import SEPARATOR
-from utils.data.files import find_frame_folders, find_videos
+from utils.data.files import find_frame_folders, find_videos, other_pictures
 from utils.data.groups import group_of
 from utils.data.sources import count_all
 
@@ -118,6 +119,8 @@ def main(args):
     layout.require_folder(source, '--videos' if args.videos else '--frame_root')
     if args.split_root:
         layout.require_folder(args.split_root, '--split_root')
+    out = os.path.join(args.csv_root, list_name(args))
+    layout.require_writable(out)
     # Counting frames may take long, so mistakes in split files and annotations are found before.
     index = functools.cache(lambda: (index_videos if args.videos else index_frames)(source, args.jobs))
     given = Given(source, index, args.split_root, args.annotations, args.test_share, args.group_regex, args.seed)
@@ -134,7 +137,6 @@ def main(args):
                             + ('check --videos' if args.videos else 'extract them first, or check --frame_root')
                             + (' and the paths in --annotations' if labels else ''))
 
-    out = os.path.join(args.csv_root, list_name(args))
     root = '' if args.relative else os.path.abspath(source)
     named = groups[0] if groups else {}
     group = {folder: named.get(folder) or group_of(folder, args.group_regex)
@@ -148,6 +150,8 @@ def main(args):
         print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
         for folder in missing[:LISTED_MISSING]:
             print(f'  missing: {folder}')
+    for line in missing_classes(lists, videos, labels)[:LISTED_MISSING]:
+        warn(line)
     write_class_list(os.path.join(out, 'classInd.txt'), class_names, kind.separator)
     several = [folder for folders in found.values() for folder in folders if SEPARATOR in labels.get(folder, '')]
     if several:
@@ -187,7 +191,8 @@ def index_frames(frame_root, jobs):
               for row in report.read_reports(frame_root).values() if row['status'] != 'failed'}
     folders = find_frame_folders(frame_root)
     if not folders:
-        raise UserError(f'{frame_root}: no frame folder in it; run process_data/extract_frames.py first')
+        raise UserError(f'{frame_root}: no frame folder in it' + (other_pictures(frame_root) or
+                        '; run process_data/extract_frames.py first'))
     counts.update(count_usable(frame_root, [folder for folder in folders if folder not in counts], jobs))
     return {folder: Video(folder, counts[folder]) for folder in folders if counts.get(folder)}
 

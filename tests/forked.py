@@ -29,7 +29,7 @@ from eval.protocols import attentive_probe, linear_probe, pictures
 from utils.parallel import distributed, launch
 
 ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED = resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18']
+PUBLISHED = resnet_2d3d.WIDTHS, dict(resnet_2d3d.STAGES)
 NARROW_WIDTHS = 64, 32, 32, 32  # channels of the backbone's stages
 PACKAGES = ('backbone', 'dpc', 'eval', 'experiments', 'process_data', 'utils')
 LARGEST_REQUEST = 2 ** 18  # bytes of arguments and environment
@@ -37,11 +37,13 @@ LARGEST_REQUEST = 2 ** 18  # bytes of arguments and environment
 
 def small_networks():
     """A tenth of the time and 2% of the parameters of the published ones."""
-    resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18'] = NARROW_WIDTHS, ('basic', (2, 1, 1, 1))
+    resnet_2d3d.WIDTHS = NARROW_WIDTHS
+    resnet_2d3d.STAGES.update(resnet18=('basic', (2, 1, 1, 1)), resnet34=('basic', (2, 2, 1, 1)))
 
 
 def published_networks():
-    resnet_2d3d.WIDTHS, resnet_2d3d.STAGES['resnet18'] = PUBLISHED
+    resnet_2d3d.WIDTHS = PUBLISHED[0]
+    resnet_2d3d.STAGES.update(PUBLISHED[1])
 
 
 def cheap_settings():

@@ -19,15 +19,15 @@ from eval.protocols.attentive_probe import DEFAULT, GRID, HeadTraining, accuraci
 from eval.protocols.linear_probe import predict
 from eval.protocols.protocol import first_best, make_task
 from tests.test_classifier_cli import slow_clips
-from tests.test_features import CLIP, rows_of, with_lists
-from tests.tiny import CLASSES, checkpoint, pretrain, run
+from tests.test_features import CLIP, rows_of, with_a_broken_video, with_lists
+from tests.tiny import checkpoint, pretrain, resized, run
 from utils.checkpoint import load_weights
 from utils.data.clips import VideoDataset
 from utils.data.crops import draw_box
 from utils.random_streams import stream
 
 CPU = torch.device('cpu')
-CHEAP = ['--head_batch', '4', '--epochs', '1']
+CHEAP = ['--head_batch', '3', '--epochs', '1']
 
 
 def planted(test=60, groups=10, size=16, locations=12, seed=0):
@@ -238,7 +238,7 @@ def test_augmented_views_are_random_crops_of_training_clips(few, tmp_path, monke
     frame = cv2.imread(f'{rows_of(few, "train")[0][0]}/image_00001.jpg')[:, ::-1, ::-1]
     box = draw_box(rng, *frame.shape[:2], 'resized')
     crop = frame[box.top:box.top + box.height, box.left:box.left + box.width]
-    expected = cv2.resize(np.ascontiguousarray(crop), (32, 32), interpolation=cv2.INTER_LINEAR)
+    expected = resized(np.ascontiguousarray(crop), 32)
     assert augmented[0, 0].numpy() == pytest.approx(expected, abs=1)
 
 
@@ -312,12 +312,7 @@ def test_a_pooled_pretraining_says_so_in_its_checkpoint(csv_root, tmp_path):
 
 
 def test_an_unreadable_video_is_left_out(csv_root, tmp_path, capsys):
-    train, test = rows_of(csv_root, 'train')[::2], rows_of(csv_root, 'test')[::3]
-    broken = tmp_path / CLASSES[0] / 'v_broken_g01_c01'
-    shutil.copytree(test[2][0], broken)
-    (broken / 'image_00007.jpg').write_bytes(b'')
-    test[2] = str(broken), test[2][1]
-    lists = with_lists(csv_root, tmp_path / 'csv', train, test)
+    lists, broken = with_a_broken_video(csv_root, tmp_path)
     rows = attend(lists, tmp_path / 'out')
-    assert {row['videos'] for row in rows} == {3}
+    assert {row['videos'] for row in rows} == {5}
     assert str(broken) in (tmp_path / 'out' / 'results.md').read_text()

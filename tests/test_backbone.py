@@ -133,3 +133,12 @@ def test_other_settings_of_the_volume_convolution_are_those_of_conv3d(settings):
 def test_work_of_a_clip_is_as_published():
     assert flop_per_clip('resnet18', 128) == pytest.approx(146e9, rel=0.01)
     assert flop_per_clip('resnet34', 224) == pytest.approx(1.03e12, rel=0.01)
+
+
+@pytest.mark.parametrize('network, size', [('resnet18', 256), ('resnet50', 1024)])
+@pytest.mark.parametrize('frames, steps', [(1, 1), (5, 2), (8, 2)])
+def test_backbone_shapes(network, size, frames, steps):
+    with torch.device('meta'):
+        backbone = select_backbone(network)
+        assert backbone.feature_size == size
+        assert backbone(torch.empty(2, 3, frames, 128, 128)).shape == (2, size, steps, 4, 4)

@@ -1,4 +1,5 @@
 """Batches: their order, shares of several processes, resumption, and failures inside worker processes."""
+import errno
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ import torch
 
 from tests.numbered import write_videos
 from utils.cli import UserError
-from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item
+from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item, start_reading
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.frames import frame_name
@@ -261,6 +262,27 @@ def test_a_slow_worker_that_reads_frames_is_alive():
     loader = endless_loader(timeout=1, seconds=3, frame_seconds=0.25)
     assert 'pid' in next_item(iter(loader), loader)
     kill_workers()
+
+
+def test_full_shared_memory_is_told_by_the_worker(clips, monkeypatch):
+    def full(self):
+        raise RuntimeError('unable to allocate shared memory(shm): No space left on device (28)\nat MapAllocator.cpp')
+
+    monkeypatch.setattr(torch.Tensor, 'share_memory_', full)
+    batches = ClipBatches(clips, 2, True, CPU, num_workers=1, timeout=60)
+    with pytest.raises(UserError, match=r'^the data workers have no room in shared memory \(unable to allocate[^\n]*; '
+                                        r'/dev/shm has \d+ MB[^\n]* --shm-size [^\n]* --num_workers$'):
+        next(batches.epoch(0))
+    kill_workers()
+
+
+def test_full_shared_memory_when_the_workers_start():
+    class Loader:
+        def __iter__(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match='no room in shared memory'):
+        start_reading(Loader())
 
 
 def test_a_stopped_worker_is_one_line_and_does_not_hold_up_the_exit():

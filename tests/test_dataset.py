@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
-from tests.tiny import make_frames
+from tests.tiny import make_frames, resized
 from utils.data import sources
 from utils.data.clip_starts import clip_starts, spaced_starts, training_starts
 from utils.data.clips import ClipDataset, VideoDataset, read_frames
@@ -251,7 +251,7 @@ def test_views_of_whole_videos(tmp_path, monkeypatch):
                 for frame in frames[start:start + 4]:
                     frame = frame[:, ::-1] if mirrored else frame
                     square = np.ascontiguousarray(frame[top:top + 35, left:left + 35])
-                    expected.append(cv2.resize(square, (32, 32), interpolation=cv2.INTER_LINEAR))
+                    expected.append(resized(square, 32))
     assert np.array_equal(item['frames'].flatten(0, 1).numpy(), np.array(expected))
 
 

@@ -17,6 +17,7 @@ RESULTS = [{**ROW, 'weights': 'model', 'value': 0.5, 'low': 0.4, 'high': 0.6},
            {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39},
            {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.9, 'low': 0.8,
             'high': 1.}]
+DIFFERENCES = [{**ROW, 'weights': 'model', 'than': 'random', 'value': 0.2, 'low': 0.05, 'high': 0.35}]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def commands(monkeypatch):
             is_test = bool(getattr(args, 'test', None))
             leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test, args.epochs)
         elif script == 'eval/frozen.py':
-            write_results(make_folder(flags['out']), RESULTS, ['facts'])
+            write_results(make_folder(flags['out']), RESULTS, DIFFERENCES, ['facts'])
 
     monkeypatch.setattr(demo, 'run', run)
     return run_commands
@@ -78,7 +79,7 @@ def test_demo(commands, tmp_path, capsys):
 
     said = capsys.readouterr().out
     lines = [re.findall(r'\d[\d.]*%?', line.split('top-1')[1]) for line in said.splitlines() if line.endswith('%')]
-    assert '| block ' in said and '1 of 1 numbers, most clearly in knn (top1, block): 50% against 30%' in said
+    assert '| block ' in said and 'difference is above zero), most clearly in knn (top1, block): by 20 points' in ' '.join(said.split())
     pretraining, pretrained, random = lines
     speed, args = [args for script, args in commands if script == 'dpc/main.py']
     assert (speed.dataset, speed.epochs, args.dataset) == ('demo', 1, 'demo_unlabelled')  # measured, then pretrained
@@ -102,9 +103,11 @@ def test_the_length_follows_the_speed():
         assert clips / speed + demo.OVERHEAD_SECONDS <= 480
 
 
-def test_the_verdict_needs_separate_intervals():
-    assert demo.verdict(RESULTS).startswith('Frozen features beat')
-    assert demo.verdict([RESULTS[0], {**RESULTS[1], 'high': 0.41}]).startswith('The frozen features do not beat')
+def test_the_verdict_needs_a_difference():
+    """Its interval must be above zero; of too few groups there is none."""
+    assert demo.verdict(DIFFERENCES).startswith('Frozen features beat those of random weights in 1 of 1')
+    for low in (-0.01, None):
+        assert demo.verdict([{**DIFFERENCES[0], 'low': low}]).startswith('The frozen features do not beat')
 
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):

@@ -1,12 +1,14 @@
 """A file system that fails is named with its own reason; no video, list or checkpoint is blamed or left out for it."""
 import builtins
 import errno
+import importlib
 import io
 import os
 
 import pytest
 import torch
 
+from backbone import select_backbone
 from process_data.check_frames import inspect_frames
 from process_data.extract_one_video import extract_video
 from tests.films import film, write_film
@@ -18,6 +20,7 @@ from utils.data.classes import read_class_list
 from utils.data.frames import DiskError
 from utils.data.lists import VideoList, check_on_disk
 from utils.data.sources import count_all, read_pictures
+from utils.run.check_backbone import check_backbone
 
 
 class FailingFile(io.FileIO):
@@ -97,6 +100,18 @@ def test_a_video_that_cannot_be_looked_for(monkeypatch):
     monkeypatch.setattr(os, 'stat', stale)
     with pytest.raises(UserError, match='/d/c/v: Stale file handle; the file system fails'):
         check_on_disk(VideoList.from_rows(['/d/c/v'], [10]))
+
+
+def test_a_missing_temporary_folder_is_not_the_fault_of_the_backbone(monkeypatch):
+    def none(*_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(importlib, 'import_module', none)   # PyTorch needs the folder to import a part of itself
+    with pytest.raises(FileNotFoundError) as error:
+        check_backbone(select_backbone('resnet18'), 'resnet18', 32, 5)
+    assert system_errors.in_one_line(error.value) == (
+        "No usable temporary directory found in ['/tmp']; make room in one of them, or set TMPDIR to a folder that can be "
+        'written to')
 
 
 def test_errors_in_one_line():

@@ -12,6 +12,7 @@ import torch
 from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.extract.vectors import ARRAYS, LabelledVideos
+from eval.metrics.intervals import bootstrap_means
 from eval.model import Representation
 from tests.test_checkpoint import published_file
 from tests.test_classifier_cli import slow_clips
@@ -186,7 +187,8 @@ def test_what_frozen_leaves_behind(evaluated):
             ('retrieval', 'R@1'), ('retrieval', 'R@5'), ('retrieval', 'R@10'), ('knn', 'top1'), ('probe', 'top1')}
     for feature, protocol in (('frame', 'one frame'), ('colour', 'colour histogram')):
         assert {(row['weights'], row['protocol']) for row in by_feature[feature]} == {('none', protocol)}
-    assert (out / 'results.md').read_text().count('| retrieval') == 6
+    table = (out / 'results.md').read_text().partition('## Differences')[0]
+    assert table.count('| retrieval') == 6
     subsets = json.loads((out / 'label_subsets.json').read_text())
     assert [len(paths) for paths in subsets['50% of labels']] == [6, 6, 6]
     names = {path.name for path in (out / 'pictures').iterdir()}
@@ -215,7 +217,22 @@ def test_one_protocol_and_one_kind_of_features(csv_root, evaluated, tmp_path):
     assert run(frozen_cli, [*CLIP, '--csv_root', csv_root, '--weights', evaluated[1], '--out', out, *flags]) == 0
     rows = json.loads((out / 'results.json').read_text())
     assert [(row['feature'], row['protocol']) for row in rows] == [('block', 'knn')] * 2
-    assert {path.name for path in out.iterdir()} == {'features', 'results.json', 'results.md'}
+    assert {path.name for path in out.iterdir()} == {'features', 'results.json', 'results.md', 'differences.json', 'hits.npz'}
+    check_differences(out, rows, evaluated[1])
+
+
+def check_differences(out, rows, weights):
+    """Recomputed from hits.npz: the difference of each number from that of random weights, on the same videos."""
+    differences = json.loads((out / 'differences.json').read_text())
+    stored = np.load(out / 'hits.npz')
+    hits = {(row['weights'], row['feature'], row['setting'], row['metric']): values
+            for row, values in zip(rows, stored['hits'])}
+    assert len(stored['path']) == len(stored['group']) == 12 and len(differences) == len(rows) / 2
+    for row in differences:
+        key = row['feature'], row['setting'], row['metric']
+        difference = hits[(weights, *key)].astype(float) - hits[('random', *key)]
+        assert (row['weights'], row['than']) == (weights, 'random') and row['value'] == pytest.approx(difference.mean(), abs=1e-6)
+        assert [row['low'], row['high']] == pytest.approx(bootstrap_means(difference[:, None], stored['group'])[0], abs=1e-6)
 
 
 def test_the_mean_over_seeds(csv_root, evaluated, tmp_path):
@@ -248,13 +265,18 @@ def with_lists(csv_root, root, train, test):
     return root
 
 
-def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
+def with_a_broken_video(csv_root, root):
+    """(csv_root of every other video, of which the third to be tested has an empty frame; that video)"""
     train, test = rows_of(csv_root, 'train')[::2], rows_of(csv_root, 'test')[::2]
-    broken = tmp_path / CLASSES[0] / 'v_broken_g01_c01'
+    broken = root / CLASSES[0] / 'v_broken_g01_c01'
     shutil.copytree(test[2][0], broken)
     (broken / 'image_00007.jpg').write_bytes(b'')
     test[2] = str(broken), test[2][1]
-    lists = with_lists(csv_root, tmp_path / 'csv', train, test)
+    return with_lists(csv_root, root / 'csv', train, test), broken
+
+
+def test_an_unreadable_video_is_skipped_and_named(csv_root, tmp_path, capsys):
+    lists, broken = with_a_broken_video(csv_root, tmp_path)
     found = extract(lists, tmp_path / 'f.npz')
     assert str(broken) not in found['path'] and len(found['path']) == 11
     said = capsys.readouterr()

@@ -229,3 +229,11 @@ def test_without_torch():
     code = 'import sys, utils.data.frames, utils.data.lists; print("torch" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == 'False\n', done.stderr
+
+
+def test_a_frame_that_is_a_named_pipe_is_refused_at_once(tmp_path):
+    write_video(str(tmp_path / 'v'), 2)
+    os.remove(tmp_path / 'v' / frame_name(2))
+    os.mkfifo(tmp_path / 'v' / frame_name(2))
+    with pytest.raises(FrameError, match=f'{frame_name(2)}: not a regular file'):
+        list(read_jpegs(str(tmp_path / 'v'), [1, 2]))

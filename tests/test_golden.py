@@ -43,8 +43,8 @@ def close(actual, expected, tolerance):
     return np.linalg.norm(actual - expected) <= tolerance * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize('mode', ['train', 'eval'])
-@pytest.mark.parametrize('network', ['resnet18', 'resnet50'])
+@pytest.mark.parametrize('network, mode', [('resnet18', 'train'), ('resnet18', 'eval'), ('resnet50', 'train'),
+                                           pytest.param('resnet50', 'eval', marks=pytest.mark.soak)])
 def test_pretraining(network, mode):
     tolerance = TOLERANCE[network]
     golden = np.load(GOLDEN / f'pretraining_{network}_64.npz')

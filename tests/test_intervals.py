@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from eval.classify.scores import VideoScores, summarise
+from eval.metrics import intervals
 from eval.metrics.average_precision import mean_average_precision
-from eval.metrics.intervals import FEWEST_GROUPS, RESAMPLES, bootstrap, bootstrap_means, by_group
+from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, bootstrap_means, by_group
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import interval_fact, row_of, table_lines
 
@@ -38,7 +39,7 @@ def test_95_of_100_intervals_cover_the_truth():
 def obvious_interval(statistic, group, seed=0):
     """One resample at a time; a statistic of rows."""
     rng, names, values = np.random.default_rng(seed), sorted(set(group.tolist())), []
-    for _ in range(RESAMPLES):
+    for _ in range(intervals.RESAMPLES):
         drawn = [names[i] for i in rng.integers(len(names), size=len(names))]
         values.append(statistic(np.concatenate([np.flatnonzero(group == name) for name in drawn])))
     return tuple(np.quantile(values, [0.025, 0.975]))

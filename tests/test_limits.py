@@ -1,12 +1,15 @@
 """Runs that ask for more than the machine has end in one line, before any work."""
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from dpc import main as pretraining
 from eval import test as classifier
 from tests.tiny import CLASSIFIER, PRETRAINING, run
-from utils.parallel import gpus
+from utils.parallel import gpus, launch
 from utils.parallel.gpus import count_processes
 
 SCRIPTS = {'dpc/main.py': (pretraining, PRETRAINING), 'eval/test.py': (classifier, CLASSIFIER)}
@@ -37,3 +40,18 @@ def test_processes_that_memory_would_not_hold(monkeypatch):
     assert count_processes('cpu', 1) == 1
     with pytest.raises(gpus.UserError, match='--num_procs 2 needs at least 1.0 GB of memory; 0.7 GB are free'):
         count_processes('cpu', 2)
+
+
+def allocate(args):
+    torch.empty(2 ** 55)
+
+
+def allocate_array(args):
+    np.empty(2 ** 55)
+
+
+@pytest.mark.parametrize('main', [allocate, allocate_array])
+def test_an_allocation_that_fails_is_one_line(main):
+    status, message, _ = launch.run(main, SimpleNamespace(timeout=1, gpu='cpu'))
+    assert status == 2 and message.startswith('error: this machine has not enough memory for these clips: lower --batch_size')
+    assert len(message.splitlines()) == 1

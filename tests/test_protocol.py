@@ -27,7 +27,6 @@ from eval.classify.scores import (
 from eval.classify.test_report import mean_of
 from eval.extract.resources import Resources
 from eval.metrics import intervals
-from eval.metrics.intervals import RESAMPLES
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clip_starts import count_blocks
@@ -79,7 +78,7 @@ def test_intervals_of_a_summary():
     order = np.argsort(-scores.probability, axis=1)
     ranks = [list(ranking).index(label) for ranking, label in zip(order, scores.label)]
     rng, drawn = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
+    for _ in range(intervals.RESAMPLES):
         by_class = {}
         rows = [row for g in rng.integers(15, size=15) for row in np.flatnonzero(group == g)]
         for row in rows:

@@ -141,75 +141,6 @@ def test_features_of_a_file_equal_a_loop_with_torchvision(csv_root, tmp_path):
 
 # ---- as a user runs it
 
-@pytest.fixture(scope='module')
-def frozen(csv_root, pretrained, tmp_path_factory):
-    """(folder of eval/frozen.py on a checkpoint of ours and a file of r3d_18, both --weights, flags)."""
-    out = tmp_path_factory.mktemp('frozen')
-    file = saved(plain_net('r3d_18'), out / 'r3d.pth')
-    weights = [str(pretrained / 'model' / 'epoch1.pth.tar'), f'torchvision:r3d_18={file}']
-    argv = [*SMALL, '--allow_other_settings', '--csv_root', csv_root, '--out', out, '--no_pictures',
-            '--weights', *weights]
-    assert run(frozen_cli, [*argv, '--feature', 'block']) == 0
-    return out, weights, argv
-
-
-def test_rows_name_the_net_beside_ours(frozen):
-    """Each net has its own random weights, of three seeds; retrieval, k-NN and probe for each."""
-    out, weights, _ = frozen
-    rows = [row for row in json.loads((out / 'results.json').read_text()) if row['weights'] != 'none']
-    for name in (*weights, 'random', 'torchvision:r3d_18'):
-        own = [row for row in rows if row['weights'] == name]
-        assert {row['protocol'] for row in own} == {'retrieval', 'knn', 'probe'}
-        assert {row['deviation'] is None for row in own if row['setting'] == 'all labels'} == {name in weights}
-    assert {row['weights'] for row in rows} == {*weights, 'random', 'torchvision:r3d_18'}
-    table = (out / 'results.md').read_text()
-    header = next(line for line in table.splitlines() if line.startswith('| feature'))
-    assert header.split()[9::2] == ['epoch1', 'torchvision:r3d_18=r3d.pth', 'random', 'torchvision:r3d_18', 'none']
-    assert 'net resnet18, torchvision:r3d_18' in table
-    assert 'random weights (random, torchvision:r3d_18): mean of 3' in table
-    assert {path.stem for path in (out / 'features').iterdir()} == {
-        'epoch1', 'torchvision:r3d_18=r3d.pth',
-        *(f'{name}-{i}' for name in ('random', 'torchvision:r3d_18') for i in range(3))}
-
-
-def test_stored_features_are_used_again(frozen, monkeypatch):
-    """The same rows again, and both kinds of vectors: for r3d_18 they are the same."""
-    out, weights, argv = frozen
-    before = json.loads((out / 'results.json').read_text())
-    monkeypatch.setattr('eval.extract.setup.load_representation', None)
-    assert run(frozen_cli, [*argv, '--protocols', 'knn']) == 0
-    rows = json.loads((out / 'results.json').read_text())
-    assert [row for row in rows if row['feature'] == 'block'] == [row for row in before if row['protocol'] == 'knn']
-    of_file = [row['value'] for row in rows if row['weights'] == weights[1]]
-    assert len(rows) == 8 and len(of_file) == 2 and of_file[0] == of_file[1]
-
-
-def test_features_of_one_net_are_not_taken_for_another(csv_root, tmp_path, capsys):
-    """The same file of features, repeatedly: made anew for each net, seed and file; random weights get statistics."""
-    file = saved(plain_net('r3d_18'), tmp_path / 'r3d.pth')
-    argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz']
-
-    def says(*flags):
-        assert run(features_cli, [*argv, '--weights', *flags]) == 0
-        said = capsys.readouterr().out
-        return 'already' in said, 'estimating BN statistics of 20 layers' in said
-
-    assert says('torchvision:r3d_18') == (False, True)
-    assert says('torchvision:r3d_18') == (True, False)
-    assert says('torchvision:r3d_18', '--seed', 1) == (False, True)
-    assert says(f'torchvision:r3d_18={file}') == (False, False)
-    assert says('torchvision:mc3_18') == (False, True)
-
-
-def test_fingerprints_differ(tmp_path):
-    files = [saved(plain_net('r3d_18', seed), tmp_path / f'{seed}.pth') for seed in range(2)]
-    videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1])
-    listed = SimpleNamespace(videos=videos, label=np.array([0]), part=['train'])
-    names = ['random', *THIRD_PARTY_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
-    prints = [json.dumps(fingerprint(name, 0, 'resnet18', {}, listed, 'off')) for name in names]
-    assert len(set(prints)) == len(names)
-
-
 class TinyNet(nn.Module):
     def __init__(self):
         super().__init__()
@@ -223,14 +154,85 @@ def tiny_feature(net, clip):
     return locations, locations.amax(dim=1)
 
 
-@pytest.fixture
-def own_net(monkeypatch):
+@pytest.fixture(scope='module', autouse=True)
+def own_nets():
     """A network of one's own is one more entry."""
-    entry = ThirdPartyModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET)
-    monkeypatch.setitem(THIRD_PARTY_MODELS, 'mine:tiny', entry)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('mine:tiny', 'mine:other'):
+            patch.setitem(THIRD_PARTY_MODELS, name, ThirdPartyModel(TinyNet, tiny_feature, 'out', 8, 6, 16, IMAGENET))
+        yield
 
 
-def test_an_attentive_probe_on_locations(csv_root, own_net, tmp_path, capsys):
+@pytest.fixture(scope='module')
+def frozen(csv_root, pretrained, own_nets, tmp_path_factory):
+    """(folder of eval/frozen.py on a checkpoint of ours and a file of a net of one's own, both --weights, flags)."""
+    out = tmp_path_factory.mktemp('frozen')
+    file = saved(TinyNet(), out / 'own.pth')
+    weights = [str(pretrained / 'model' / 'epoch1.pth.tar'), f'mine:tiny={file}']
+    argv = [*SMALL, '--allow_other_settings', '--csv_root', csv_root, '--out', out, '--no_pictures',
+            '--weights', *weights]
+    assert run(frozen_cli, [*argv, '--feature', 'block']) == 0
+    return out, weights, argv
+
+
+def test_rows_name_the_net_beside_ours(frozen):
+    """Each net has its own random weights, of three seeds; retrieval, k-NN and probe for each."""
+    out, weights, _ = frozen
+    rows = [row for row in json.loads((out / 'results.json').read_text()) if row['weights'] != 'none']
+    for name in (*weights, 'random', 'mine:tiny'):
+        own = [row for row in rows if row['weights'] == name]
+        assert {row['protocol'] for row in own} == {'retrieval', 'knn', 'probe'}
+        assert {row['deviation'] is None for row in own if row['setting'] == 'all labels'} == {name in weights}
+    assert {row['weights'] for row in rows} == {*weights, 'random', 'mine:tiny'}
+    table = (out / 'results.md').read_text()
+    header = next(line for line in table.splitlines() if line.startswith('| feature'))
+    assert header.split()[9::2] == ['epoch1', 'mine:tiny=own.pth', 'random', 'mine:tiny', 'none']
+    assert 'net resnet18, mine:tiny' in table
+    assert 'random weights (random, mine:tiny): mean of 3' in table
+    assert {path.stem for path in (out / 'features').iterdir()} == {
+        'epoch1', 'mine:tiny=own.pth',
+        *(f'{name}-{i}' for name in ('random', 'mine:tiny') for i in range(3))}
+
+
+def test_stored_features_are_used_again(frozen, monkeypatch):
+    """The same rows again, and both kinds of vectors."""
+    out, weights, argv = frozen
+    before = json.loads((out / 'results.json').read_text())
+    monkeypatch.setattr('eval.extract.setup.load_representation', None)
+    assert run(frozen_cli, [*argv, '--protocols', 'knn']) == 0
+    rows = json.loads((out / 'results.json').read_text())
+    assert [row for row in rows if row['feature'] == 'block'] == [row for row in before if row['protocol'] == 'knn']
+    of_file = [row['value'] for row in rows if row['weights'] == weights[1]]
+    assert len(rows) == 8 and len(of_file) == 2
+
+
+def test_features_of_one_net_are_not_taken_for_another(csv_root, tmp_path, capsys):
+    """The same file of features, repeatedly: made anew for each net, seed and file; random weights get statistics."""
+    file = saved(TinyNet(), tmp_path / 'own.pth')
+    argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path / 'f.npz']
+
+    def says(*flags):
+        assert run(features_cli, [*argv, '--weights', *flags]) == 0
+        said = capsys.readouterr().out
+        return 'already' in said, 'estimating BN statistics of 1 layers' in said
+
+    assert says('mine:tiny') == (False, True)
+    assert says('mine:tiny') == (True, False)
+    assert says('mine:tiny', '--seed', 1) == (False, True)
+    assert says(f'mine:tiny={file}') == (False, False)
+    assert says('mine:other') == (False, True)
+
+
+def test_fingerprints_differ(tmp_path):
+    files = [saved(plain_net('r3d_18', seed), tmp_path / f'{seed}.pth') for seed in range(2)]
+    videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1])
+    listed = SimpleNamespace(videos=videos, label=np.array([0]), part=['train'])
+    names = ['random', *THIRD_PARTY_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
+    prints = [json.dumps(fingerprint(name, 0, 'resnet18', {}, listed, 'off')) for name in names]
+    assert len(set(prints)) == len(names)
+
+
+def test_an_attentive_probe_on_locations(csv_root, tmp_path, capsys):
     """Heads on the last map of the one, on maps and states of the other; tokens of each in files of its own size."""
     argv = [*SMALL, '--csv_root', csv_root, '--out', tmp_path, '--no_pictures', '--head_batch', 4, '--epochs', 1,
             '--weights', 'random', 'mine:tiny']
@@ -253,7 +255,7 @@ def test_an_attentive_probe_on_locations(csv_root, own_net, tmp_path, capsys):
     assert capsys.readouterr().out.count('already') == 6
 
 
-def test_a_file_of_ones_own_net(csv_root, own_net, tmp_path):
+def test_a_file_of_ones_own_net(csv_root, tmp_path):
     file = saved(TinyNet(), tmp_path / 'own.pth')
     out = tmp_path / 'f.npz'
     argv = [*SMALL, '--csv_root', csv_root, '--out', out, '--weights', f'mine:tiny={file}', '--per_clip']

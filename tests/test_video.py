@@ -10,6 +10,7 @@ import pytest
 from tests.films import MILLISECOND, cut_off_first, decoded, film, replace_bytes, write_film
 from utils.cli import UserError
 from utils.data import video
+from utils.data.shrink import halved
 from utils.data.video import VideoError, VideoFile
 
 B_FRAMES = {'g': '12', 'bf': '3', 'b_strategy': '0'}
@@ -159,6 +160,30 @@ def test_layout_and_size(tmp_path):
         assert next(reader.frames([1])).shape == (96, 128, 3) and next(larger.frames([1])).shape == (192, 256, 3)
 
 
+@pytest.mark.parametrize('width, height, short_side', [
+    (640, 360, 60), (360, 640, 60), (328, 184, 40), (632, 344, 40), (320, 240, 60), (320, 240, 100), (322, 242, 60)])
+@pytest.mark.parametrize('matrix, full', [(None, False), (1, True)])
+def test_large_frames_shrink_before_their_colours_are_converted_and_look_the_same(tmp_path, width, height, short_side, matrix,
+                                                                                  full):
+    path = write_film(tmp_path / 'a.mp4', film(2, width, height, blur=2), matrix=matrix, full_range=full)
+    with VideoFile(path, short_side=short_side) as small, VideoFile(path) as whole:
+        for frame, large in zip(small.all_frames(), whole.all_frames(), strict=True):
+            expected = video.resize(large, video.target_size(width, height, short_side))
+            difference = np.abs(frame.astype(int) - expected)
+            assert frame.shape == expected.shape and difference.mean() < 0.6 and difference.max() <= 12
+
+
+def test_what_shrinks_in_the_planes():
+    def factor(width, height, short_side, pix_fmt='yuv420p'):
+        frame = av.VideoFrame(width, height, pix_fmt)
+        return frame.width / halved(frame, video.target_size(width, height, short_side)).width
+
+    assert [factor(1920, 1080, 240), factor(1080, 1920, 240), factor(1280, 720, 150)] == [2, 2, 2]
+    assert factor(3840, 2160, 240) == 4 and factor(640, 480, 120) == 2
+    assert [factor(1920, 1080, 0), factor(640, 480, 240), factor(320, 240, 240), factor(1922, 1080, 240)] == [1] * 4
+    assert factor(1920, 1080, 240, 'yuv444p') == factor(1920, 1080, 240, 'yuv420p10le') == 1
+
+
 # ---- colours
 
 # FFmpeg's number: (share of red, share of blue) in the brightness
@@ -231,7 +256,8 @@ def test_a_matrix_that_cannot_be_converted_is_an_error_that_names_it(tmp_path, m
 @pytest.mark.parametrize('make, message', [
     (lambda path: None, 'No such file'), (lambda path: path.touch(), 'empty file'),
     (lambda path: path.mkdir(), 'not a file'), (lambda path: os.mkfifo(path), 'not a file'),
-    (lambda path: path.write_text('<html>\n' * 99), 'no video that the decoder can read')])
+    (lambda path: path.write_text('<html>\n' * 99), 'no video that the decoder can read'),
+    (lambda path: path.write_bytes(b'RIFF\x40\0\0\0WEBPVP8X' + bytes(60)), 'an animated WebP picture')])
 def test_what_is_no_video(tmp_path, make, message):
     make(tmp_path / 'a.mp4')
     with pytest.raises(VideoError, match=message):
@@ -465,7 +491,7 @@ def test_a_file_system_that_fails_is_said_to_and_no_video_is_blamed(tmp_path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr('builtins.open', fails)
-        with pytest.raises(UserError, match=f'a.mp4: {os.strerror(number)}: the file system fails'):
+        with pytest.raises(UserError, match=f'a.mp4: {os.strerror(number)}; the file system fails'):
             VideoFile(path)
     monkeypatch.setattr(av, 'open', fails)
     # FFmpeg says EIO where a file ends early, too: only a file that can't be read proves that the disk is to blame

@@ -1,6 +1,5 @@
 """eval/visualise.py as a user runs it, and its numbers against slow loops."""
 import json
-import shutil
 import zipfile
 
 import cv2
@@ -16,10 +15,11 @@ from eval.forecast.breakdown import by_motion, easiest_first, principal_colours,
 from eval.forecast.clip_pictures import ClipView, draw_clip, film_locations, moving_locations
 from eval.forecast.predictions import MISTAKES, Batch, best_answers, match_of, motion_of, ranks
 from eval.forecast.setup import load_network
-from tests.test_features import rows_of, with_lists
-from tests.tiny import checkpoint, make_frames, pretrain, run
+from tests.test_features import rows_of, with_a_broken_video
+from tests.tiny import checkpoint, make_frames, pretrain, resized, run
 from utils.checkpoint import load_weights
 from utils.data.colour import to_block
+from utils.random_streams import stream
 
 DEVICE = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 CLIP = ['--img_dim', '32', '--num_seq', '3', '--ds', '1', '--pred_step', '1', *DEVICE]
@@ -240,7 +240,7 @@ def test_pictures_and_numbers_of_a_list(csv_root, pretrained, tmp_path, capsys):
     load_weights(model, weights)
     rows = dict(rows_of(csv_root, 'test'))
     right = 0
-    order = np.random.default_rng(0).permutation(12)
+    order = stream('shown_clips', 0).permutation(12)
     paths = [list(rows)[i] for i in order]
     assert {path for path, _ in found['top1_of_clip']} == set(paths[:10])
     assert list(found['drawn'].values()) == paths[:2]
@@ -259,7 +259,7 @@ def middle_clip(path, n_frames):
     for number in range(first + 1, first + 16):
         frame = cv2.imread(f'{path}/image_{min(number, n_frames):05d}.jpg')[:, :, ::-1]
         left = (frame.shape[1] - frame.shape[0]) // 2
-        frames.append(cv2.resize(np.ascontiguousarray(frame[:, left:left + frame.shape[0]]), (32, 32)))
+        frames.append(resized(np.ascontiguousarray(frame[:, left:left + frame.shape[0]]), 32))
     return to_block(torch.from_numpy(np.stack(frames)[None]), None, 3)
 
 
@@ -352,14 +352,9 @@ def test_weights_that_are_not_finite_in_use(csv_root, pretrained, tmp_path, caps
 
 
 def test_an_unreadable_video_is_named_and_left_out(csv_root, tmp_path, capsys):
-    test = rows_of(csv_root, 'test')
-    broken = tmp_path / 'Archery' / 'v_broken_g01_c01'
-    shutil.copytree(test[2][0], broken)
-    (broken / 'image_00007.jpg').write_bytes(b'')
-    test[2] = str(broken), test[2][1]
-    lists = with_lists(csv_root, tmp_path / 'csv', rows_of(csv_root, 'train'), test)
+    lists, broken = with_a_broken_video(csv_root, tmp_path)
     found = draw(lists, tmp_path / 'out', '--weights', 'random', '--no_film', '--pictures', '1')
-    assert found['clips'] == 11 and str(broken) in found['skipped'][0]
+    assert found['clips'] == 5 and str(broken) in found['skipped'][0]
     assert str(broken) in capsys.readouterr().err
     assert run(visualise, [*CLIP, '--weights', 'random', '--out', tmp_path / 'none', broken]) == 2
     warning, error = capsys.readouterr().err.splitlines()

@@ -12,6 +12,7 @@ import torch
 from dpc import main as pretraining
 from eval import test as classifier
 from tests import forked
+from utils.data.crops import Box, cut
 from utils.parallel.launch import launch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,13 @@ RUN = [*CLIP, '--batch_size', '4', '--epochs', '1', '--num_workers', '0', '--gpu
        '--val_fraction', '0.25']
 PRETRAINING = [*RUN, '--pred_step', '1']
 CLASSIFIER = [*RUN, '--pretrain', 'random']
+
+
+def resized(frame, size):
+    """A whole frame [H, W, 3] as [size, size, 3]; tests/test_crops.py compares `cut` with Pillow."""
+    out = np.empty((size, size, 3), np.uint8)
+    cut(frame, Box(0, 0, *frame.shape[:2]), False, out)
+    return out
 
 
 def make_frames(folder, count, seed, size=(34, 44)):
@@ -127,6 +135,11 @@ def read_log(folder, kind):
 
 def checkpoint(folder, name='epoch1'):
     return torch.load(folder / 'model' / f'{name}.pth.tar', weights_only=True)
+
+
+def without_the_small_validation(err):
+    """What a command wrote to stderr but for a line that every run on these data has."""
+    return ''.join(line for line in err.splitlines(keepends=True) if 'too few to check the health' not in line)
 
 
 def equal(a, b):

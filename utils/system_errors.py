@@ -16,6 +16,8 @@ def in_one_line(error):
     >>> in_one_line(OSError(errno.ENOSPC, 'No space left on device', '/runs/log.jsonl'))
     '/runs/log.jsonl: No space left on device; make room and resume'
     """
+    if isinstance(error, FileNotFoundError) and 'temporary directory' in str(error):  # of tempfile
+        return f'{error.strerror}; make room in one of them, or set TMPDIR to a folder that can be written to'
     remedy = REMEDIES.get(error.errno)
     if remedy is None or (remedy is FORBIDDEN and not error.filename):
         return None

@@ -2,7 +2,7 @@
 import os
 
 from utils.cli import UserError, beside
-from utils.data.files import is_folder, is_video, walk
+from utils.data.files import is_folder, is_video, other_pictures, walk
 from utils.data.frames import has_frames
 from utils.data.lists import VideoList
 from utils.data.sources import count_frames
@@ -52,5 +52,6 @@ def videos_in(path):
     found = [entry.path for name, entry, is_frame_folder in walk(path, has_frames)
              if is_frame_folder or (is_video(name) or name.endswith('.zip')) and not is_folder(entry)]
     if not found:
-        raise UserError(f'{path}: no video in this folder: neither video files, nor frame folders or packed files')
+        raise UserError(f'{path}: no video in this folder: neither video files, nor frame folders or packed files'
+                        + other_pictures(path))
     return sorted(found)

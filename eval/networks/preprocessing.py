@@ -47,8 +47,8 @@ class Preprocessing:
 
     def facts(self):
         """What it does, as a dict of plain values for other code."""
-        return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most', 'resize': 'bilinear',
-                'scale': 1 / 255, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
+        return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most',
+                'resize': 'bilinear, antialiased', 'scale': 1 / 255, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 
 
 def centre_crop(frame, out):

@@ -20,8 +20,21 @@ from eval.networks.torchvision_models import (
     split_weights,
 )
 from eval.protocols.protocol import Outcome, Task
+<<<<<<< HEAD
 from eval.protocols.results import choice_facts, interval_fact, row_of, short_names, table_lines, write_results
 from utils.cli import UserError, make_folder, positive_int_or_all
+=======
+from eval.protocols.results import (
+    choice_facts,
+    difference_rows,
+    interval_fact,
+    row_of,
+    short_names,
+    write_hits,
+    write_results,
+)
+from utils.cli import UserError, make_folder
+>>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 from utils.parallel.precision import Precision
 from utils.run.log import warn
 from utils.run.setup import clip_settings
@@ -150,9 +163,22 @@ def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
              + (' where they have no other label' if task.multi_label else ''))
 
 
-def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict[str, list], task: Task,
-                notes: Sequence[str]) -> None:
-    """Writes and prints the rows. found: of `of_all_weights`. notes: lines on the protocols."""
+def compared(args: Namespace) -> list[tuple[str, str]]:
+    """[(weights, weights to compare them with), …]: each file with random weights of its net, and with the first file.
+
+    >>> compared(Namespace(weights=['a.pth.tar', 'b.pth.tar'], mean=False))
+    [('a.pth.tar', 'random'), ('b.pth.tar', 'random'), ('b.pth.tar', 'a.pth.tar')]
+    """
+    files = files_of(args)
+    return [*((name, baseline_of(name)) for name in files), *((name, files[0]) for name in files[1:])]
+
+
+def write_table(args: Namespace, folder: Path, outcomes: dict[tuple[str, str], Sequence[Outcome]],
+                found: dict[str, list], task: Task, notes: Sequence[str]) -> None:
+    """Writes and prints the rows of the Outcomes of each (weights, feature). found: of `of_all_weights`. notes: lines
+    on the protocols."""
+    rows = [row_of(*key, outcome) for key, each in outcomes.items() for outcome in each]
+    differences = difference_rows(outcomes, compared(args))
     evaluated = next(iter(found.values()))
     skipped = evaluated[0].skipped
     nets = dict.fromkeys(net_of(name, args.net) for name in args.weights)
@@ -167,8 +193,9 @@ def write_table(args: Namespace, folder: Path, rows: Sequence[dict], found: dict
              *notes, *choice_facts(rows), interval_fact(task.test_group)]
     if skipped:
         facts.append(skipped_text(skipped))
-    write_results(folder, rows, facts + skipped)
-    print('\n'.join([*facts, '', *map(printable, table_lines(rows))]))
+    tables = write_results(folder, rows, differences, facts + skipped)
+    write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
+    print('\n'.join([*facts, '', *map(printable, tables)]))
 
 
 def draw_class_accuracies(path: Path, task: Task, outcome: Outcome, class_names: Sequence[str], title: str) -> None:

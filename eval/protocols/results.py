@@ -1,7 +1,12 @@
-"""Rows of results, and the files that every frozen evaluation writes: results.json and results.md."""
+"""Rows of results, and the files that every frozen evaluation writes: results.json, results.md, differences.json and
+hits.npz."""
 import itertools
 import json
 from collections.abc import Callable, Sequence
+<<<<<<< HEAD
+=======
+from dataclasses import replace
+>>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +21,7 @@ from utils.text import ENCODING
 def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
     """One row of results.json for an Outcome. Values are from 0 to 1.
 
+<<<<<<< HEAD
     value is the mean over repetitions and test videos (of a mean average precision, over repetitions), [low, high] its
     95% interval over groups of test videos, and deviation the standard deviation over repetitions (None for a single
     one). For too few groups low and high are None, and by_group is {name: value}. folds: those of the cross-validation
@@ -35,6 +41,61 @@ def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
             'metric': outcome.metric, 'value': float(value), 'low': low, 'high': high,
             'videos': videos, 'groups': len(np.unique(outcome.group)), 'by_group': groups, 'deviation': deviation,
             'chosen': ', '.join(outcome.chosen) or None, 'folds': min(outcome.folds, default=None)}
+=======
+    value is the mean over repetitions and test videos (of a mean average precision, over repetitions), and deviation
+    the standard deviation over repetitions (None for a single one). low, high, groups and by_group are those of
+    `estimate_of`. folds: of the cross-validation that chose the hyperparameter, the fewest of all repetitions."""
+    everything = np.ones(outcome.hits.shape[1], int)
+    repetitions = [statistic_of(replace(outcome, hits=hits[None]))(everything) for hits in outcome.hits]
+    return {'weights': weights, 'feature': feature, **named(outcome), **estimate_of(outcome),
+            'videos': outcome.hits.shape[1],
+            'deviation': float(np.std(repetitions, ddof=1)) if len(repetitions) > 1 else None,
+            'chosen': ', '.join(outcome.chosen) or None, 'folds': min(outcome.folds, default=None)}
+
+
+def difference_rows(outcomes: dict[tuple[str, str], Sequence[Outcome]], pairs: Sequence[tuple[str, str]]) -> list[dict]:
+    """A row of differences.json for each number of two kinds of weights: the value of one minus that of the other, on
+    the same test videos, with its interval. (Whether two intervals overlap says less: their videos are the same.)
+
+    outcomes: of each (weights, feature). pairs: (weights, weights to compare them with)."""
+    return [{'weights': weights, 'than': than, 'feature': feature, **named(one), **estimate_of(one, minus=other)}
+            for weights, than in pairs for (name, feature), found in outcomes.items() if name == weights
+            for one, other in zip(found, outcomes.get((than, feature), []))]
+
+
+def named(outcome: Outcome) -> dict:
+    return {'protocol': outcome.protocol, 'setting': outcome.setting, 'metric': outcome.metric}
+
+
+def estimate_of(outcome: Outcome, minus: Outcome | None = None) -> dict:
+    """{value, low, high, groups, by_group} of an Outcome, or of its difference from another on the same test videos.
+
+    [low, high] is the 95% interval over groups of test videos; for too few they are None, by_group {name: value}."""
+    if outcome.label is None:
+        of_video = outcome.hits.mean(axis=0) - (0 if minus is None else minus.hits.mean(axis=0))
+        (low, high), = bootstrap_means(of_video[:, None], outcome.group)
+
+        def statistic(times):
+            return times @ of_video / times.sum()
+    else:
+        one, other = statistic_of(outcome), statistic_of(minus) if minus else lambda times: 0
+
+        def statistic(times):
+            return one(times) - other(times)
+
+        low, high = bootstrap(statistic, outcome.group)
+    return {'value': float(statistic(np.ones(len(outcome.group), int))), 'low': low, 'high': high,
+            'groups': len(np.unique(outcome.group)), 'by_group': by_group(statistic, outcome.group)}
+
+
+def statistic_of(outcome: Outcome) -> Callable:
+    """The mean over repetitions as a statistic of eval.metrics.intervals."""
+    if outcome.label is None:
+        of_video = outcome.hits.mean(axis=0)
+        return lambda times: times @ of_video / times.sum()
+    measures = [mean_average_precision(score, outcome.label) for score in outcome.hits]
+    return lambda times: np.mean([measure(times) for measure in measures])
+>>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 
 
 def statistic_of(outcome: Outcome) -> Callable:
@@ -65,8 +126,14 @@ def choice_facts(rows: Sequence[dict]) -> list[str]:
             'default is taken)']
 
 
+<<<<<<< HEAD
 def table_lines(rows: Sequence[dict]) -> list[str]:
     """The rows as lines of a Markdown table: one column for each kind of weights. Rows of another hash are other lines.
+=======
+def table_lines(rows: Sequence[dict], names: Callable | None = None) -> list[str]:
+    """The rows as lines of a Markdown table: one column for each kind of weights. names: what they are called, a
+    function of a list of them (default short_names).
+>>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 
     >>> outcome = Outcome('knn', 'all labels', 'top1', np.ones((1, 10)), group=np.arange(10))
     >>> few = Outcome('knn', '5 per class', 'top1', np.array([[1., 0, 1, 1]]), group=np.array(['a', 'a', 'b', 'b']))
@@ -82,9 +149,15 @@ def table_lines(rows: Sequence[dict]) -> list[str]:
         return (*key_of(row), row.get('hash') or '–') if hashed else key_of(row)
 
     columns = list(dict.fromkeys(row['weights'] for row in rows))
+<<<<<<< HEAD
     keys = list(dict.fromkeys(map(key_and_hash, rows)))
     cells = {(key_and_hash(row), row['weights']): cell_of(row) for row in rows}
     header = ['feature', 'protocol', 'labels', 'metric', *(['hash'] if hashed else []), *short_names(columns)]
+=======
+    keys = list(dict.fromkeys(key_of(row) for row in rows))
+    cells = {(key_of(row), row['weights']): cell_of(row) for row in rows}
+    header = ['feature', 'protocol', 'labels', 'metric', *(names or short_names)(columns)]
+>>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
     body = [[*key, *(cells.get((key, column), '–') for column in columns)] for key in keys]
     widths = [max(map(len, column)) for column in zip(header, *body)]
     lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in (header, *body)]
@@ -96,7 +169,7 @@ def key_of(row: dict) -> tuple[str, str, str, str]:
 
 
 def cell_of(row: dict) -> str:
-    deviation = f' ±{row["deviation"]:.1%}' if row['deviation'] is not None else ''
+    deviation = f' ±{row["deviation"]:.1%}' if row.get('deviation') is not None else ''
     return f'{row["value"]:.1%}{deviation} {interval_text(row)}'
 
 
@@ -124,10 +197,33 @@ def short_names(weights: Sequence[str]) -> list[str]:
     return names
 
 
-def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str]) -> None:
-    """Writes results.json and results.md. facts: lines on weights, data and settings."""
-    with open(folder / 'results.json', 'w', **ENCODING) as file:
-        json.dump(rows, file, indent=1)
-    text = ['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *table_lines(rows)]
+def difference_lines(differences: Sequence[dict]) -> list[str]:
+    """A Markdown table of difference_rows, with a heading; none without rows."""
+    if not differences:
+        return []
+    weights = list(dict.fromkeys(name for row in differences for name in (row['weights'], row['than'])))
+    shown = dict(zip(weights, short_names(weights)))
+    rows = [{**row, 'weights': f'{shown[row["weights"]]} − {shown[row["than"]]}'} for row in differences]
+    return ['', '## Differences, on the same test videos', '', *table_lines(rows, names=list)]
+
+
+def write_results(folder: Path, rows: Sequence[dict], differences: Sequence[dict], facts: Sequence[str]) -> list[str]:
+    """Writes results.json, differences.json and results.md; returns the lines of its tables. facts: lines on weights,
+    data and settings."""
+    for name, content in (('results.json', rows), ('differences.json', differences)):
+        with open(folder / name, 'w', **ENCODING) as file:
+            json.dump(content, file, indent=1)
+    tables = [*table_lines(rows), *difference_lines(differences)]
     with open(folder / 'results.md', 'w', **ENCODING) as file:
-        file.write('\n'.join(text) + '\n')
+        file.write('\n'.join(['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *tables]) + '\n')
+    return tables
+
+
+def write_hits(path: Path, outcomes: Sequence[Outcome], videos: Sequence[str], group: np.ndarray) -> None:
+    """Writes an .npz with path and group of the Q test videos, and hits [rows of results.json, Q]: how often a video
+    was right, the mean over repetitions; NaN for a mean average precision, or where not all videos could be read."""
+    hits = np.full((len(outcomes), len(videos)), np.nan, np.float32)
+    for row, outcome in zip(hits, outcomes):
+        if outcome.label is None and outcome.hits.shape[1] == len(videos):
+            row[:] = outcome.hits.mean(axis=0)
+    np.savez_compressed(path, path=np.array(videos), group=group, hits=hits)

@@ -105,6 +105,30 @@ def test_variable_frame_rate_gives_each_coded_frame_once(tmp_path):
     assert len(even) == 12 and even == uneven
 
 
+def test_frames_by_time(tmp_path):
+    """At each tick the frame that is shown then, by a brute-force twin, from films of unlike rates."""
+    uneven = np.cumsum([0] + [33, 100, 33, 234] * 10)[:40].tolist()
+    for name, times in (('slow.mp4', [77 * i for i in range(30)]), ('fast.mkv', [8 * i for i in range(60)]),
+                        ('uneven.mkv', uneven), ('plain.avi', None)):
+        path = write_film(tmp_path / 'videos/c' / name, film(len(times or range(40))), times=times,
+                          codec='mpeg4' if name.endswith('avi') else 'libx264')
+        with VideoFile(path) as video:
+            whole, taken = list(video.all_frames()), list(video.all_frames(10))
+        times = times or [40 * i for i in range(40)]
+        shown = [max(i for i, time in enumerate(times) if time <= tick + 1) for tick in range(0, times[-1], 100)]
+        assert len(taken) in (len(shown), len(shown) + 1), name
+        assert all(map(np.array_equal, taken, [whole[i] for i in shown])), name
+    done = extract(tmp_path / 'videos', tmp_path / 'frames')
+    assert done.returncode == 0 and 'warning: frame rates differ, from ' in done.stderr
+    done = extract(tmp_path / 'videos', tmp_path / 'even', '--fps', 10)
+    assert done.returncode == 0 and 'frame rates' not in done.stderr
+    rows = read_reports(tmp_path / 'even')
+    assert {(row['fps'], row['status']) for row in rows.values()} == {('10', 'ok')}
+    for name, ticks in (('slow', 24), ('fast', 5), ('plain', 16)):    # of 2.31, 0.48 and 1.6 s
+        assert len(frames_in(tmp_path / 'even/c' / name)) == ticks, name
+    assert "'fps': 10.0" in one_error_line(extract(tmp_path / 'videos', tmp_path / 'even'))
+
+
 def test_frames_are_those_of_the_reader_of_video_files(tmp_path):
     path = write_film(tmp_path / 'videos/c/a.mp4', film(20, 96, 64), options={'g': '6', 'bf': '2'})
     assert extract(tmp_path / 'videos', tmp_path / 'frames', '--short_side', 40, '--quality', 95).returncode == 0

@@ -1,6 +1,8 @@
 """Batches of clips on the training device: their order, the worker processes that read them, the copy to the device."""
 import atexit
 import contextlib
+import errno
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -174,11 +176,29 @@ def make_loader(dataset, num_workers, timeout, **options):
                    'worker_init_fn': start_worker,
                    # Forked workers share the list of videos.
                    'multiprocessing_context': 'fork' if sys.platform == 'linux' else None}
-    return torch.utils.data.DataLoader(dataset, num_workers=num_workers, collate_fn=as_is, **workers, **options)
+    return torch.utils.data.DataLoader(dataset, num_workers=num_workers, collate_fn=shared, **workers, **options)
 
 
-def as_is(item):
+def shared(item):
+    """The item, a dict; in a worker process with its tensors in shared memory, or {error: str} where that is full.
+    PyTorch would move them in a thread of the worker, whose errors reach nobody."""
+    if torch.utils.data.get_worker_info() is not None:
+        try:
+            for value in [*item.values(), *(item.get('colour') or {}).values()]:
+                if torch.is_tensor(value):
+                    value.share_memory_()
+        except RuntimeError as error:
+            return {'error': full_shared_memory(error)}
     return item
+
+
+def full_shared_memory(error):
+    said = str(error).splitlines()[0][:200]
+    with contextlib.suppress(OSError):
+        usage = shutil.disk_usage('/dev/shm')
+        said += f'; /dev/shm has {usage.total / 1e6:.0f} MB, {usage.free / 1e6:.0f} MB are free'
+    return (f'the data workers have no room in shared memory ({said}): give a container more with --shm-size 8g, or '
+            'use fewer --num_workers')
 
 
 def start_worker(_):
@@ -190,9 +210,13 @@ def start_worker(_):
 
 
 def start_reading(loader):
-    """iter(loader). UserError: the workers hang."""
+    """iter(loader). UserError: the workers hang, or shared memory is full."""
     try:
         return iter(loader)
+    except OSError as error:  # of a semaphore, a file in shared memory
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(full_shared_memory(error)) from error
     except RuntimeError as error:
         raise as_user_error(error, loader) from None
 

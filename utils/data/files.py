@@ -4,10 +4,11 @@ import os
 import pathlib
 
 from utils.cli import UserError
-from utils.data.frames import has_frames
+from utils.data.frames import frame_name, has_frames
 
 VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
                              '.m2ts .ogv .ogg .asf .divx'.split())
+PICTURE_EXTENSIONS = frozenset('.jpg .jpeg .png .bmp .webp'.split())
 
 
 def is_video(name):
@@ -36,6 +37,22 @@ def find_frame_folders(frame_root):
     return sorted({path if is_frame_folder else path.removesuffix('.zip')
                    for path, entry, is_frame_folder in walk(frame_root, has_frames)
                    if is_frame_folder or path.endswith('.zip') and not is_folder(entry)})
+
+
+def other_pictures(root):
+    """For an error about missing frames: pictures found below a folder, and how frames are named. '' without any."""
+    first = next((path for path, entry, _ in walk(root, has_frames) if is_picture(path) and not is_folder(entry)), None)
+    if first is None:
+        return ''
+    folder = os.path.join(root, os.path.dirname(first)).rstrip('/')
+    names = sorted(filter(is_picture, os.listdir(folder)))[:2]
+    return (f': {folder} has pictures named {", ".join(names)}, …, but the frames of a video are JPEG files named '
+            f'{frame_name(1)}, {frame_name(2)}, … in a folder of its own; rename or convert them, or extract the '
+            'videos with process_data/extract_frames.py')
+
+
+def is_picture(name):
+    return os.path.splitext(name)[1].lower() in PICTURE_EXTENSIONS
 
 
 def walk(root, is_closed, hidden=False):

@@ -5,7 +5,10 @@ OpenCV decodes them: within a few per cent of the fastest alternative at full qu
 """
 import contextlib
 import functools
+import itertools
 import os
+import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -18,6 +21,7 @@ from utils.cli import UserError
 
 MAX_BYTES = 2 ** 25   # of one frame: over a thousand times the usual
 MAX_PIXELS = 2 ** 26  # of one frame, 8192 × 8192: decoders allocate what the header says, gigabytes in a broken one
+FRAME_NAME = re.compile(r'image_[0-9]{5,}\.jpg')
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 # Start of frame, the segment with the size; of the markers C0 … CF, C4, C8 and CC are others.
 JPEG_SIZE_MARKERS = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
@@ -55,7 +59,17 @@ def frame_names(path):
     else:
         with zipfile.ZipFile(path + '.zip') as archive:
             names = archive.namelist()
-    return sorted(name for name in names if name.startswith('image_') and name.endswith('.jpg'))
+    return sorted(filter(FRAME_NAME.fullmatch, names))
+
+
+def count_in(names):
+    """Frames of a video with these names: up to the first gap in their numbers from 1.
+
+    >>> count_in(['image_00000.jpg', 'image_00001.jpg', 'image_00002.jpg', 'image_00004.jpg'])
+    2
+    """
+    present = set(names)
+    return next(number for number in itertools.count() if frame_name(number + 1) not in present)
 
 
 class DiskError(FrameError):
@@ -90,12 +104,20 @@ def read_jpegs(path, numbers):
 def _read_file(folder, name):
     file = f'{folder}/{name}'
     try:
-        with open(file, 'rb', buffering=0) as frame:
-            if os.fstat(frame.fileno()).st_size > MAX_BYTES:
+        with open(file, 'rb', buffering=0, opener=_open_at_once) as frame:
+            info = os.fstat(frame.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise FrameError(f'{file}: not a regular file')
+            if info.st_size > MAX_BYTES:
                 raise FrameError(f'{file}: over {MAX_BYTES} bytes, too big for a frame')
             return frame.read()
     except OSError as error:
         raise _frame_error(file, error) from None
+
+
+def _open_at_once(file, flags):
+    """os.open that doesn't wait for the other end of a named pipe."""
+    return os.open(file, flags | os.O_NONBLOCK)
 
 
 def _read_entry(archive, name):

@@ -7,7 +7,17 @@ from tqdm import tqdm
 
 from utils import system_errors
 from utils.cli import UserError
-from utils.data.frames import BAD_ZIP, MAX_PIXELS, DiskError, FrameError, decode, frame_name, frame_names, read_jpegs
+from utils.data.frames import (
+    BAD_ZIP,
+    MAX_PIXELS,
+    DiskError,
+    FrameError,
+    count_in,
+    decode,
+    frame_name,
+    frame_names,
+    read_jpegs,
+)
 from utils.data.video import VideoError, VideoFile
 
 SHORT_SIDE = 240  # px, of the frames of a video file: what extract_frames.py shrinks to by default
@@ -82,9 +92,9 @@ def count_frames(path):
         raise VideoError(f'no video that can be read, its zip is broken ({str(error)[:200]})') from None
     except OSError as error:
         raise UserError(f'{path}: cannot be listed ({error.strerror}); fix that and run again') from error
-    if not names:
+    if not count_in(names):
         raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
-    return len(names)
+    return count_in(names)
 
 
 def count_all(root, names, jobs):

@@ -18,7 +18,9 @@ import numpy as np
 
 from utils import system_errors
 from utils.cli import UserError
+from utils.data.frame_rate import at_rate
 from utils.data.frames import MAX_PIXELS
+from utils.data.shrink import halved, resize, target_size
 from utils.data.truncated_video import AVI, MATROSKA, MOV, ends_early, promised_frames
 
 # Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
@@ -88,10 +90,12 @@ class VideoFile:
             self._n_frames = sum(1 for _ in self._from_start()) if times is None else len(times)
         return self._n_frames
 
-    def all_frames(self):
+    def all_frames(self, fps=None):
         """Yields every frame once, uint8 [H, W, 3], in order of display. None is repeated or dropped to match a frame
-        rate; a packet that can't be decoded is skipped, see `losses`. VideoError: a frame that can't be converted."""
-        for frame in self._from_start():
+        rate, unless `fps` asks for one, see utils.data.frame_rate; a packet that can't be decoded is skipped, see
+        `losses`. VideoError: a frame that can't be converted."""
+        frames = self._from_start()
+        for frame in at_rate(self._timed(frames), fps) if fps else frames:
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
 
@@ -213,6 +217,13 @@ class VideoFile:
 
     # ---- decoding
 
+    def _timed(self, frames):
+        """Yields (seconds, frame); without time stamps by the rate that the container names."""
+        seconds, step = 0.0, 1 / (self.fps or 25)
+        for number, frame in enumerate(frames):
+            seconds = max(seconds, number * step if frame.time is None else frame.time)
+            yield seconds, frame
+
     def _from_start(self):
         self._rewind()
         self._damage.clear()
@@ -258,12 +269,12 @@ class VideoFile:
             # 'file:', as FFmpeg would take the "a" of "a:b.avi" for a protocol.
             self._container = av.open('file:' + self.path, metadata_errors='replace')
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise self._error(error, 'no video that the decoder can read; the file may be cut short') from error
+            raise self._error(error) from error
         self._stream = self._best_stream()
         codec = self._stream and self._stream.codec_context
         if codec is None or not codec.width or not codec.height:
             self.close()
-            raise VideoError('no video that the decoder can read; the file may be cut short')
+            raise VideoError(what_it_is(self.path))
         if codec.width * codec.height > MAX_PIXELS:
             self.close()
             raise VideoError(f'frames of {codec.width}x{codec.height} px; at most {MAX_PIXELS} pixels are read')
@@ -282,12 +293,12 @@ class VideoFile:
             raise VideoError('sound with a cover picture, and no video')
         return moving[0]
 
-    def _error(self, error, message):
+    def _error(self, error, message=''):
         """The error to raise for one of opening or reading the file."""
         said = system_errors.failure(self.path, error) if system_errors.is_failure(error) else None
         if said and error.errno == errno.EIO:  # FFmpeg says that, too, where a file just ends
             said = system_errors.failure_in(self.path)
-        return UserError(said) if said else VideoError(message)
+        return UserError(said) if said else VideoError(message or what_it_is(self.path))
 
     def _picture(self, frame):
         """An av.VideoFrame as uint8 [H, W, 3], upright, in the size that `short_side` asks for."""
@@ -296,12 +307,13 @@ class VideoFile:
             note = 'its colour matrix bt2020c was read as bt2020nc, which phones mean by it'
             self.notes += [note] if note not in self.notes else []
             frame.colorspace = BT2020_NONCONSTANT
+        size = target_size(*self._coded_size, self.short_side, self.upscale)
         try:
-            picture = self._reformatter.reformat(frame, format=self.layout, threads=1).to_ndarray()
+            picture = self._reformatter.reformat(halved(frame, size), format=self.layout, threads=1).to_ndarray()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise VideoError(f'its pictures cannot be converted: {frame.format.name}, colour matrix '
                              f'{MATRICES.get(int(matrix), int(matrix))}') from error
-        picture = resize(picture, target_size(*self._coded_size, self.short_side, self.upscale))
+        picture = resize(picture, size)
         matrix = frame.side_data.get('DISPLAYMATRIX')
         return picture if matrix is None else as_displayed(picture, np.frombuffer(bytes(matrix), np.int32))
 
@@ -331,6 +343,15 @@ def runs_between_keys(numbers, times, keys):
         yield run
 
 
+def what_it_is(path):
+    """The reason for a file that the decoder can't open."""
+    with open(path, 'rb') as file:
+        start = file.read(12)
+    if start[:4] == b'RIFF' and start[8:] == b'WEBP':
+        return 'an animated WebP picture, which the decoder does not read: convert it to a video'
+    return 'no video that the decoder can read; the file may be cut short'
+
+
 def check_file(path):
     """VideoError: there is no such file, it can't be read, is empty or something else than a file. UserError: the file
     system fails."""
@@ -346,28 +367,3 @@ def check_file(path):
         raise VideoError(error.strerror) from error
     if info.st_size == 0:
         raise VideoError('empty file')
-
-
-# ---- sizes
-
-def target_size(width, height, short_side, upscale=False):
-    """Size with the given short side (px, 0 keeps the size) and the same aspect ratio; enlarged only with `upscale`."""
-    if not short_side or (min(width, height) <= short_side and not upscale):
-        return width, height
-    scale = short_side / min(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def resize(frame, size):
-    """[H, W, 3] -> [h, w, 3] with size = (w, h). Halves by 2×2 means as often as possible, the rest is bilinear.
-
-    Aliases hardly more than an area filter at any ratio, in a fraction of the time (benchmarks/extract.py).
-    """
-    width, height = size
-    while frame.shape[1] >= 2 * width and frame.shape[0] >= 2 * height:
-        half = frame.shape[1] // 2, frame.shape[0] // 2
-        # OpenCV is fast only for an exact factor of two, so an odd last row or column is dropped.
-        frame = cv2.resize(frame[:2 * half[1], :2 * half[0]], half, interpolation=cv2.INTER_AREA)
-    if (frame.shape[1], frame.shape[0]) != size:
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return frame

@@ -19,6 +19,8 @@ from utils.parallel.environment import in_environment
 from utils.parallel.gpus import count_processes, uses_cuda
 from utils.parallel.signals import STOP_SIGNALS, Stopped, kill_workers
 
+NO_MEMORY = ('this machine has not enough memory for these clips: lower --batch_size, --num_seq, --seq_len or '
+             '--img_dim, or encode in parts with --encode_chunks')
 GRACE_SECONDS, SAVING_SECONDS = 10, 300  # for the other processes to end after one has failed; after a stop signal
 
 
@@ -76,7 +78,11 @@ def run(main, args):
     except torch.OutOfMemoryError as error:
         return 2, (f'error: {str(error).splitlines()[0]} Lower --batch_size, or encode it in parts with --encode_chunks'
                    ), None
+    except MemoryError:
+        return 2, f'error: {NO_MEMORY}', None
     except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # of PyTorch's allocator on the CPU, here or in a data worker
+            return 2, f'error: {NO_MEMORY}', None
         if 'DataLoader worker' not in str(error):  # raised wherever the main process happens to be
             raise
         return 2, (f'error: {str(error).splitlines()[0]} If it was killed, memory may have run out: try fewer '

@@ -1,4 +1,5 @@
 """Checks of a backbone before training: its contract (backbone/__init__.py) and bfloat16 on the CPU."""
+import importlib
 from functools import partial
 
 import torch
@@ -20,6 +21,8 @@ def check_backbone(backbone, name, img_dim, seq_len):
         raise UserError(f'--net {name}: a backbone needs an int attribute feature_size, its number of output channels; '
                         f'this one has {size!r}')
     block = (2, 3, seq_len, img_dim, img_dim)
+    # The first call on the meta device imports it and needs a folder for temporary files: no fault of the backbone.
+    importlib.import_module('torch._dynamo')
     try:
         shape = list(run_on_meta(backbone, block).shape)
     except NotImplementedError:  # an operation without a meta version: the first batch will tell
