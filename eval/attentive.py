@@ -19,10 +19,7 @@ from eval.protocols.common import (
 )
 from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import short_names
-<<<<<<< HEAD
 from eval.protocols.splits import start_all, write_mean
-=======
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -87,16 +84,11 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
                 outcomes[weights, kind], = merged(
                     [[attentive(task, each, kind, training, device, f'heads on {kind} of {names[weights]}')]
                      for each in repetitions])
-<<<<<<< HEAD
-    measured = [(weights, kind, outcome) for (weights, kind), outcome in outcomes.items()]
-    views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
-    results = results_of(args, listed, task, measured, depth=args.depth, epochs=args.epochs, head_batch=args.head_batch,
+    results = results_of(args, listed, task, {key: [outcome] for key, outcome in outcomes.items()}, depth=args.depth,
+                         epochs=args.epochs, head_batch=args.head_batch,
                          augment=[args.augment, args.flip] if args.augment else None)
-    write_table(args, folder, [row for row, _ in results], tokens, task, [
-=======
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
-    write_table(args, folder, {key: [outcome] for key, outcome in outcomes.items()}, tokens, task, [
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    write_table(args, folder, results, tokens, task, [
         f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)}', *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
@@ -104,13 +96,9 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
             name = f'{names[weights]}_{kind}'
             draw_class_accuracies(folder / 'pictures' / f'{name}_attentive.png', task, outcome, class_names,
                                   printable(f'{names[weights]}, {kind}'))
-<<<<<<< HEAD
-    print(f'written to {folder}: results.json, results.md' + ('' if args.no_pictures else ', pictures/'))
-    return results
-=======
     print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
           + ('' if args.no_pictures else ', pictures/'))
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    return results
 
 
 if __name__ == '__main__':

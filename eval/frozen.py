@@ -73,19 +73,10 @@ def evaluate(args, folder, features, listed, class_names, seen):
     protocols = [name for name in args.protocols if name in PROTOCOLS]
     outcomes = {(weights, kind): outcomes_of([make_task(each, kind, groups) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
-<<<<<<< HEAD
-    measured = [(weights, kind, outcome) for (weights, kind), each in outcomes.items() for outcome in each]
-    if 'appearance' in args.protocols:
-        shown = appearance(first, n_frames, groups)
-        measured += [('none', kind, outcome) for kind, each in shown.items() for outcome in each]
-
-    results = results_of(args, listed, task, measured)
-    write_table(args, folder, [row for row, _ in results], features, task, [
-=======
     alone = appearance(first, n_frames, groups) if 'appearance' in args.protocols else {}
     shown = {**outcomes, **{('none', kind): each for kind, each in alone.items()}}
-    write_table(args, folder, shown, features, task, [
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    results = results_of(args, listed, task, shown)
+    write_table(args, folder, results, features, task, [
         'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
         if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds', *seen])
     if 'probe' in args.protocols and not task.multi_label:
@@ -98,13 +89,9 @@ def evaluate(args, folder, features, listed, class_names, seen):
         for (weights, kind), each in outcomes.items():
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
                  class_names)
-<<<<<<< HEAD
-    print(f'written to {folder}: results.json, results.md' + (', pictures/' if pictures else ''))
-    return results
-=======
     print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
           + (', pictures/' if pictures else ''))
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    return results
 
 
 def outcomes_of(tasks, protocols):

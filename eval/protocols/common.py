@@ -20,10 +20,6 @@ from eval.networks.torchvision_models import (
     split_weights,
 )
 from eval.protocols.protocol import Outcome, Task
-<<<<<<< HEAD
-from eval.protocols.results import choice_facts, interval_fact, row_of, short_names, table_lines, write_results
-from utils.cli import UserError, make_folder, positive_int_or_all
-=======
 from eval.protocols.results import (
     choice_facts,
     difference_rows,
@@ -33,8 +29,7 @@ from eval.protocols.results import (
     write_hits,
     write_results,
 )
-from utils.cli import UserError, make_folder
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.parallel.precision import Precision
 from utils.run.log import warn
 from utils.run.setup import clip_settings
@@ -140,17 +135,17 @@ def group_by_path(listed: LabelledVideos) -> dict[str, str]:
 
 # ---- results
 
-def results_of(args: Namespace, listed: LabelledVideos, task: Task, measured: Sequence[tuple],
-               **choices) -> list[tuple[dict, Outcome]]:
-    """(row of results, Outcome) of each (weights, feature, Outcome). The row has the `hash` of its protocol.
+def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: dict[tuple[str, str],
+               Sequence[Outcome]], **choices) -> list[tuple[dict, Outcome]]:
+    """(row of results, Outcome) of the Outcomes of each (weights, feature). The row has the `hash` of its protocol.
 
     choices: of the flags, those that decide what the protocol measures."""
     classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
     train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
     hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args), **choices)
-              for name in {outcome.protocol for _, _, outcome in measured}}
-    return [({**row_of(weights, feature, outcome), 'hash': hashes[outcome.protocol]}, outcome)
-            for weights, feature, outcome in measured]
+              for name in {outcome.protocol for each in outcomes.values() for outcome in each}}
+    return [({**row_of(*key, outcome), 'hash': hashes[outcome.protocol]}, outcome)
+            for key, each in outcomes.items() for outcome in each]
 
 
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
@@ -173,11 +168,12 @@ def compared(args: Namespace) -> list[tuple[str, str]]:
     return [*((name, baseline_of(name)) for name in files), *((name, files[0]) for name in files[1:])]
 
 
-def write_table(args: Namespace, folder: Path, outcomes: dict[tuple[str, str], Sequence[Outcome]],
-                found: dict[str, list], task: Task, notes: Sequence[str]) -> None:
-    """Writes and prints the rows of the Outcomes of each (weights, feature). found: of `of_all_weights`. notes: lines
-    on the protocols."""
-    rows = [row_of(*key, outcome) for key, each in outcomes.items() for outcome in each]
+def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Outcome]], found: dict[str, list],
+                task: Task, notes: Sequence[str]) -> None:
+    """Writes and prints what `results_of` returns. found: of `of_all_weights`. notes: lines on the protocols."""
+    rows, outcomes = [row for row, _ in results], {}
+    for row, outcome in results:
+        outcomes.setdefault((row['weights'], row['feature']), []).append(outcome)
     differences = difference_rows(outcomes, compared(args))
     evaluated = next(iter(found.values()))
     skipped = evaluated[0].skipped

@@ -3,10 +3,7 @@ hits.npz."""
 import itertools
 import json
 from collections.abc import Callable, Sequence
-<<<<<<< HEAD
-=======
 from dataclasses import replace
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +18,6 @@ from utils.text import ENCODING
 def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
     """One row of results.json for an Outcome. Values are from 0 to 1.
 
-<<<<<<< HEAD
-    value is the mean over repetitions and test videos (of a mean average precision, over repetitions), [low, high] its
-    95% interval over groups of test videos, and deviation the standard deviation over repetitions (None for a single
-    one). For too few groups low and high are None, and by_group is {name: value}. folds: those of the cross-validation
-    that chose the hyperparameter, the fewest of all repetitions."""
-    videos, statistic = outcome.hits.shape[1], statistic_of(outcome)
-    if outcome.label is None:
-        of_video = outcome.hits.mean(axis=0)
-        (low, high), = bootstrap_means(of_video[:, None], outcome.group)  # faster than with the statistic
-        repetitions = outcome.hits.mean(axis=1)
-    else:
-        low, high = bootstrap(statistic, outcome.group)
-        repetitions = np.array([mean_average_precision(score, outcome.label)(np.ones(videos, int))
-                                for score in outcome.hits])
-    groups, value = by_group(statistic, outcome.group), repetitions.mean()
-    deviation = float(repetitions.std(ddof=1)) if len(repetitions) > 1 else None
-    return {'weights': weights, 'feature': feature, 'protocol': outcome.protocol, 'setting': outcome.setting,
-            'metric': outcome.metric, 'value': float(value), 'low': low, 'high': high,
-            'videos': videos, 'groups': len(np.unique(outcome.group)), 'by_group': groups, 'deviation': deviation,
-            'chosen': ', '.join(outcome.chosen) or None, 'folds': min(outcome.folds, default=None)}
-=======
     value is the mean over repetitions and test videos (of a mean average precision, over repetitions), and deviation
     the standard deviation over repetitions (None for a single one). low, high, groups and by_group are those of
     `estimate_of`. folds: of the cross-validation that chose the hyperparameter, the fewest of all repetitions."""
@@ -95,16 +71,6 @@ def statistic_of(outcome: Outcome) -> Callable:
         return lambda times: times @ of_video / times.sum()
     measures = [mean_average_precision(score, outcome.label) for score in outcome.hits]
     return lambda times: np.mean([measure(times) for measure in measures])
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
-
-
-def statistic_of(outcome: Outcome) -> Callable:
-    """The value of an Outcome as a statistic of eval.metrics.intervals: the mean over its repetitions."""
-    if outcome.label is None:
-        of_video = outcome.hits.mean(axis=0)
-        return lambda times: times @ of_video / times.sum()
-    measures = [mean_average_precision(score, outcome.label) for score in outcome.hits]
-    return lambda times: np.mean([measure(times) for measure in measures])
 
 
 def interval_fact(group: np.ndarray) -> str:
@@ -126,14 +92,9 @@ def choice_facts(rows: Sequence[dict]) -> list[str]:
             'default is taken)']
 
 
-<<<<<<< HEAD
-def table_lines(rows: Sequence[dict]) -> list[str]:
-    """The rows as lines of a Markdown table: one column for each kind of weights. Rows of another hash are other lines.
-=======
 def table_lines(rows: Sequence[dict], names: Callable | None = None) -> list[str]:
-    """The rows as lines of a Markdown table: one column for each kind of weights. names: what they are called, a
-    function of a list of them (default short_names).
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    """The rows as lines of a Markdown table: one column for each kind of weights. Rows of another hash are other lines.
+    names: what weights are called, a function of a list of them (default short_names).
 
     >>> outcome = Outcome('knn', 'all labels', 'top1', np.ones((1, 10)), group=np.arange(10))
     >>> few = Outcome('knn', '5 per class', 'top1', np.array([[1., 0, 1, 1]]), group=np.array(['a', 'a', 'b', 'b']))
@@ -149,15 +110,10 @@ def table_lines(rows: Sequence[dict], names: Callable | None = None) -> list[str
         return (*key_of(row), row.get('hash') or '–') if hashed else key_of(row)
 
     columns = list(dict.fromkeys(row['weights'] for row in rows))
-<<<<<<< HEAD
     keys = list(dict.fromkeys(map(key_and_hash, rows)))
     cells = {(key_and_hash(row), row['weights']): cell_of(row) for row in rows}
-    header = ['feature', 'protocol', 'labels', 'metric', *(['hash'] if hashed else []), *short_names(columns)]
-=======
-    keys = list(dict.fromkeys(key_of(row) for row in rows))
-    cells = {(key_of(row), row['weights']): cell_of(row) for row in rows}
-    header = ['feature', 'protocol', 'labels', 'metric', *(names or short_names)(columns)]
->>>>>>> dda29b125b3610df01b316ddb8217d69bc198f48
+    header = ['feature', 'protocol', 'labels', 'metric', *(['hash'] if hashed else []),
+              *(names or short_names)(columns)]
     body = [[*key, *(cells.get((key, column), '–') for column in columns)] for key in keys]
     widths = [max(map(len, column)) for column in zip(header, *body)]
     lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in (header, *body)]

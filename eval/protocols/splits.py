@@ -12,7 +12,7 @@ from eval.networks.settings import SPLITS
 from eval.networks.torchvision_models import split_weights
 from eval.protocols.common import start_frozen_evaluation
 from eval.protocols.protocol import Outcome
-from eval.protocols.results import choice_facts, interval_fact, key_of, statistic_of, table_lines, write_results
+from eval.protocols.results import choice_facts, interval_fact, key_of, statistic_of, write_results
 from utils.cli import UserError
 from utils.text import printable
 
@@ -59,8 +59,8 @@ def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Seque
              *(f'split {one.split}: {line}' for one, *_, seen in started
                for line in (f'weights {", ".join(one.weights)}', *seen)),
              *choice_facts(rows), interval_fact(group_of_all([outcome for _, outcome in triples[0]]))]
-    write_results(Path(args.out), rows, facts)
-    print('\n'.join(['', *map(printable, facts), '', *map(printable, table_lines(rows))]))
+    tables = write_results(Path(args.out), rows, [], facts)
+    print('\n'.join(['', *map(printable, facts), '', *map(printable, tables)]))
     print(f'written to {args.out}: results.json, results.md')
 
 
