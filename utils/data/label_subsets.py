@@ -1,7 +1,7 @@
 """Subsets of a labelled training list, for learning from few labels: class-balanced, nested, fixed by the seed.
 
 >>> label_subset(['a', 'b', 'c', 'd', 'e', 'f'], [0, 0, 0, 1, 1, 1], per_class=2).tolist()
-[0, 2, 3, 5]
+[0, 2, 3, 4]
 """
 from collections.abc import Sequence
 
