@@ -33,7 +33,7 @@ def commands(monkeypatch):
             is_test = bool(getattr(args, 'test', None))
             leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test, args.epochs)
         elif script == 'eval/frozen.py':
-            write_results(make_folder(flags['out']), RESULTS, DIFFERENCES, ['facts'])
+            write_results(make_folder(flags['out']), RESULTS, ['facts'], DIFFERENCES)
 
     monkeypatch.setattr(demo, 'run', run)
     return run_commands
