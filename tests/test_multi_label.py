@@ -196,7 +196,7 @@ def test_training_and_test(lists, trained, tmp_path, capsys):
 
 def sorted_labels(path):
     """The rows of a list, with their labels in the order of the class list."""
-    return [[name, count, ';'.join(sorted(label.split(';')))] for name, count, label in read_csv(path)]
+    return [[name, count, ';'.join(sorted(label.split(';')))] for name, count, label, *_ in read_csv(path)]
 
 
 def test_of(lists, log_dir, dataset, weights):
@@ -331,7 +331,8 @@ def test_frozen_features_of_several_labels(lists, pretrained, tmp_path, capsys):
     assert all(0 <= row['low'] <= row['value'] <= row['high'] <= 1 and row['videos'] == 12 for row in rows)
     assert 'no pictures: they show one label a video' in said
     assert 'any of them is right' in (out / 'results.md').read_text()
-    assert sorted(path.name for path in out.iterdir()) == ['features', 'results.json', 'results.md']
+    assert sorted(path.name for path in out.iterdir()) == ['differences.json', 'features', 'hits.npz', 'results.json',
+                                                         'results.md']
     assert run(features, [*flags, '--out', tmp_path / 'features.npz']) == 0
     with np.load(tmp_path / 'features.npz') as found, np.load(out / 'features/epoch1.npz') as used:
         listed = [row for part in ('train', 'test') for row in read_csv(lists / f'several/{part}_split01.csv')]
