@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from matplotlib.figure import Figure
 
-from eval.classify.outputs import accuracy_text
-from eval.classify.scores import uncertainty
+from eval.protocols.protocol import Outcome
+from eval.protocols.results import cell_of, row_of
 from experiments.run_script import best_model, epoch_curves, run, run_folder
 from utils import ROOT
 from utils.cli import Parser, positive
@@ -120,7 +120,7 @@ def test_accuracy(folder):
         rows = list(csv.DictReader(file))
     correct = np.array([row['label'] == row['prediction'] for row in rows])
     group = VideoList.from_rows([row['path'] for row in rows], np.ones(len(rows))).groups()
-    return accuracy_text(uncertainty({'top1': lambda times: times @ correct / times.sum()}, np.array(group)), 'top1')
+    return cell_of(row_of('', '', Outcome('test', 'all labels', 'top1', correct[None].astype(float), np.array(group))))
 
 
 def report(output, seconds):

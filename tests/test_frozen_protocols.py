@@ -126,6 +126,17 @@ def test_the_hyperparameter_is_the_best_of_a_cross_validation(task):
     assert outcome.chosen == [f'k {max(k for k in right if right[k] == max(right.values()))}'] and outcome.folds == [5]
 
 
+def test_what_coclr_subtracts():
+    """The example of eval/README.md: its own mean of each set beside that of the training videos."""
+    task = make_task(make_features(test=60), 'context')
+    found = []
+    for rows in (np.arange(60), np.flatnonzero(task.test_label == 2)):
+        part = replace(task, test=task.test[rows], test_label=task.test_label[rows], test_group=task.test_group[rows])
+        own = replace(part, test=part.test - part.test.mean(axis=0) + part.train.mean(axis=0))
+        found.append([round(100 * retrieval(each)[0].hits.mean(), 1) for each in (part, own)])
+    assert found == [[86.7, 88.3], [100.0, 31.6]]
+
+
 def test_ties_go_to_the_stronger_regularisation(task):
     assert choose(task, [3, 2, 1], None, lambda fold, candidates: [fold.test_label] * 3) == (3, 5)
 

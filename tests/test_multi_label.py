@@ -332,7 +332,8 @@ def test_frozen_features_of_several_labels(lists, pretrained, tmp_path, capsys):
     assert all(0 <= row['low'] <= row['value'] <= row['high'] <= 1 and row['videos'] == 12 for row in rows)
     assert 'no pictures: they show one label a video' in said
     assert 'any of them is right' in (out / 'results.md').read_text()
-    assert sorted(path.name for path in out.iterdir()) == ['features', 'results.json', 'results.md']
+    assert sorted(path.name for path in out.iterdir()) == ['differences.json', 'features', 'hits.npz', 'results.json',
+                                                         'results.md']
     assert run(features, [*flags, '--out', tmp_path / 'features.npz']) == 0
     with np.load(tmp_path / 'features.npz') as found, np.load(out / 'features/epoch1.npz') as used:
         listed = [row for part in ('train', 'test') for row in read_csv(lists / f'several/{part}_split01.csv')]

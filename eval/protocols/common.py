@@ -189,7 +189,7 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
              *notes, *choice_facts(rows), interval_fact(task.test_group)]
     if skipped:
         facts.append(skipped_text(skipped))
-    tables = write_results(folder, rows, differences, facts + skipped)
+    tables = write_results(folder, rows, facts + skipped, differences)
     write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
     print('\n'.join([*facts, '', *map(printable, tables)]))
 

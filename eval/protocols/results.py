@@ -163,7 +163,8 @@ def difference_lines(differences: Sequence[dict]) -> list[str]:
     return ['', '## Differences, on the same test videos', '', *table_lines(rows, names=list)]
 
 
-def write_results(folder: Path, rows: Sequence[dict], differences: Sequence[dict], facts: Sequence[str]) -> list[str]:
+def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str],
+                  differences: Sequence[dict] = ()) -> list[str]:
     """Writes results.json, differences.json and results.md; returns the lines of its tables. facts: lines on weights,
     data and settings."""
     for name, content in (('results.json', rows), ('differences.json', differences)):
