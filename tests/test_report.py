@@ -93,7 +93,7 @@ def make_frozen(folder):
     (folder / 'pictures').mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3))
     cv2.imwrite(str(folder / 'pictures/net_context_retrieval.png'), noise)
-    write_results(folder, rows, [], ['data: mine'])
+    write_results(folder, rows, ['data: mine'])
     return folder
 
 
@@ -440,7 +440,7 @@ def test_numbers_of_other_protocols_are_marked(tmp_path):
             ('/v/run/1', 'run', 'run', '0.9'), ('/v/jump/2', 'jump', 'run', '0.5')])
         if shown:
             rows = json.loads((frozen / 'results.json').read_text())
-            write_results(frozen, [{**row, 'hash': shown} for row in rows], [], [])
+            write_results(frozen, [{**row, 'hash': shown} for row in rows], [])
             text = (test / 'test_log.md').read_text()
             text = text.replace('mean per class |', 'mean per class | hash |').replace('| 40% |', f'| 40% | {shown} |')
             (test / 'test_log.md').write_text(text)

@@ -59,7 +59,7 @@ def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Seque
              *(f'split {one.split}: {line}' for one, *_, seen in started
                for line in (f'weights {", ".join(one.weights)}', *seen)),
              *choice_facts(rows), interval_fact(group_of_all([outcome for _, outcome in triples[0]]))]
-    tables = write_results(Path(args.out), rows, [], facts)
+    tables = write_results(Path(args.out), rows, facts)
     print('\n'.join(['', *map(printable, facts), '', *map(printable, tables)]))
     print(f'written to {args.out}: results.json, results.md')
 
