@@ -29,7 +29,7 @@ from benchmarks import sources
 from benchmarks.flags import make_parser, parse, write_json
 from utils.cli import positive_int, whole_number
 from utils.data.batches import ClipBatches
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.crops import draw_box
 from utils.data.frames import frame_name
@@ -143,7 +143,7 @@ def per_core(loose, ours, img_dim, rounds, clips):
 
 
 def pretraining_clips(videos, img_dim):
-    return ClipDataset(videos, NUM_SEQ, SEQ_LEN, DS, 'resized', img_dim, colour=PRETRAINING)
+    return ClipDataset(videos, Clip(NUM_SEQ, SEQ_LEN, DS, img_dim), 'resized', colour=PRETRAINING)
 
 
 def through_loader(videos, img_dim, device, batch_size, num_workers, seconds):

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.crops import cut, draw_box
 from utils.data.lists import VideoList
 from utils.data.video import VideoFile, resize
@@ -47,7 +47,7 @@ def encode(frames, folder, kind):
 
 def ours(videos):
     """A function that makes one clip as a data worker does, less the random numbers for colour."""
-    dataset = ClipDataset(videos, NUM_SEQ, SEQ_LEN, DS, 'resized', IMG_DIM)
+    dataset = ClipDataset(videos, Clip(NUM_SEQ, SEQ_LEN, DS, IMG_DIM), 'resized')
     rng = np.random.default_rng(0)
     return lambda: dataset.__getitems__([(int(rng.integers(1 << 30)), int(rng.integers(len(videos))))])
 

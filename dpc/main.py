@@ -100,9 +100,9 @@ def main(args):
     # data
     train_videos, val_videos = clip_videos(args, args.split)
     clip = clip_settings(args)
-    train_set = ClipDataset(train_videos, **clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
+    train_set = ClipDataset(train_videos, clip, crop=pretraining_crop(Path(args.dataset).name), flip=args.flip,
                             colour=PRETRAINING, seed=args.seed, clips_per_video=args.clips_per_video)
-    val_set = ClipDataset(val_videos, **clip, crop='centre', flip=0, clips_per_video=args.clips_per_video,
+    val_set = ClipDataset(val_videos, clip, crop='centre', flip=0, clips_per_video=args.clips_per_video,
                           labels=np.arange(len(val_videos)))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
@@ -121,8 +121,8 @@ def main(args):
     schedule = make_schedule(args.schedule, optimizer, args.epochs, args.lr_milestones, args.warmup_epochs)
 
     # run
-    settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip, 'pred_step': args.pred_step,
-                'prediction': args.prediction, 'feature_map': args.feature_map,
+    settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip._asdict(),
+                'pred_step': args.pred_step, 'prediction': args.prediction, 'feature_map': args.feature_map,
                 **training_settings(args, train_videos, val_videos, checkpoint)}
     run = Run(model, optimizer, schedule, precision, settings, args.epochs, args.seed)
     run.epoch = args.start_epoch or 0

@@ -58,8 +58,8 @@ def main(args):
     make_folder(folder, '--out')
 
     # data: the clip in the middle of each video, as many seen blocks as in pretraining
-    clip = {**clip_settings(args), 'num_seq': seen + steps}
-    dataset = middle_clips(videos, **clip)
+    clip = clip_settings(args)._replace(num_seq=seen + steps)
+    dataset = middle_clips(videos, clip)
 
     # predictions
     broken, random = [], torch.Generator().manual_seed(args.seed)
@@ -72,7 +72,8 @@ def main(args):
     if len(index) < 2:
         raise UserError('a single video could be read: give two or more')
 
-    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
+    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net,
+               **clip._asdict(),
                'pred_step': args.pred_step, 'seen': seen, 'steps': steps, 'clips': len(index),
                'groups': len({groups[row] for row in index}),
                'batch_size': len(batches[0][0]), 'by_candidates': found, 'videos': [videos.path(row) for row in index],

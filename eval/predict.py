@@ -63,7 +63,7 @@ def main(args):
         answers = Answers(out, args, model.class_names)
         for name, error in failed:
             answers.fail(name, error)
-        dataset = PieceDataset(videos, **clip_settings(args), most=CLIPS_READ)
+        dataset = PieceDataset(videos, clip_settings(args), most=CLIPS_READ)
         broken = []
         for index, starts, probability in video_probabilities(model, dataset, resources_of(args, precision), broken):
             answers.give(names[index], probability.mean(axis=0))
@@ -91,7 +91,7 @@ def load_classifier(args):
         raise UserError(f'{args.weights} stores no class names: say which data set it was trained on with --dataset, '
                         'whose classInd.txt has them')
     precision = start_evaluation(args)
-    model = load_model('classifier', args.weights, listed, net=args.net, **clip_settings(args))
+    model = load_model('classifier', args.weights, listed, net=args.net, **clip_settings(args)._asdict())
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     return put_on(model.requires_grad_(False), precision.device), precision
 

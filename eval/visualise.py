@@ -67,7 +67,7 @@ def main(args):
     folder = Path(args.out)
     make_folder(folder, '--out')
     clip = clip_settings(args)
-    dataset = middle_clips(videos, **clip)
+    dataset = middle_clips(videos, clip)
 
     # predictions
     broken, keep = [], len(videos) if args.video else args.pictures
@@ -75,7 +75,8 @@ def main(args):
     batches, left_out = predict_clips(model, clips, args.num_seq, size, precision,
                                       min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
-    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net, **clip,
+    summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net,
+               **clip._asdict(),
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index),
                **summarise(batches, size, videos.groups()),
                'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],

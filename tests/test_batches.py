@@ -14,7 +14,7 @@ import torch
 from tests.numbered import write_videos
 from utils.cli import UserError
 from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item, start_reading
-from utils.data.clips import ClipDataset, VideoDataset
+from utils.data.clips import Clip, ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.frames import frame_name
 from utils.parallel.precision import Precision
@@ -26,7 +26,7 @@ CPU = Precision('off', torch.device('cpu'))
 @pytest.fixture(scope='module')
 def clips(tmp_path_factory):
     videos = write_videos(tmp_path_factory.mktemp('videos'), [30] * 10)
-    return ClipDataset(videos, 2, 3, 2, 'resized', 16, colour=PRETRAINING, labels=np.arange(10))
+    return ClipDataset(videos, Clip(2, 3, 2, 16), 'resized', colour=PRETRAINING, labels=np.arange(10))
 
 
 # ---- order
@@ -123,7 +123,7 @@ def test_the_same_clips_whatever_the_number_of_workers(clips):
 @pytest.mark.parametrize('drop_last', [True, False])
 def test_clips_of_a_video_whatever_the_number_of_workers(clips, monkeypatch, drop_last):
     """4 clips of each of 10 videos, 12 in a batch, read in pieces of at most 5 that cut a video's clips apart."""
-    clips = ClipDataset(clips.videos, 2, 3, 1, 'resized', 16, colour=PRETRAINING, labels=np.arange(10),
+    clips = ClipDataset(clips.videos, Clip(2, 3, 1, 16), 'resized', colour=PRETRAINING, labels=np.arange(10),
                         clips_per_video=4)
     expected = list(expected_batches(clips, 12, 1, drop_last))
     assert len(expected) == (3 if drop_last else 4)
@@ -144,7 +144,7 @@ def test_epochs_and_an_abandoned_epoch_with_persistent_workers(clips):
 @pytest.mark.parametrize('drop_last, num_workers', [(True, 0), (True, 2), (False, 2)])
 def test_a_batch_in_pieces_is_that_of_the_plain_loop(clips, monkeypatch, drop_last, num_workers):
     """Batches of at most 5, read in pieces of at most 2."""
-    clips = ClipDataset(clips.videos.select(np.arange(42) % 10), 2, 3, 2, 'resized', 16, colour=PRETRAINING)
+    clips = ClipDataset(clips.videos.select(np.arange(42) % 10), Clip(2, 3, 2, 16), 'resized', colour=PRETRAINING)
     expected = list(expected_batches(clips, 5, 1, drop_last))
     monkeypatch.setattr('utils.data.batches.PIECE', 2)
     batches = ClipBatches(clips, 5, drop_last, CPU, num_workers)
@@ -177,14 +177,14 @@ def test_paths_of_a_batch(clips):
 
 def test_wrong_batch_sizes(clips):
     with pytest.raises(UserError, match='--batch_size 5 .* 2 processes'):
-        ClipBatches(clips, 5, True, CPU, rank=0, world=2)
+        ClipBatches(clips, 5, True, CPU, share=(0, 2))
     with pytest.raises(UserError, match='10 .*videos do not fill one batch: lower --batch_size 11'):
         ClipBatches(clips, 11, True, CPU)
-    several = ClipDataset(clips.videos, 2, 3, 2, 'resized', 16, clips_per_video=4)
+    several = ClipDataset(clips.videos, Clip(2, 3, 2, 16), 'resized', clips_per_video=4)
     with pytest.raises(UserError, match='--batch_size 10 is not a whole number of videos of --clips_per_video 4$'):
         ClipBatches(several, 10, True, CPU)
     with pytest.raises(UserError, match='--batch_size 12 .* --clips_per_video 4 in each of 2 processes'):
-        ClipBatches(several, 12, True, CPU, rank=0, world=2)
+        ClipBatches(several, 12, True, CPU, share=(0, 2))
     with pytest.raises(UserError, match='10 training videos, 4 clips of each, do not fill one batch'):
         ClipBatches(several, 44, True, CPU)
     assert len(ClipBatches(several, 40, True, CPU)) == 1
@@ -199,7 +199,7 @@ def read_videos(dataset, num_workers, rank=0, world=1):
 
 
 def test_videos_over_processes_and_workers(clips):
-    dataset = VideoDataset(clips.videos, 2, 3, 2, 16, labels=np.arange(10))
+    dataset = VideoDataset(clips.videos, Clip(2, 3, 2, 16), labels=np.arange(10))
     seen = [int(video['index']) for rank in range(3) for video in read_videos(dataset, 2, rank, 3)]
     assert sorted(seen) == list(range(10))
     assert read_videos(dataset, 0)[0]['frames'].shape == (4, 6, 16, 16, 3)  # 15 frames, 5 blocks
@@ -211,7 +211,7 @@ def test_a_broken_frame_of_a_tested_video_is_one_line_in_its_place(tmp_path, num
     broken = f'{videos.path(1)}/{frame_name(5)}'
     with open(broken, 'r+b') as file:
         file.truncate(200)
-    messages = [item.get('broken') for item in read_videos(VideoDataset(videos, 2, 3, 2, 16), num_workers)]
+    messages = [item.get('broken') for item in read_videos(VideoDataset(videos, Clip(2, 3, 2, 16)), num_workers)]
     assert messages[0] is messages[2] is None
     assert messages[1].startswith(f'{broken}: not a whole JPEG') and '\n' not in messages[1]
 
@@ -223,7 +223,7 @@ def test_broken_training_videos_are_replaced_and_reported(tmp_path, num_workers)
     videos = write_videos(tmp_path, [30] * 4)
     for entry in os.scandir(videos.path(2)):
         os.remove(entry.path)
-    batches = list(ClipBatches(ClipDataset(videos, 2, 3, 2, 'resized', 16), 2, True, CPU, num_workers).epoch(0))
+    batches = list(ClipBatches(ClipDataset(videos, Clip(2, 3, 2, 16), 'resized'), 2, True, CPU, num_workers).epoch(0))
     messages = sum((batch.broken for batch in batches), [])
     assert messages and all(message.startswith(videos.path(2)) for message in messages)
     assert all(2 not in batch.index for batch in batches)
@@ -234,7 +234,7 @@ def test_a_list_of_broken_videos_is_one_line(tmp_path, num_workers):
     videos = write_videos(tmp_path, [30] * 2)
     for path in videos.paths():
         os.remove(f'{path}/{frame_name(1)}')
-    dataset = ClipDataset(videos, 2, 3, 10, 'centre', 16)
+    dataset = ClipDataset(videos, Clip(2, 3, 10, 16), 'centre')
     with pytest.raises(UserError, match=r'^[^\n]*10 broken videos in a row[^\n]*$'):
         next(ClipBatches(dataset, 2, True, CPU, num_workers).epoch(0))
 

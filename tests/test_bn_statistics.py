@@ -12,7 +12,7 @@ from eval.networks.bn_statistics import (
 )
 from tests.groups import in_group
 from tests.numbered import write_videos
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.colour import FINETUNING
 from utils.parallel import distributed
 from utils.parallel.precision import Precision
@@ -117,7 +117,7 @@ def test_batches_are_distinct_clips_in_bounded_number():
 def test_blocks_are_the_training_clips_of_the_own_batches(tmp_path, monkeypatch, world):
     """Only those are read."""
     videos = write_videos(tmp_path, [30] * 7)
-    dataset = ClipDataset(videos, 2, 3, 2, 'resized', 16, colour=FINETUNING)
+    dataset = ClipDataset(videos, Clip(2, 3, 2, 16), 'resized', colour=FINETUNING)
     batches = choose_batches(7, 2, seed=3)
     monkeypatch.setattr('eval.networks.bn_statistics.world', lambda: world)
     for rank in range(world):

@@ -13,7 +13,7 @@ from dpc.validation import Validation
 from eval import horizon, visualise
 from eval.forecast.predictions import MISTAKES, match_of
 from tests.tiny import make_frames, run
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.colour import to_block
 from utils.data.lists import VideoList
 
@@ -41,7 +41,7 @@ def listed(videos):
 
 def middle_clips(listed):
     """[4, N, 3, T, H, W], as a validation reads them."""
-    dataset = ClipDataset(listed, N, T, 1, 'centre', IMG_DIM, flip=0)
+    dataset = ClipDataset(listed, Clip(N, T, 1, IMG_DIM), 'centre', flip=0)
     return to_block(torch.stack([dataset[0, index]['frames'] for index in range(len(listed))]), None, N)
 
 

@@ -18,7 +18,7 @@ from eval.classify import timeline
 from tests import tiny
 from tests.films import write_film
 from tests.tiny import CLASSES, run
-from utils.data.clips import PieceDataset, VideoDataset
+from utils.data.clips import Clip, PieceDataset, VideoDataset
 from utils.data.lists import VideoList
 from utils.data.sources import read_pictures
 
@@ -156,7 +156,7 @@ def test_pieces_are_the_clips_of_whole_videos(csv_root):
     """In bounded memory: no item has more clips than asked for, and together they are those of VideoDataset."""
     rows = rows_of(csv_root)
     videos = VideoList.from_rows([row[0] for row in rows], [int(row[1]) for row in rows])
-    about = videos, 2, 3, 1, 16
+    about = videos, Clip(2, 3, 1, 16)
     whole, pieces = VideoDataset(*about), PieceDataset(*about, most=3)
     items = [pieces[number] for number in range(len(pieces))]
     assert max(len(item['frames']) for item in items) == 3 < max(len(whole[i]['frames']) for i in range(len(whole)))

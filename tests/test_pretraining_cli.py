@@ -18,7 +18,7 @@ from tests import forked
 from tests.forked import NARROW_WIDTHS
 from tests.tiny import PRETRAINING, ROOT, checkpoint, equal, pretrain, read_log, run, write_rows
 from utils.checkpoint import load_weights
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.colour import to_block
 from utils.data.splits import train_and_validation
 from utils.random_streams import stream
@@ -58,7 +58,7 @@ def test_the_validation_numbers(pretrained, csv_root):
     """Loss and accuracies of the log equal those of the saved model, worked out location by location with a loop."""
     arguments = json.loads((pretrained / 'args.json').read_text())
     _, videos = train_and_validation(csv_root / 'ucf101', 1, None, 'train', arguments['val_fraction'], seed=0)
-    dataset = ClipDataset(videos, 3, 5, 1, 'centre', 32, flip=0)
+    dataset = ClipDataset(videos, Clip(3, 5, 1, 32), 'centre', flip=0)
     model = DPC('resnet18', pred_step=1)
     load_weights(model, pretrained / 'model' / 'epoch1.pth.tar')
     model.eval()

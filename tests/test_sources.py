@@ -12,7 +12,7 @@ from tests.films import film, write_film
 from utils.cli import UserError
 from utils.data.batches import ClipBatches
 from utils.data.classes import labels_of
-from utils.data.clips import ClipDataset, VideoDataset
+from utils.data.clips import Clip, ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING
 from utils.data.frames import FrameError, frame_name
 from utils.data.held_out import hold_out
@@ -52,9 +52,9 @@ def lists(tmp_path_factory):
     return {source: VideoList.from_rows(found, LENGTHS) for source, found in paths.items()}
 
 
-def clips_of(videos, **options):
+def clips_of(videos, crop='square', img_dim=128, **options):
     """Clips of 3 blocks of 2 frames, every 4th: 24 frames of video."""
-    return ClipDataset(videos, num_seq=3, seq_len=2, ds=4, **{'crop': 'square', 'img_dim': 128, **options})
+    return ClipDataset(videos, Clip(3, 2, 4, img_dim), crop, **options)
 
 
 def difference(a, b):
@@ -86,7 +86,7 @@ def test_the_clip_of_seed_epoch_and_index_is_the_same_from_a_file_and_from_its_f
 
 def test_whole_videos(lists):
     for i in range(len(LENGTHS)):
-        ours, theirs = (VideoDataset(lists[source], 2, 3, 4, 128)[i] for source in ('file', 'frames'))
+        ours, theirs = (VideoDataset(lists[source], Clip(2, 3, 4, 128))[i] for source in ('file', 'frames'))
         assert difference(ours['frames'], theirs['frames']) < 1 and torch.equal(ours['start'], theirs['start'])
 
 
@@ -162,7 +162,7 @@ def test_a_broken_file_is_named_and_replaced(lists, tmp_path, spoil, message):
     with pytest.raises(FrameError, match=message):
         raise FrameError(sample['broken'][0])
     assert str(paths[1]) in sample['broken'][0]
-    broken = VideoDataset(videos, 2, 3, 4, 32)[1]
+    broken = VideoDataset(videos, Clip(2, 3, 4, 32))[1]
     assert set(broken) == {'index', 'broken'} and str(paths[1]) in broken['broken']
     with pytest.raises(FrameError, match='10 broken videos in a row'):
         clips_of(videos.select([1]))[0, 0]

@@ -30,6 +30,7 @@ from tests.test_classifier_cli import slow_clips
 from tests.tiny import run
 from utils.checkpoint import load_weights
 from utils.cli import UserError
+from utils.data.clips import Clip
 from utils.data.colour import to_block
 
 RUN = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
@@ -74,8 +75,8 @@ def test_a_file_gives_the_features_of_torchvisions_net(name, tmp_path):
     file = saved(net, tmp_path / 'net.pth')
     model = build_representation(full).eval()
     load_weights(model, read_weights(f'{full}={file}'), strict=True)
-    clip = {'num_seq': 2, 'seq_len': 8 if name == 's3d' else 4, 'ds': 1, 'img_dim': 32}
-    size = 2, 2 * clip['seq_len'], 32, 32, 3
+    clip = Clip(num_seq=2, seq_len=8 if name == 's3d' else 4, ds=1, img_dim=32)
+    size = 2, 2 * clip.seq_len, 32, 32, 3
     frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, size, np.uint8))
     with torch.no_grad():
         tokens, states, same = model.all_states(to_block(frames, None, 2))
@@ -186,7 +187,7 @@ def test_rows_name_the_net_beside_ours(frozen):
     assert {row['weights'] for row in rows} == {*weights, 'random', 'mine:tiny'}
     table = (out / 'results.md').read_text()
     header = next(line for line in table.splitlines() if line.startswith('| feature'))
-    assert header.split()[9::2] == ['epoch1', 'mine:tiny=own.pth', 'random', 'mine:tiny', 'none']
+    assert header.split()[9::2] == ['hash', 'epoch1', 'mine:tiny=own.pth', 'random', 'mine:tiny', 'none']
     assert 'net resnet18, mine:tiny' in table
     assert 'random weights (random, mine:tiny): mean of 3' in table
     assert {path.stem for path in (out / 'features').iterdir()} == {
@@ -228,7 +229,7 @@ def test_fingerprints_differ(tmp_path):
     videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1])
     listed = SimpleNamespace(videos=videos, label=np.array([0]), part=['train'])
     names = ['random', *THIRD_PARTY_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
-    prints = [json.dumps(fingerprint(name, 0, 'resnet18', {}, listed, 'off')) for name in names]
+    prints = [json.dumps(fingerprint(name, 0, 'resnet18', Clip(2, 3, 1, 16), listed, 'off')) for name in names]
     assert len(set(prints)) == len(names)
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.films import film, write_film
-from utils.data.clips import ClipDataset
+from utils.data.clips import Clip, ClipDataset
 from utils.data.lists import VideoList
 
 PAGE = os.sysconf('SC_PAGE_SIZE')
@@ -33,7 +33,7 @@ def test_memory_and_open_files_are_flat(tmp_path, files, clips):
         paths.append(str(shutil.copy(source, tmp_path / f'{i:04d}{os.path.splitext(source)[1]}')))
         if i % 10 == 7:
             os.truncate(paths[-1], os.path.getsize(paths[-1]) // (2 if i % 20 == 7 else 9))
-    dataset = ClipDataset(VideoList.from_rows(paths, [40] * files), 3, 2, 4, 'resized', 32)
+    dataset = ClipDataset(VideoList.from_rows(paths, [40] * files), Clip(3, 2, 4, 32), 'resized')
     resident, opened = [], []
     for part in range(ROUNDS):
         for k in range(clips // ROUNDS):

@@ -66,7 +66,7 @@ def check_class_names(origin, trained, listed, class_list, allow_other=False):
 
 
 def training_set(args, videos, labels=None):
-    return ClipDataset(videos, **clip_settings(args), crop='resized', flip=args.flip, colour=FINETUNING, labels=labels,
+    return ClipDataset(videos, clip_settings(args), crop='resized', flip=args.flip, colour=FINETUNING, labels=labels,
                        seed=args.seed)
 
 

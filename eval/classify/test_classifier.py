@@ -82,9 +82,8 @@ def prepare_test(args, checkpoint, folder, class_names, precision):
     multi_label = is_multi_label(videos, checkpoint, args.test)
     protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
                               args.flip_views, args.clips, multi_label)
-    test_set = VideoDataset(videos, args.num_seq, args.seq_len, args.ds, args.img_dim,
-                            labels_of(videos, class_names, multi_label), clips_of_all(protocols),
-                            views_of(args.crops, args.flip_views))
+    test_set = VideoDataset(videos, clip_settings(args), labels_of(videos, class_names, multi_label),
+                            clips_of_all(protocols), views_of(args.crops, args.flip_views))
     return model, missing, protocols, test_set, class_names
 
 
@@ -109,7 +108,8 @@ def hashes_of(args, checkpoint, folder, protocols, videos, broken):
     test = videos.select(np.setdiff1d(np.arange(len(videos)), [index for index, _ in broken]))
     trained_on = checkpoint.get('settings', {}).get('label_fraction', 1)
     return {protocol.name: protocol_hash(*(zip(part.paths(), part.classes()) for part in (train, test)),
-                                         protocol=protocol.name, label_fraction=trained_on, **clip_settings(args))
+                                         protocol=protocol.name, label_fraction=trained_on,
+                                         **clip_settings(args)._asdict())
             for protocol in protocols}
 
 

@@ -53,7 +53,7 @@ def train_classifier(args):
     train_videos, val_videos, labelled = labelled_videos(args, lists, class_names)
     multi_label = train_videos.has_several_labels() or val_videos.has_several_labels()
     train_set = training_set(args, train_videos, labels_of(train_videos, class_names, multi_label))
-    val_set = ClipDataset(val_videos, **clip_settings(args), crop='centre', flip=0,
+    val_set = ClipDataset(val_videos, clip_settings(args), crop='centre', flip=0,
                           labels=labels_of(val_videos, class_names, multi_label))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
     val_batches = clip_batches(args, val_set, precision, drop_last=False)
@@ -81,7 +81,7 @@ def train_classifier(args):
         complete_bn_statistics(model, missing, clips, *bn_options(args, precision))
     if args.sync_bn and distributed.world() > 1:  # not before: the estimate deals whole batches out to the processes
         model = SyncBatchNorm.convert_sync_batchnorm(model)
-    settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip_settings(args),
+    settings = {'model': args.model, 'net': args.net, 'aggregator': AGGREGATOR, **clip_settings(args)._asdict(),
                 'class_names': class_names, **({'multi_label': True} if multi_label else {}),
                 'label_fraction': args.label_fraction,
                 **training_settings(args, train_videos, val_videos, checkpoint)}

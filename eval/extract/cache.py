@@ -27,7 +27,7 @@ def fingerprint(weights, seed, net, clip, listed, amp):
         videos.update(f'{path},{n_frames},{label},{part},{stamp_of(path, n_frames)}\n'.encode(errors='surrogateescape'))
     _, file = split_weights(weights)
     return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,
-            'net': net_of(weights, net), **clip, 'amp': amp, 'videos': videos.hexdigest()}
+            'net': net_of(weights, net), **clip._asdict(), 'amp': amp, 'videos': videos.hexdigest()}
 
 
 def file_hash(path):

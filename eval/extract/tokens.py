@@ -66,7 +66,7 @@ def tokens_of(args, weights, seed, checkpoint, listed, precision, folder, kinds)
     def make():
         resources = resources_of(args, precision)
         model = load_representation(args.net, checkpoint, weights, seed, listed, clip, resources)
-        dataset = VideoDataset(listed.videos, **clip, views=partial(views_for, listed.part == 'train', args.augment,
+        dataset = VideoDataset(listed.videos, clip, views=partial(views_for, listed.part == 'train', args.augment,
                                                                     args.flip, args.seed))
         rows = rows_of(listed, clip, args.augment)
         broken = write_maps(model, dataset, rows, size_of(args, listed, weights), folder, kinds, resources,
@@ -93,7 +93,7 @@ def views_for(training, count, flip, seed, index):
 
 def rows_of(listed, clip, augment):
     """int64 [R, 2]: the rows of each listed video, known before any is read, so that all processes can write theirs."""
-    num_seq, seq_len, ds = clip['num_seq'], clip['seq_len'], clip['ds']
+    num_seq, seq_len, ds, _ = clip
     blocks = [count_blocks(count, num_seq, seq_len, ds) for count in listed.videos.n_frames.tolist()]
     clips = np.array([len(clip_starts(count, num_seq)) for count in blocks])
     ends = np.cumsum(np.where(listed.part == 'train', max(1, augment), 1) * clips)

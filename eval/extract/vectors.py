@@ -90,7 +90,7 @@ def load_representation(net, checkpoint, origin, seed, listed, clip, resources):
     model.requires_grad_(False)
     missing = load_weights(model, checkpoint, strict=True, origin=origin).missing if checkpoint else model.state_dict()
     put_on(model, resources.precision.device)
-    training = ClipDataset(listed.training(), **clip, crop='centre', flip=0)
+    training = ClipDataset(listed.training(), clip, crop='centre', flip=0)
     complete_bn_statistics(model, missing, training, MAX_CLIPS, seed, resources.precision, resources.num_workers,
                            resources.timeout)
     return model.eval()
@@ -109,7 +109,7 @@ def extract_features(model, listed, clip, resources, title, per_clip=False):
     """Features of the LabelledVideos `listed` by a frozen Representation; the same on every process.
 
     UserError: no video can be read; features that are not finite."""
-    dataset = VideoDataset(listed.videos, **clip)
+    dataset = VideoDataset(listed.videos, clip)
     size = model.backbone.feature_size
     vectors = torch.zeros(len(dataset), 2 * size)  # context, then block
     of_clips, broken = [], []

@@ -104,7 +104,7 @@ def map_size(model, seq_len, img_dim):
     return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
 
 
-def middle_clips(videos, num_seq, seq_len, ds, img_dim):
+def middle_clips(videos, clip):
     """The VideoDataset of one clip in the middle of each video."""
-    return VideoDataset(videos, num_seq, seq_len, ds, img_dim, starts_of=lambda n_frames: np.array(
-        [(count_blocks(n_frames, num_seq, seq_len, ds) - num_seq) // 2]))
+    return VideoDataset(videos, clip, starts_of=lambda n_frames: np.array(
+        [(count_blocks(n_frames, clip.num_seq, clip.seq_len, clip.ds) - clip.num_seq) // 2]))

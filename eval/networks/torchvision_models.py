@@ -196,13 +196,13 @@ def announce(name, clip):
     """Says what clips a network of the table gets. UserError: it doesn't run on them."""
     entry = THIRD_PARTY_MODELS[name]
     check_representation(build_representation(name), name, clip)
-    say(f'{name}: clips of {clip["num_seq"] * clip["seq_len"]} frames of {clip["img_dim"]} px; its published weights '
+    say(f'{name}: clips of {clip.num_seq * clip.seq_len} frames of {clip.img_dim} px; its published weights '
         f'are used with {entry.frames} frames of {entry.img_dim} px')
 
 
 def check_representation(model, net, clip):
     """UserError unless the network runs on such clips. clip: {num_seq, seq_len, ds, img_dim}."""
-    num_seq, seq_len, img_dim = (clip[name] for name in ('num_seq', 'seq_len', 'img_dim'))
+    num_seq, seq_len, _, img_dim = clip
     if net not in THIRD_PARTY_MODELS:
         check_backbone(model.backbone, net, img_dim, seq_len)
         return
@@ -222,7 +222,7 @@ def check_representation(model, net, clip):
 
 def token_shape(net, clip):
     """(M, D) of the tokens that the network `net` makes of a clip, see `check_representation`."""
-    num_seq, frames = clip['num_seq'], (3, clip['seq_len'], clip['img_dim'], clip['img_dim'])
+    num_seq, frames = clip.num_seq, (3, clip.seq_len, clip.img_dim, clip.img_dim)
     if net in THIRD_PARTY_MODELS:
         return tuple(run_on_meta(build_representation(net), (2, num_seq, *frames))[0].shape[2:])
     _, size, _, h, w = run_on_meta(select_backbone(net), (2, *frames)).shape

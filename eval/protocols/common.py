@@ -142,7 +142,7 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
     choices: of the flags, those that decide what the protocol measures."""
     classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
     train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
-    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args), **choices)
+    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args)._asdict(), **choices)
               for name in {outcome.protocol for each in outcomes.values() for outcome in each}}
     return [({**row_of(*key, outcome), 'hash': hashes[outcome.protocol]}, outcome)
             for key, each in outcomes.items() for outcome in each]

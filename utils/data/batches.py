@@ -69,26 +69,27 @@ class ClipBatches:
     """This process's share of the batches of a ClipDataset, on the training device.
 
     dataset:     a utils.data.clips.ClipDataset
-    batch_size:  clips over all `world` processes, of which this one has number `rank`; all clips of a video are in one
-                 batch of one process
+    batch_size:  clips over all processes; all clips of a video are in one batch of one process
     drop_last:   leave out the rest of the list that doesn't fill a batch (see EpochSampler)
     precision:   utils.parallel.precision.Precision: the device, and the dtype of the blocks
     num_workers: processes that read clips; 0 reads in this process. The clips are the same whatever their number.
     timeout:     seconds without a single frame read after which the workers count as hung (0: never)
     compiled:    compile the colour operations on CUDA
-    UserError: the batch doesn't divide by `world` and into whole videos, there is not one full batch, or there are
-    fewer videos than processes.
+    share:       (rank, number of processes)
+    UserError: the batch doesn't divide by the number of processes and into whole videos, there is not one full batch,
+    or there are fewer videos than processes.
 
+    >>> from utils.data.clips import Clip
     >>> from utils.data.lists import VideoList
     >>> videos = VideoList.from_rows([f'/frames/run/v{i}' for i in range(10)], [200] * 10)
-    >>> dataset, cpu = ClipDataset(videos, 8, 5, 3, 'resized', 128), Precision('off', torch.device('cpu'))
+    >>> dataset, cpu = ClipDataset(videos, Clip(8, 5, 3, 128), 'resized'), Precision('off', torch.device('cpu'))
     >>> len(ClipBatches(dataset, batch_size=4, drop_last=True, precision=cpu))    # .epoch(0) yields them
     2
     """
 
     def __init__(self, dataset: ClipDataset, batch_size: int, drop_last: bool, precision: Precision,
-                 num_workers: int = 0, seed: int = 0, timeout: int = 0, compiled: bool = False, rank: int = 0,
-                 world: int = 1):
+                 num_workers: int = 0, timeout: int = 0, compiled: bool = False, share: tuple[int, int] = (0, 1)):
+        rank, world = share
         if batch_size % world:
             raise UserError(f'--batch_size {batch_size} is the total and does not divide by {world} processes')
         videos, clips = len(dataset.videos), dataset.clips_per_video
@@ -103,7 +104,7 @@ class ClipBatches:
             raise UserError(f'{videos} videos are fewer than the {world} processes: use fewer')
         self.dataset, self.device, self.dtype = dataset, precision.device, precision.dtype
         self.compiled = compiled
-        self.sampler = EpochSampler(videos, batch_size, seed, drop_last, rank, world, clips)
+        self.sampler = EpochSampler(videos, batch_size, dataset.seed, drop_last, rank, world, clips)
         self.loader = make_loader(dataset, num_workers, timeout, batch_sampler=self.sampler,
                                   pin_memory=self.device.type == 'cuda')
         self.copies = torch.cuda.Stream(self.device) if self.device.type == 'cuda' else None

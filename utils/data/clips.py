@@ -3,7 +3,7 @@
 All data sets (UCF101, HMDB51, Kinetics, a folder of your own) use the same two classes and differ by csv only.
 """
 import multiprocessing
-from typing import Callable, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
@@ -20,12 +20,19 @@ from utils.random_streams import stream
 TRIES = 10  # videos tried for one sample before the run stops
 
 
-class ClipDataset(torch.utils.data.Dataset):
-    """Clips of N·T frames, one or more from each video of a list (N = `num_seq` blocks of T = `seq_len` frames).
+class Clip(NamedTuple):
+    """N = `num_seq` blocks of T = `seq_len` frames: every ds-th of a video, with a side of img_dim px."""
+    num_seq: int
+    seq_len: int
+    ds: int
+    img_dim: int
 
-    ds:      every ds-th frame is taken, so a clip spans N·T·ds frames of its video
+
+class ClipDataset(torch.utils.data.Dataset):
+    """Clips of N·T frames, one or more from each video of a list.
+
+    clip:    a Clip, which spans N·T·ds frames of its video
     crop:    'square' | 'resized' (training) or 'centre' (validation: middle window, no flip); see draw_box
-    img_dim: px, side of the output frames
     flip:    probability of mirroring a clip left to right
     colour:  a utils.data.colour.ColourRecipe such as PRETRAINING, or None for no colour augmentation
     labels:  int64 [R], bool [R, C] of several labels, or None
@@ -45,17 +52,17 @@ class ClipDataset(torch.utils.data.Dataset):
     `progress.value` counts the frames read by all workers.
 
     >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
-    >>> dataset = ClipDataset(videos, num_seq=8, seq_len=5, ds=3, crop='resized', img_dim=128)
+    >>> dataset = ClipDataset(videos, Clip(num_seq=8, seq_len=5, ds=3, img_dim=128), crop='resized')
     >>> len(dataset), dataset.num_frames    # dataset[0, 1] is a clip of the second video, as epoch 0 draws it
     (2, 40)
     """
 
-    def __init__(self, videos: VideoList, num_seq: int, seq_len: int, ds: int, crop: str, img_dim: int,
-                 flip: float = 0.5, colour: Optional[ColourRecipe] = None, labels: Optional[np.ndarray] = None,
-                 seed: int = 0, clips_per_video: int = 1):
+    def __init__(self, videos: VideoList, clip: Clip, crop: str, flip: float = 0.5,
+                 colour: Optional[ColourRecipe] = None, labels: Optional[np.ndarray] = None, seed: int = 0,
+                 clips_per_video: int = 1):
         self.videos, self.labels, self.seed = videos, labels, seed
-        self.num_seq, self.num_frames, self.ds = num_seq, num_seq * seq_len, ds
-        self.crop, self.img_dim, self.flip, self.colour = crop, img_dim, flip, colour
+        self.num_seq, self.num_frames, self.ds = clip.num_seq, clip.num_seq * clip.seq_len, clip.ds
+        self.crop, self.img_dim, self.flip, self.colour = crop, clip.img_dim, flip, colour
         self.clips_per_video = clips_per_video
         self.progress = multiprocessing.RawValue('L')
 
@@ -112,8 +119,8 @@ class ClipDataset(torch.utils.data.Dataset):
 
 
 class VideoDataset(torch.utils.data.Dataset):
-    """Whole videos for a test (paper, section 4): every ds-th frame, cut into blocks of T = `seq_len`, and those into
-    clips of N = `num_seq` blocks that may overlap. A video shorter than a clip repeats its last frame.
+    """Whole videos for a test (paper, section 4): every ds-th frame, cut into blocks of T, and those into clips of N
+    blocks that may overlap. A video shorter than a clip repeats its last frame.
 
     starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
                `clip_starts`
@@ -130,16 +137,16 @@ class VideoDataset(torch.utils.data.Dataset):
     `progress.value` counts the frames read by all workers.
 
     >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
-    >>> dataset = VideoDataset(videos, num_seq=8, seq_len=5, ds=3, img_dim=128)    # dataset[0] is the first video
+    >>> dataset = VideoDataset(videos, Clip(8, 5, 3, img_dim=128))    # dataset[0] is the first video
     >>> dataset.starts_of(200)
     array([0, 4, 5])
     """
 
-    def __init__(self, videos: VideoList, num_seq: int, seq_len: int, ds: int, img_dim: int,
-                 labels: Optional[np.ndarray] = None, starts_of: Optional[Callable[[int], np.ndarray]] = None,
+    def __init__(self, videos: VideoList, clip: Clip, labels: Optional[np.ndarray] = None,
+                 starts_of: Optional[Callable[[int], np.ndarray]] = None,
                  views: Union[list[View], Callable[[int], list[View]], None] = None):
         self.videos, self.labels = videos, labels
-        self.num_seq, self.seq_len, self.ds, self.img_dim = num_seq, seq_len, ds, img_dim
+        self.num_seq, self.seq_len, self.ds, self.img_dim = clip
         self.starts_of = starts_of or self._covering_starts
         self.views = views or views_of()
         self.progress = multiprocessing.RawValue('L')
@@ -182,7 +189,7 @@ class PieceDataset(VideoDataset):
     items of a video follow each other. Errors come once for each piece.
 
     >>> videos = VideoList.from_rows(['/frames/run/v1'], [600])    # 7 clips
-    >>> [starts.tolist() for _, starts in PieceDataset(videos, 8, 5, 3, 128, most=3).pieces]
+    >>> [starts.tolist() for _, starts in PieceDataset(videos, Clip(8, 5, 3, 128), most=3).pieces]
     [[0, 4, 8], [12, 16, 20], [24, 28, 32]]
     """
 

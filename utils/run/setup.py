@@ -5,6 +5,7 @@ import torch
 
 from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
+from utils.data.clips import Clip
 from utils.data.lists import list_folder
 from utils.data.seen import record_of, train_list, trainings_of
 from utils.data.splits import listed_paths, train_and_validation, usable
@@ -111,8 +112,8 @@ def put_on(model, device):
 
 
 def clip_settings(args):
-    """What a clip is: also stored in checkpoints."""
-    return {'num_seq': args.num_seq, 'seq_len': args.seq_len, 'ds': args.ds, 'img_dim': args.img_dim}
+    """The Clip of the flags; its fields are also stored in checkpoints."""
+    return Clip(args.num_seq, args.seq_len, args.ds, args.img_dim)
 
 
 def clip_videos(args, split, train=None):
@@ -143,5 +144,5 @@ def clip_batches(args, dataset, precision, drop_last):
     if clips > 1 and overlapping:
         say(f'{overlapping} of {len(dataset.videos)} videos are too short for {clips} clips without overlap')
     compiled = args.compile != 'off' and precision.device.type == 'cuda' and not obstacle_to_compilation(on_cuda=True)
-    return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.seed, args.timeout,
-                       compiled, distributed.rank(), distributed.world())
+    return ClipBatches(dataset, args.batch_size, drop_last, precision, workers_of(args), args.timeout,
+                       compiled, (distributed.rank(), distributed.world()))
