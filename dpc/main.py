@@ -29,7 +29,7 @@ from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run.dry_run import dry_run
-from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, save_arguments
+from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, rate_suffix, save_arguments
 from utils.run.optimisation import make_optimizer, make_schedule
 from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
@@ -79,7 +79,7 @@ def experiment_name(args):
     split = f'-sp{args.split}' if args.split > 1 else ''  # published names have none
     return (f'{Path(args.dataset).name}-{args.img_dim}{split}_{network_name(args.net)}_{args.model}_bs{args.batch_size}'
             f'_lr{args.lr:g}_seq{args.num_seq}_pred{args.pred_step}_len{args.seq_len}_ds{args.ds}'
-            f'_train-{args.train_what}' + clips + ablation + pretrained_suffix(args.pretrain))
+            f'{rate_suffix(args.fps)}_train-{args.train_what}' + clips + ablation + pretrained_suffix(args.pretrain))
 
 
 def main(args):

@@ -36,7 +36,7 @@ def parse_args(argv=None):
     model.add_argument('--ds', type=positive_int, help=f'every ds-th frame is meant for the input ({FOLLOWS} 3)')
     model.add_argument('--allow_other_settings', action='store_true',
                        help='let these flags differ from what the checkpoint was trained with')
-    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None)
+    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, fps=None)
     args = parser.parse_args(argv)
     if Path(args.out).suffix not in KINDS or Path(args.out).is_dir():
         parser.error(f'--out {args.out}: give a file that ends in {" or ".join(KINDS)}')

@@ -73,7 +73,7 @@ def evaluate(args, folder, features, listed, class_names, seen):
     protocols = [name for name in args.protocols if name in PROTOCOLS]
     outcomes = {(weights, kind): outcomes_of([make_task(each, kind, groups) for each in repetitions], protocols)
                 for kind in kinds for weights, repetitions in features.items()}
-    alone = appearance(first, n_frames, groups) if 'appearance' in args.protocols else {}
+    alone = appearance(first, n_frames, groups, listed.videos.fps) if 'appearance' in args.protocols else {}
     shown = {**outcomes, **{('none', kind): each for kind, each in alone.items()}}
     results = results_of(args, listed, task, shown)
     write_table(args, folder, results, features, task, [
@@ -88,7 +88,7 @@ def evaluate(args, folder, features, listed, class_names, seen):
         names = dict(zip(features, short_names(features)))
         for (weights, kind), each in outcomes.items():
             draw(folder / 'pictures', f'{names[weights]}_{kind}', make_task(features[weights][0], kind), each, n_frames,
-                 class_names)
+                 class_names, listed.videos.fps)
     print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
           + (', pictures/' if pictures else ''))
     return results
@@ -99,11 +99,11 @@ def outcomes_of(tasks, protocols):
     return merged([[outcome for name in protocols for outcome in PROTOCOLS[name](task)] for task in tasks])
 
 
-def draw(folder, name, task, outcomes, n_frames, class_names):
+def draw(folder, name, task, outcomes, n_frames, class_names, fps):
     """The pictures of one kind of vector of some weights."""
     folder.mkdir(exist_ok=True)
     title = printable(', '.join(name.rsplit('_', 1)))
-    draw_retrieval(folder / f'{name}_retrieval.png', task, n_frames, class_names, title)
+    draw_retrieval(folder / f'{name}_retrieval.png', task, n_frames, class_names, title, fps)
     draw_tsne(folder / f'{name}_tsne.png', task, class_names, f't-SNE of {title}')
     for outcome in outcomes:
         if outcome.metric == 'top1' and outcome.setting == 'all labels':

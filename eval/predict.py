@@ -23,6 +23,7 @@ from utils.cli import Parser, UserError, make_folder
 from utils.data.classes import read_class_list
 from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
+from utils.data.splits import at_frame_rate
 from utils.default_settings import default_settings
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
@@ -58,6 +59,7 @@ def main(args):
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
         videos, names, failed = given_videos(args.video)
         model, precision = load_classifier(args)
+        videos = at_frame_rate(videos, args.fps)
         if args.picture:
             make_folder(args.picture, '--picture')
         answers = Answers(out, args, model.class_names)
@@ -71,7 +73,7 @@ def main(args):
                 picture = Path(args.picture, f'{index + 1:03d}_{Path(names[index]).stem}.png')
                 draw_timeline(picture, Path(names[index]).name, videos.path(index), int(videos.n_frames[index]),
                               starts * args.seq_len * args.ds, args.num_seq * args.seq_len * args.ds, probability,
-                              model.class_names)
+                              model.class_names, args.fps)
         for index, error in dict(broken).items():
             answers.fail(names[index], error)
     if answers.failed:

@@ -53,7 +53,8 @@ def parse_args(argv=None):
                            '(default all)')
     test.add_argument('--allow_other_settings', action='store_true',
                       help='with --test: let these flags and the spelling of class names differ from the training\'s')
-    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)  # see eval.classify.setup.settle
+    # see eval.classify.setup.settle
+    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
     args = parse_with_recipe(parser, 'classify', argv)
     if args.test and len(args.test) == 1:  # a list only where there are several
         args.test, = args.test

@@ -34,7 +34,7 @@ def extract_video(name, source, target, work, packed, settings):
     cv2.setNumThreads(1)
     remarks = []
     try:
-        with VideoFile(source, 'bgr24', settings['short_side'], settings['upscale']) as video:
+        with VideoFile(source, 'bgr24', settings['short_side'], settings['upscale'], settings.get('fps')) as video:
             if target_exists(target):
                 frames, (width, height) = existing_frames(target)
                 video.decode_all()
@@ -68,7 +68,7 @@ def write_frames(video, add, settings):
     deliver one picture, or one colour, for a whole video.
     """
     size, frames, first, moves, plain = ('', ''), 0, None, False, True
-    for frames, frame in enumerate(video.all_frames(settings.get('fps')), 1):
+    for frames, frame in enumerate(video.all_frames(), 1):
         if first is None:
             first, size = frame, frame.shape[1::-1]
         moves = moves or (frames > 1 and not np.array_equal(frame, first))

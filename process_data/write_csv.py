@@ -41,6 +41,7 @@ from process_data.missing_classes import missing_classes
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
 from utils.data.classes import SEPARATOR
 from utils.data.files import find_frame_folders, find_videos, other_pictures
+from utils.data.frame_rate import spread_of_rates
 from utils.data.groups import group_of
 from utils.data.sources import count_all
 
@@ -213,11 +214,13 @@ def index_videos(video_root, jobs):
 
 def count_usable(root, names, jobs):
     """{name: number of frames} of the usable videos; names some of the others."""
-    counts, unusable = count_all(root, names, jobs)
+    counts, unusable, rates = count_all(root, names, jobs)
     for name, reason in list(unusable.items())[:LISTED_MISSING]:
         warn(f'{os.path.join(root, name)}: {reason}, left out')
     if len(unusable) > LISTED_MISSING:
         warn(f'{len(unusable)} videos in all cannot be used and are left out')
+    if spread := spread_of_rates(rates):
+        warn(spread)
     return counts
 
 

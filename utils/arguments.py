@@ -2,7 +2,7 @@
 import argparse
 
 from utils import ROOT
-from utils.cli import fraction, not_negative, positive, positive_int, whole_number
+from utils.cli import fraction, not_negative, number, positive, positive_int, whole_number
 from utils.default_settings import CLIP, NET
 from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
@@ -14,6 +14,8 @@ def learning_rate_milestones(text):
         raise argparse.ArgumentTypeError(f'{text!r}: give epochs in ascending order, as 60,80,100')
     return epochs
 
+
+frames_a_second = number(float, lambda value: 0 <= value <= 1000, 'frames a second, from 0 to 1000')
 
 FOLLOWS = "default: the checkpoint's, else"
 
@@ -43,6 +45,8 @@ def add_data_arguments(parser, short_videos=None, default='default'):
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
     group.add_argument('--ds', type=positive_int, help=f'take every ds-th frame ({default} 3, Kinetics 5; 1 takes all)')
+    group.add_argument('--fps', default=0, type=frames_a_second,
+                       help=f'take so many frames a second of video files, by time ({default} 0, every frame)')
     group.add_argument('--num_workers', type=whole_number,
                        help='processes that read data, for each process of the run (default: the CPU cores, shared '
                             'out, at most 16; 0 reads in the process of the run)')

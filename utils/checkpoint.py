@@ -117,6 +117,7 @@ def is_state_dict(value):
 def is_settings(value):
     return (isinstance(value, dict) and value.get('model') in ('dpc-rnn', 'lc') and is_name(value.get('net'))
             and all(type(value.get(name)) is int and value[name] > 0 for name in CLIP)
+            and type(value.get('fps', 0)) in (int, float) and 0 <= value.get('fps', 0) <= 1000
             and value.get('prediction', 'sequential') in ('sequential', 'parallel')
             and value.get('feature_map', 'dense') in ('dense', 'pooled')
             and type(value.get('pred_step', 1)) is int and value.get('pred_step', 1) > 0  # older files lack it

@@ -20,10 +20,10 @@ from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
 from utils.data.crops import views_of
 from utils.data.lists import VideoList, csv_file
-from utils.data.splits import read_split
+from utils.data.splits import at_frame_rate, read_split
 from utils.parallel import distributed
-from utils.run.folder import create_run_folder, network_name, save_arguments
-from utils.run.setup import clip_settings, clip_videos, prepare_model, start_evaluation
+from utils.run.folder import create_run_folder, network_name, rate_suffix, save_arguments
+from utils.run.setup import clip_settings, clip_videos, frames_taken, prepare_model, rate_setting, start_evaluation
 
 
 def test_experiment_name(tests):
@@ -33,7 +33,7 @@ def test_experiment_name(tests):
     views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
     weights = '+'.join(dict.fromkeys(Path(one.test).name.removesuffix('.pth.tar') for one in tests))
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{split}_{network_name(args.net)}_{args.model}'
-            f'_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
+            f'_ds{args.ds}{rate_suffix(args.fps)}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
 
 
 def test_classifier(args):
@@ -78,7 +78,7 @@ def prepare_test(args, checkpoint, folder, class_names, precision):
     model.requires_grad_(False)
     model = prepare_model(args, model, precision)
 
-    videos = read_split(folder, args.split, 'test', args.frame_root)
+    videos = at_frame_rate(read_split(folder, args.split, 'test', args.frame_root), args.fps)
     multi_label = is_multi_label(videos, checkpoint, args.test)
     protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
                               args.flip_views, args.clips, multi_label)
@@ -109,7 +109,7 @@ def hashes_of(args, checkpoint, folder, protocols, videos, broken):
     trained_on = checkpoint.get('settings', {}).get('label_fraction', 1)
     return {protocol.name: protocol_hash(*(zip(part.paths(), part.classes()) for part in (train, test)),
                                          protocol=protocol.name, label_fraction=trained_on,
-                                         **clip_settings(args)._asdict())
+                                         **clip_settings(args)._asdict(), **rate_setting(args))
             for protocol in protocols}
 
 
@@ -117,4 +117,4 @@ def facts_of(args, weights, splits, seen):
     """{name: value}: what was tested, for test_log.md. seen: of check_unseen, for each of the splits."""
     seen = {f'seen{f" in split {split}" if len(seen) > 1 else ""}': text for split, text in enumerate(seen, 1) if text}
     return {'weights': weights, 'net': args.net, 'data': f'{args.dataset}, {splits}',
-            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px', **seen}
+            'clip': f'{args.num_seq} blocks of {args.seq_len} frames, {frames_taken(args)}, {args.img_dim} px', **seen}

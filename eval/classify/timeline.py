@@ -18,15 +18,16 @@ MOST_CLASSES = 8
 
 
 def draw_timeline(path: Path, name: str, video: str, n_frames: int, starts: np.ndarray, span: int,
-                  probability: np.ndarray, class_names: Sequence[str]) -> None:
+                  probability: np.ndarray, class_names: Sequence[str], fps: float | None = None) -> None:
     """Draws one video to `path`.
 
-    video, n_frames: where its frames are, and how many. starts: int [K], first frame of each clip, from 0; a clip spans
-    `span` frames. probability: [K, num_class] of each clip. name: of the video, in the title."""
+    video, n_frames, fps: where its frames are, how many, and of a video file how many a second (None: all). starts: int
+    [K], first frame of each clip, from 0; a clip spans `span` frames. probability: [K, num_class] of each clip. name:
+    of the video, in the title."""
     numbers = np.linspace(1, n_frames, FRAMES).round().astype(int)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     read_frames(video, numbers, lambda height, width: box_at(height, width, 0.5, 0.5), False, frames,
-                progress=SimpleNamespace(value=0))
+                progress=SimpleNamespace(value=0), fps=fps)
     mean = probability.mean(axis=0)
     order = np.argsort(-mean, kind='stable')
     winners = set(probability.argmax(axis=1))  # of any clip: a video may show several actions, one after the other

@@ -19,7 +19,7 @@ from utils.data.label_subsets import label_subset
 from utils.data.splits import read_split
 from utils.parallel import distributed
 from utils.run.dry_run import dry_run
-from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, save_arguments
+from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, rate_suffix, save_arguments
 from utils.run.optimisation import make_optimizer, make_schedule
 from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
@@ -30,8 +30,8 @@ from utils.run.validation import LossOnly, validate
 def experiment_name(args):
     labels = f'_lf{args.label_fraction:g}' if args.label_fraction < 1 else ''
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{args.split}_{network_name(args.net)}_{args.model}'
-            f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}_seq{args.num_seq}_len{args.seq_len}'
-            f'_dp{args.dropout:g}'
+            f'_bs{args.batch_size}_lr{args.lr:g}_wd{args.wd:g}_ds{args.ds}{rate_suffix(args.fps)}'
+            f'_seq{args.num_seq}_len{args.seq_len}_dp{args.dropout:g}'
             f'_train-{args.train_what}{labels}' + pretrained_suffix(args.pretrain or 'random'))
 
 

@@ -25,9 +25,10 @@ def fingerprint(weights, seed, net, clip, listed, amp):
     for path, n_frames, label, part in zip(listed.videos.paths(), listed.videos.n_frames, listed.label.tolist(),
                                            listed.part):
         videos.update(f'{path},{n_frames},{label},{part},{stamp_of(path, n_frames)}\n'.encode(errors='surrogateescape'))
+    rate = {'fps': listed.videos.fps} if listed.videos.fps else {}
     _, file = split_weights(weights)
     return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,
-            'net': net_of(weights, net), **clip._asdict(), 'amp': amp, 'videos': videos.hexdigest()}
+            'net': net_of(weights, net), **clip._asdict(), **rate, 'amp': amp, 'videos': videos.hexdigest()}
 
 
 def file_hash(path):

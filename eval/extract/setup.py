@@ -14,7 +14,7 @@ from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, a
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of, read_class_list
 from utils.data.lists import VideoList, csv_file, list_folder
-from utils.data.splits import read_split
+from utils.data.splits import at_frame_rate, read_split
 from utils.default_settings import default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
@@ -31,7 +31,7 @@ def add_feature_arguments(parser):
                       help='clips at a time, of several videos, all processes (default 16)')
     add_device_arguments(parser, training=False)
     parser.add_argument('--seed', default=0, type=whole_number, help='seed of every random choice (default 0)')
-    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None)
+    parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
 
 
 def prepare(args, videos=None):
@@ -55,14 +55,15 @@ def prepare(args, videos=None):
         announce(name, clip_settings(args))
     precision = start_evaluation(args)
     if videos:
-        return checkpoints, unlabelled(videos), [], precision
+        return checkpoints, unlabelled(at_frame_rate(videos, args.fps)), [], precision
     args.split = args.split or split_to_follow(checkpoints, args.dataset)
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     labelled = Path(folder, 'classInd.txt').exists()
     class_names = read_class_list(folder) if labelled else []
     if not labelled:
         say(f'{folder} has no classInd.txt: all labels are -1')
-    return checkpoints, labelled_videos(folder, args.split, args.frame_root, class_names), class_names, precision
+    listed = labelled_videos(folder, args.split, args.frame_root, class_names, args.fps)
+    return checkpoints, listed, class_names, precision
 
 
 def unlabelled(videos):
@@ -70,11 +71,11 @@ def unlabelled(videos):
     return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'))
 
 
-def labelled_videos(folder, split, frame_root, class_names):
+def labelled_videos(folder, split, frame_root, class_names, fps=0):
     """The LabelledVideos of one split of a data set's `list_folder`, or of all three for 'all'.
 
-    A data set without a test list has training videos only. UserError: a missing training list, a class that is not in
-    `class_names` (unless that is empty)."""
+    A data set without a test list has training videos only. fps: see `at_frame_rate`. UserError: a missing
+    training list, a class that is not in `class_names` (unless that is empty)."""
     splits = SPLITS if split == 'all' else [split]
     rows, n_frames, label, group, part_of = {}, [], [], [], []  # row of each path
     has_labels = False
@@ -98,6 +99,7 @@ def labelled_videos(folder, split, frame_root, class_names):
                                     'with process_data/write_csv.py')
                 part_of[rows[path]][column] = part
     videos = VideoList.from_rows(list(rows), n_frames, label=label if has_labels else None, group=group)
+    videos = at_frame_rate(videos, fps)
     label = (labels_of(videos, class_names, videos.has_several_labels()) if class_names
              else np.full(len(videos), -1))
     part = np.array(part_of)

@@ -14,7 +14,7 @@ from utils.cli import UserError, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
-from utils.data.splits import read_split
+from utils.data.splits import at_frame_rate, read_split
 from utils.default_settings import default_settings
 from utils.random_streams import stream
 from utils.run.check_backbone import check_backbone, run_on_meta
@@ -61,6 +61,7 @@ def prepare_predictions(args):
     precision = start_evaluation(args)
     args.split = args.split or split_to_follow({args.weights: checkpoint}, args.dataset)
     videos, failed = readable_videos(args.video) if args.video else (listed_videos(args), [])
+    videos = at_frame_rate(videos, args.fps)
     model = load_network(args.weights, checkpoint, args.net, args.pred_step)
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)

@@ -2,7 +2,7 @@
 from backbone import NETWORKS
 from utils.cli import UserError
 
-SETTINGS = ('net', 'img_dim', 'num_seq', 'seq_len', 'ds')
+SETTINGS = ('net', 'img_dim', 'num_seq', 'seq_len', 'ds', 'fps')
 SPLITS = 1, 2, 3  # of --split all
 
 
@@ -45,7 +45,8 @@ def resolve_settings(args, stored, defaults, origin=None):
         if getattr(args, name) is None:
             source = 'checkpoint' if name in stored else 'default'
             setattr(args, name, stored.get(name, defaults[name]))
-        said.append(f'{name} {getattr(args, name)} ({source})')
+        if name != 'fps' or args.fps:
+            said.append(f'{name} {getattr(args, name)} ({source})')
     if 'net' in defaults and args.net not in NETWORKS:
         raise UserError(f'{origin} is a checkpoint of net {args.net!r}, which backbone/__init__.py does not list')
     print(f'settings: {", ".join(said)}')

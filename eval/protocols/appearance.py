@@ -20,15 +20,15 @@ PROTOCOLS = {'frame': 'one frame', 'colour': 'colour histogram'}  # by feature
 
 
 def appearance(features: Features, n_frames: dict[str, int],
-               group_of: dict[str, str] | None = None) -> dict[str, list[Outcome]]:
+               group_of: dict[str, str] | None = None, fps: float | None = None) -> dict[str, list[Outcome]]:
     """{feature 'frame' or 'colour': Outcomes of the probe on it}, over the videos of `features` (Features).
 
-    n_frames, group_of: {path: frames of the video, or its group; see make_task}. A video of which one of these frames
-    cannot be read is left out."""
+    n_frames, group_of: {path: frames of the video, or its group; see make_task}. fps: of the VideoList. A video of
+    which one of these frames cannot be read is left out."""
     vectors, rows = [], []
     for row, path in enumerate(progress_bar(features.path, 'appearance')):
         try:
-            vectors.append(vectors_of(few_frames(path, n_frames[path])))
+            vectors.append(vectors_of(few_frames(path, n_frames[path], fps)))
             rows.append(row)
         except FrameError as error:
             warn(f'appearance: skipped a video: {error}')
@@ -41,12 +41,12 @@ def appearance(features: Features, n_frames: dict[str, int],
             for feature, protocol in PROTOCOLS.items()}
 
 
-def few_frames(path: str, n_frames: int) -> np.ndarray:
+def few_frames(path: str, n_frames: int, fps: float | None = None) -> np.ndarray:
     """uint8 [FRAMES, SIDE, SIDE, 3] of the video `path`: the middle frames of as many equal parts."""
     numbers = 1 + n_frames * (2 * np.arange(FRAMES) + 1) // (2 * FRAMES)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     read_frames(path, numbers, lambda h, w: draw_box(None, h, w, 'centre'), False, frames,
-                progress=SimpleNamespace(value=0))
+                progress=SimpleNamespace(value=0), fps=fps)
     return frames
 
 

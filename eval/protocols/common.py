@@ -32,7 +32,7 @@ from eval.protocols.results import (
 from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.parallel.precision import Precision
 from utils.run.log import warn
-from utils.run.setup import clip_settings
+from utils.run.setup import clip_settings, frames_taken, rate_setting
 from utils.text import printable
 
 RANDOM_SEEDS = 3  # random weights that are averaged
@@ -142,7 +142,8 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
     choices: of the flags, those that decide what the protocol measures."""
     classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
     train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
-    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args)._asdict(), **choices)
+    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args)._asdict(), **rate_setting(args),
+                                  **choices)
               for name in {outcome.protocol for each in outcomes.values() for outcome in each}}
     return [({**row_of(*key, outcome), 'hash': hashes[outcome.protocol]}, outcome)
             for key, each in outcomes.items() for outcome in each]
@@ -181,7 +182,7 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
     baselines = baselines_of(args)
     named = '' if baselines == ['random'] else f' ({", ".join(baselines)})'
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
-             f'clip: {args.num_seq} blocks of {args.seq_len} frames, ds {args.ds}, {args.img_dim} px; net '
+             f'clip: {args.num_seq} blocks of {args.seq_len} frames, {frames_taken(args)}, {args.img_dim} px; net '
              + ', '.join(nets),
              *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
              *([VECTORS_OF_THIRD_PARTY] if any(net_of(name, None) for name in args.weights) else []),

@@ -21,11 +21,16 @@ DPI = 110
 RIGHT, WRONG, QUERY = 'tab:green', 'tab:red', 'black'
 
 
-def draw_retrieval(path: Path, task: Task, frames_of: dict[str, int], class_names: Sequence[str], title: str) -> None:
+def draw_retrieval(path: Path, task: Task, frames_of: dict[str, int], class_names: Sequence[str], title: str,
+                   fps: float | None = None) -> None:
     """A row for each of some test videos: its middle frame, and those of the training videos nearest to it, framed
     green where the class is the same and red where not.
 
-    frames_of: {path of a video: its number of frames}. The queries are drawn at random, the same every time."""
+    frames_of: {path of a video: its number of frames}. fps: of the VideoList. The queries are
+    drawn at random, the same every time."""
+    def picture_of(path):
+        return middle_frame(path, frames_of[path], fps)
+
     count = min(NEIGHBOURS, len(task.train))
     order = np.random.default_rng(0).permutation(len(task.test))[:QUERIES]
     order = order[np.argsort(task.test_label[order], kind='stable')]
@@ -33,27 +38,27 @@ def draw_retrieval(path: Path, task: Task, frames_of: dict[str, int], class_name
     figure = Figure((1.75 * (1 + count), 2 * len(order)), layout='constrained')
     for query, row in zip(order, figure.subplots(len(order), 1 + count, squeeze=False)):
         label = task.test_label[query]
-        show(row[0], task.test_path[query], frames_of, class_names[label], QUERY)
+        show(row[0], picture_of(task.test_path[query]), class_names[label], QUERY)
         for neighbour, cell in zip(found[query], row[1:]):
             other = task.train_label[neighbour]
-            show(cell, task.train_path[neighbour], frames_of, class_names[other], RIGHT if other == label else WRONG)
+            show(cell, picture_of(task.train_path[neighbour]), class_names[other], RIGHT if other == label else WRONG)
     figure.suptitle(f'{title}: a test video, and the training videos nearest to it', parse_math=False)
     figure.savefig(path, dpi=DPI)
 
 
-def show(axes: Axes, path: str, frames_of: dict[str, int], name: str, colour: str) -> None:
-    """The middle frame of a video, framed and named."""
-    axes.imshow(middle_frame(path, frames_of[path]))
+def show(axes: Axes, picture: np.ndarray, name: str, colour: str) -> None:
+    """A frame, framed and named."""
+    axes.imshow(picture)
     axes.set_title(printable(name), fontsize=8, color=colour, parse_math=False)
     axes.set(xticks=[], yticks=[])
     for edge in axes.spines.values():
         edge.set(color=colour, linewidth=3)
 
 
-def middle_frame(path: str, n_frames: int) -> np.ndarray:
+def middle_frame(path: str, n_frames: int, fps: float | None = None) -> np.ndarray:
     """uint8 [H, W, 3]; grey if it can't be read any more."""
     try:
-        return next(read_pictures(path, [(n_frames + 1) // 2]))
+        return next(read_pictures(path, [(n_frames + 1) // 2], fps=fps))
     except FrameError:
         return np.full((64, 64, 3), 127, np.uint8)
 

@@ -115,7 +115,7 @@ class ClipDataset(torch.utils.data.Dataset):
         mirrored = not centre and rng.random() < self.flip
         numbers = np.minimum(1 + start + self.ds * np.arange(self.num_frames), n_frames)
         read_frames(self.videos.path(video), numbers, lambda h, w: draw_box(rng, h, w, self.crop), mirrored, out,
-                    self.progress)
+                    self.progress, self.videos.fps)
 
 
 class VideoDataset(torch.utils.data.Dataset):
@@ -166,14 +166,14 @@ class VideoDataset(torch.utils.data.Dataset):
 
     def _read_clips(self, index, starts_of):
         path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
-        if not has_frame(path, n_frames):  # before allocating memory for a count that may be far too large
+        if not has_frame(path, n_frames, self.videos.fps):  # before allocating memory: the count may be far too large
             raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
         starts = starts_of(n_frames)
         first, end = starts[0], starts[-1] + self.num_seq  # blocks
         numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
         views = self.views(index) if callable(self.views) else self.views
         frames = torch.empty(len(views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
-        read_views(path, numbers, views, frames.numpy(), self.progress)
+        read_views(path, numbers, views, frames.numpy(), self.progress, self.videos.fps)
 
         clips = frames.unflatten(1, (end - first, self.seq_len))[:, (starts - first)[:, None] + np.arange(self.num_seq)]
         label = -1 if self.labels is None else self.labels[index]
@@ -207,30 +207,31 @@ class PieceDataset(VideoDataset):
         return self.clips_of(index, lambda n_frames: starts)
 
 
-def read_frames(path, numbers, box_of, flip, out, progress):
+def read_frames(path, numbers, box_of, flip, out, progress, fps=None):
     """Reads frames of the video `path` into `out` uint8 [M, img_dim, img_dim, 3], all cropped to the same box.
 
     numbers:  int [M], ascending, from 1; a repeated number is read and decoded once
     box_of:   (height, width) of the frames -> the Box to crop to
     progress: its `value` is raised for each frame
+    fps:      of a video file, see read_pictures
     FrameError: a frame is missing, broken, or its size differs from the first."""
-    for rows, frame, (box,) in decoded_frames(path, numbers, [box_of], out.shape[1], progress):
+    for rows, frame, (box,) in decoded_frames(path, numbers, [box_of], out.shape[1], progress, fps):
         cut(frame, box, flip, out[rows.start])
         out[rows.start + 1:rows.stop] = out[rows.start]
 
 
-def read_views(path, numbers, views, out, progress):
+def read_views(path, numbers, views, out, progress, fps=None):
     """Reads frames of the video `path` once, and cuts each into V `views`: `out` uint8 [V, M, img_dim, img_dim, 3].
     The other arguments and errors are those of read_frames."""
     boxes_of = [view.box_of for view in views]
-    for rows, frame, boxes in decoded_frames(path, numbers, boxes_of, out.shape[2], progress):
+    for rows, frame, boxes in decoded_frames(path, numbers, boxes_of, out.shape[2], progress, fps):
         mirrored = cv2.flip(frame, 1) if any(view.mirrored for view in views) else None
         for view, box, clip in zip(views, boxes, out):
             cut(mirrored if view.mirrored else frame, box, False, clip[rows.start])
             clip[rows.start + 1:rows.stop] = clip[rows.start]
 
 
-def decoded_frames(path, numbers, boxes_of, img_dim, progress):
+def decoded_frames(path, numbers, boxes_of, img_dim, progress, fps):
     """Yields (rows, frame, boxes) for each distinct frame of `numbers`, see read_frames: the slice of its rows in
     `numbers`; the frame uint8 [H, W, 3], decoded as small as `img_dim` allows; for each of `boxes_of` its box in it."""
     distinct, copies = np.unique(numbers, return_counts=True)
@@ -243,7 +244,7 @@ def decoded_frames(path, numbers, boxes_of, img_dim, progress):
         return factor
 
     i = 0
-    for frame, count in zip(read_pictures(path, distinct, reduction_of), copies):
+    for frame, count in zip(read_pictures(path, distinct, reduction_of, fps), copies):
         yield slice(i, i + count), frame, boxes
         i += count
         progress.value += 1  # not atomic, which is enough to see that it moves

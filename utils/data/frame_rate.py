@@ -37,5 +37,5 @@ def spread_of_rates(rates: Iterable[float]) -> str:
     rates = [rate for rate in rates if rate > 0]
     if not rates or max(rates) <= 1.2 * min(rates):
         return ''
-    return (f'frame rates differ, from {min(rates):g} to {max(rates):g} a second: clips of the same --ds span '
+    return (f'frame rates differ, from {min(rates):.3g} to {max(rates):.3g} a second: clips of the same --ds span '
             'different times; --fps F takes the same number of frames a second from all')

@@ -31,6 +31,8 @@ class VideoList:
     root:      folder that relative paths start from, or None where all are absolute
     label:     bytes [R], the third column of the csv; None where it has two
     group:     bytes [R], what a video shares with others of the same recording; empty: it is its own group
+    fps:       frames a second that are taken of video files, by time, and that n_frames counts (None: every frame); see
+               `at_frame_rate` in utils.data.splits
 
     >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
     >>> len(videos), videos.path(1), videos.classes()
@@ -40,8 +42,8 @@ class VideoList:
     """
 
     def __init__(self, encoded: np.ndarray, n_frames: np.ndarray, root: Optional[str] = None,
-                 label: Optional[np.ndarray] = None, group: Optional[np.ndarray] = None):
-        self.encoded, self.n_frames, self.root, self.label = encoded, n_frames, root, label
+                 label: Optional[np.ndarray] = None, group: Optional[np.ndarray] = None, fps: Optional[float] = None):
+        self.encoded, self.n_frames, self.root, self.label, self.fps = encoded, n_frames, root, label, fps
         self.group = np.zeros(len(n_frames), 'S1') if group is None else group
 
     @classmethod
@@ -100,7 +102,7 @@ class VideoList:
     def select(self, rows: np.ndarray) -> 'VideoList':
         """The videos of an index array or a boolean mask [R], in that order."""
         return VideoList(self.encoded[rows], self.n_frames[rows], self.root,
-                         None if self.label is None else self.label[rows], self.group[rows])
+                         None if self.label is None else self.label[rows], self.group[rows], self.fps)
 
 
 def packed(texts):
@@ -221,15 +223,20 @@ def csv_file(folder, split, subset):
 
 # ---- the videos on disk
 
+def spread_rows(videos, sample=64):
+    """int [K]: up to `sample` rows, evenly spread."""
+    return np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int))
+
+
 def check_on_disk(videos, sample=64):
     """Looks at up to `sample` evenly spread videos: is each there, with its last listed frame?
     UserError otherwise. A full check is process_data/check_frames.py's work."""
-    for row in np.unique(np.linspace(0, len(videos) - 1, min(sample, len(videos))).astype(int)):
+    for row in spread_rows(videos, sample):
         path, last = videos.path(row), int(videos.n_frames[row])
         if not os.path.isdir(path) and not os.path.isfile(path) and not os.path.isfile(path + '.zip'):
             refuse_failure(path)
             raise UserError(f'{path}: no such frame folder (nor {os.path.basename(path)}.zip) or video file; extract '
                             'the frames, or write the csv again with process_data/write_csv.py')
-        if not has_frame(path, last):
+        if not has_frame(path, last, videos.fps):
             raise UserError(f'{path}: the csv lists {last} frames, but the last is not there; '
                             'process_data/check_frames.py finds such videos and writes a repaired csv')

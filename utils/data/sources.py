@@ -24,19 +24,23 @@ SHORT_SIDE = 240  # px, of the frames of a video file: what extract_frames.py sh
 PATIENCE = 30     # s of decoding without a wanted frame; less than the default of --timeout, which ends a run
 
 
-def read_pictures(path, numbers, reduction_of=None):
+def read_pictures(path, numbers, reduction_of=None, fps=None):
     """Yields frames of the video `path`, RGB uint8 [H, W, 3], all of one size.
 
     numbers:       frame numbers, ascending and distinct, from 1
     reduction_of:  (height, width) of the frames -> 1, 2 or 4, the factor by which they can be smaller; called once
                    (None: full size)
+    fps:           of a video file, frames a second to take by time (None: every frame)
     A video file is opened here and closed when the generator ends. FrameError: a frame or the whole video is missing or
     broken, or its size differs from the first; a video file has fewer frames, or is decoded too slowly."""
-    source = _read_film if os.path.isfile(path) else _read_folder
-    yield from source(path, numbers, reduction_of or (lambda height, width: 1))
+    reduction_of = reduction_of or (lambda height, width: 1)
+    if os.path.isfile(path):
+        yield from _read_film(path, numbers, reduction_of, fps)
+    else:
+        yield from _read_folder(path, numbers, reduction_of)
 
 
-def has_frame(path, number):
+def has_frame(path, number, fps=None):
     """Whether the video `path` has frame `number`. FrameError: it is a video file that can't be read, or the file
     system fails."""
     if os.path.isdir(path):
@@ -48,7 +52,7 @@ def has_frame(path, number):
         except (OSError, *BAD_ZIP):
             return refuse_failure(path + '.zip')
     try:
-        with VideoFile(path, patience=PATIENCE) as video:
+        with VideoFile(path, rate=fps, patience=PATIENCE) as video:
             return number <= video.n_frames
     except (VideoError, UserError) as error:
         raise as_frame_error(path, error) from None
@@ -75,15 +79,22 @@ def _stamp(path):
     return found.st_size, found.st_mtime_ns
 
 
-def count_frames(path):
-    """Frames of the video `path`. VideoFile.n_frames says how those of a file are counted; its first must decode.
+def count_frames(path, fps=None):
+    """Frames of the video `path`. VideoFile.n_frames says how those of a file are counted; its first must decode. fps:
+    see `read_pictures`.
 
     VideoError: it is no video, or a broken one. UserError: a folder or zip that can't be read."""
+    return count_and_rate(path, fps)[0]
+
+
+def count_and_rate(path, fps=None):
+    """(`count_frames`, frames a second that a video file has itself; 0.0 of extracted frames)."""
     if os.path.isfile(path):
-        with VideoFile(path) as video:
+        with VideoFile(path, rate=fps) as video:
+            count, own_rate = video.n_frames, video.fps
             if next(video.all_frames(), None) is None:
                 raise VideoError('no frame in it can be decoded')
-            return video.n_frames
+            return count, own_rate
     try:
         names = frame_names(path)
     except FileNotFoundError:
@@ -94,23 +105,35 @@ def count_frames(path):
         raise UserError(f'{path}: cannot be listed ({error.strerror}); fix that and run again') from error
     if not count_in(names):
         raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
-    return count_in(names)
+    return count_in(names), 0.0
 
 
-def count_all(root, names, jobs):
-    """({name: frames}, {name: reason}) of the usable and of the unusable videos `names` in `root`, by `jobs` threads,
-    with a progress bar."""
+def frame_rate(path):
+    """Frames a second as the header of a video file says; 0.0 of extracted frames, and of a file that can't be read."""
+    if not os.path.isfile(path):
+        return 0.0
+    try:
+        with VideoFile(path) as video:
+            return video.fps
+    except (VideoError, UserError):
+        return 0.0
+
+
+def count_all(root, names, jobs, fps=None):
+    """({name: frames}, {name: reason}, rates) of the usable and of the unusable videos `names` in `root`, by `jobs`
+    threads, with a progress bar. rates: frames a second of every video file. fps: see `read_pictures`."""
     def count(name):
         try:
-            return count_frames(os.path.join(root, name)), ''
+            return *count_and_rate(os.path.join(root, name), fps), ''
         except VideoError as error:
-            return 0, str(error)
+            return 0, 0.0, str(error)
 
     counts = Parallel(n_jobs=jobs, prefer='threads', return_as='generator')(delayed(count)(name) for name in names)
     counted = dict(zip(names, list(tqdm(counts, total=len(names), desc='counting frames', unit='video',
                                           disable=not names))))
-    return ({name: frames for name, (frames, _) in counted.items() if frames},
-            {name: reason for name, (frames, reason) in counted.items() if not frames})
+    return ({name: frames for name, (frames, _, _) in counted.items() if frames},
+            {name: reason for name, (frames, _, reason) in counted.items() if not frames},
+            [rate for _, rate, _ in counted.values()])
 
 
 def _read_folder(path, numbers, reduction_of):
@@ -134,10 +157,10 @@ def _decode(jpeg, path, number, factor):
     return frame
 
 
-def _read_film(path, numbers, reduction_of):
+def _read_film(path, numbers, reduction_of, fps):
     factor = None
     try:
-        with VideoFile(path, short_side=SHORT_SIDE, patience=PATIENCE) as video:
+        with VideoFile(path, short_side=SHORT_SIDE, rate=fps, patience=PATIENCE) as video:
             for frame in video.frames(numbers):
                 height, width = frame.shape[:2]
                 factor = factor or reduction_of(height, width)

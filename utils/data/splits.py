@@ -6,9 +6,10 @@ import numpy as np
 
 from utils.cli import UserError, cpu_cores, warn
 from utils.data.files import find_videos
+from utils.data.frame_rate import spread_of_rates
 from utils.data.held_out import hold_out
-from utils.data.lists import VideoList, check_on_disk, csv_file
-from utils.data.sources import count_all
+from utils.data.lists import VideoList, check_on_disk, csv_file, spread_rows
+from utils.data.sources import count_all, frame_rate
 from utils.parallel import distributed
 
 LISTED_UNUSABLE = 10
@@ -31,7 +32,7 @@ def videos_below(folder):
     names = counts = None
     if distributed.is_main():
         names = find_videos(folder)
-        counts, unusable = count_all(folder, names, cpu_cores()) if names else ({}, {})
+        counts, unusable, _ = count_all(folder, names, cpu_cores()) if names else ({}, {}, [])
         for name, reason in list(unusable.items())[:LISTED_UNUSABLE]:
             warn(f'{os.path.join(folder, name)}: {reason}, left out')
         if names:
@@ -46,14 +47,38 @@ def videos_below(folder):
     return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values()))
 
 
-def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None):
+def at_frame_rate(videos, fps):
+    """A VideoList of the same files with `fps` frames a second, taken by time; the first process counts them. A file
+    that can't be read keeps its count, and is found broken when it is read. fps 0: the videos as they are, with a
+    warning where the rates of files differ. UserError: a video is extracted frames."""
+    if not fps:
+        if distributed.is_main() and (spread := spread_of_rates(frame_rate(videos.path(row))
+                                                                for row in spread_rows(videos))):
+            warn(spread)
+        return videos
+    counts = extracted = None
+    if distributed.is_main():
+        paths = videos.paths()
+        extracted = next((path for path in paths if os.path.isdir(path) or os.path.isfile(path + '.zip')), None)
+        if not extracted:
+            counted, *_ = count_all('', paths, cpu_cores(), fps)
+            counts = [counted.get(path, count) for path, count in zip(paths, videos.n_frames.tolist())]
+    distributed.wait_for_main()
+    extracted, counts = distributed.from_main((extracted, counts))
+    if extracted:
+        raise UserError(f'--fps {fps:g} takes frames of video files, but {extracted} is extracted frames: give --fps '
+                        f'{fps:g} to process_data/extract_frames.py, and --fps 0 here')
+    return VideoList(videos.encoded, np.array(counts, np.int32), videos.root, videos.label, videos.group, fps)
+
+
+def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None, fps=0):
     """(training, validation) videos of a data set's `list_folder`. val_on 'train' holds out `val_fraction` of the
     training list, by group where the names tell groups; 'test' validates on the test list, as the published code did.
-    train: the videos to take for the training list (None: all of it).
+    train: the videos to take for the training list (None: all of it). fps: see `at_frame_rate`.
     """
-    train = read_split(folder, split, 'train', frame_root) if train is None else train
+    train = at_frame_rate(read_split(folder, split, 'train', frame_root) if train is None else train, fps)
     if val_on == 'test':
-        return train, read_split(folder, split, 'test', frame_root)
+        return train, at_frame_rate(read_split(folder, split, 'test', frame_root), fps)
     if val_fraction == 0:
         raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)

@@ -8,6 +8,8 @@ file with damage in its middle numbers count the frames of the container, and `a
 import bisect
 import collections
 import errno
+import itertools
+import math
 import os
 import stat
 import time
@@ -54,16 +56,18 @@ class VideoFile:
     layout:      'rgb24' or 'bgr24', the order of the channels
     short_side:  px, what larger frames are shrunk to (0 keeps the size); see `target_size` and `resize`
     upscale:     also enlarge smaller frames
+    rate:        frames a second to take by time, see utils.data.frame_rate: the file then reads as if these were its
+                 frames (None: every frame once; none is repeated or dropped)
     patience:    seconds after which a wanted frame is given up (None: never)
 
     announced:   frames that its index or header promises, 0 if none does; see utils.data.truncated_video
     notes:       list of str, what was read differently from what the file says; filled while frames are read
     VideoError: there is no such file, or no video in it that the decoder can read. UserError: the file system fails."""
 
-    def __init__(self, path, layout='rgb24', short_side=0, upscale=False, patience=None):
+    def __init__(self, path, layout='rgb24', short_side=0, upscale=False, rate=None, patience=None):
         check_file(path)
         self.path, self.layout, self.short_side, self.upscale = path, layout, short_side, upscale
-        self.patience, self._waiting_since = patience, time.monotonic()
+        self.rate, self.patience, self._waiting_since = rate, patience, time.monotonic()
         self.notes = []
         self._damage, self._times = collections.Counter(), []
         self._reformatter = av.video.reformatter.VideoReformatter()
@@ -87,15 +91,13 @@ class VideoFile:
         with distinct time stamps), by decoding elsewhere."""
         if self._n_frames is None:
             times, _ = self._read_index()
-            self._n_frames = sum(1 for _ in self._from_start()) if times is None else len(times)
+            self._n_frames = sum(1 for _ in self._taken()) if times is None else len(self._numbers_taken(times))
         return self._n_frames
 
-    def all_frames(self, fps=None):
-        """Yields every frame once, uint8 [H, W, 3], in order of display. None is repeated or dropped to match a frame
-        rate, unless `fps` asks for one, see utils.data.frame_rate; a packet that can't be decoded is skipped, see
+    def all_frames(self):
+        """Yields all frames, uint8 [H, W, 3], in order of display; a packet that can't be decoded is skipped, see
         `losses`. VideoError: a frame that can't be converted."""
-        frames = self._from_start()
-        for frame in at_rate(self._timed(frames), fps) if fps else frames:
+        for frame in self._taken():
             yield self._picture(frame)
             self._waiting_since = time.monotonic()
 
@@ -116,8 +118,8 @@ class VideoFile:
 
     @property
     def fps(self):
-        """Frames per second on average, or 0.0: as the container says, unless the time stamps of what was read from the
-        start tell another rate."""
+        """Frames per second of the file on average, or 0.0: as the container says, unless the time stamps of what was
+        read from the start tell another rate."""
         rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         spread = max(self._times, default=0) - min(self._times, default=0)
         if spread:
@@ -132,14 +134,18 @@ class VideoFile:
         numbers = [int(number) for number in numbers]
         self._waiting_since = time.monotonic()
         times, keys = self._read_index()
-        if times is not None and numbers and numbers[-1] > len(times):
-            raise VideoError(f'it has {len(times)} frames, and frame {numbers[-1]} was asked for')
         done = 0
         if times is not None:
-            for frame in self._by_time(numbers, times, keys):
-                yield self._picture(frame)
-                self._waiting_since = time.monotonic()
-                done += 1
+            taken = self._numbers_taken(times)
+            if numbers and numbers[-1] > len(taken):
+                raise VideoError(f'it has {len(taken)} frames, and frame {numbers[-1]} was asked for')
+            stored = [taken[number - 1] for number in numbers]
+            for frame, (_, copies) in zip(self._by_time(sorted(set(stored)), times, keys), itertools.groupby(stored)):
+                picture = self._picture(frame)
+                for _ in copies:
+                    yield picture
+                    self._waiting_since = time.monotonic()
+                    done += 1
         if done < len(numbers):
             yield from self._by_counting(numbers[done:])
 
@@ -148,7 +154,7 @@ class VideoFile:
     def _by_counting(self, numbers):
         wanted = iter(numbers)
         number, count = next(wanted), 0
-        for count, frame in enumerate(self._from_start(), 1):
+        for count, frame in enumerate(self._taken(), 1):
             if count == number:
                 yield self._picture(frame)
                 self._waiting_since = time.monotonic()
@@ -217,9 +223,19 @@ class VideoFile:
 
     # ---- decoding
 
+    def _taken(self):
+        """Yields the frames of the file, or those that `rate` takes of them, as av.VideoFrame."""
+        frames = self._from_start()
+        return at_rate(self._timed(frames), self.rate) if self.rate else frames
+
+    def _numbers_taken(self, times):
+        """The numbers, from 1, of the frames that `_taken` yields, by the time stamps of all, in ticks."""
+        numbers, tick = range(1, len(times) + 1), self._stream.time_base
+        return list(at_rate(((float(times[k - 1] * tick), k) for k in numbers), self.rate)) if self.rate else numbers
+
     def _timed(self, frames):
         """Yields (seconds, frame); without time stamps by the rate that the container names."""
-        seconds, step = 0.0, 1 / (self.fps or 25)
+        seconds, step = -math.inf, 1 / (self.fps or 25)
         for number, frame in enumerate(frames):
             seconds = max(seconds, number * step if frame.time is None else frame.time)
             yield seconds, frame

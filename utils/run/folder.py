@@ -28,6 +28,11 @@ def network_name(network):
     return network.replace('resnet', 'r')
 
 
+def rate_suffix(fps):
+    """'' or '_fps15': frames a second, where they are taken by time."""
+    return f'_fps{fps:g}' if fps else ''
+
+
 def pretrained_suffix(pretrain):
     """'' or '_pt=' and a short name of what the run starts from; the whole path is in args.json."""
     if not pretrain:

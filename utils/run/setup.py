@@ -116,11 +116,21 @@ def clip_settings(args):
     return Clip(args.num_seq, args.seq_len, args.ds, args.img_dim)
 
 
+def rate_setting(args):
+    """{'fps': --fps} where frames are taken by time: also stored in checkpoints, and part of what is measured."""
+    return {'fps': args.fps} if args.fps else {}
+
+
+def frames_taken(args):
+    """How frames are taken, for people."""
+    return f'ds {args.ds}' + (f' of {args.fps:g} frames a second' if args.fps else '')
+
+
 def clip_videos(args, split, train=None):
     """(training, validation) VideoLists of the flags. train: the part of the training list to use (None: all of it)."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     parts = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed,
-                                 train)
+                                 train, args.fps)
     clip_frames = args.num_seq * args.seq_len * args.ds
     parts = [usable(part, clip_frames, args.short_videos, purpose)
              for part, purpose in zip(parts, ('training', 'validation'))]
@@ -129,12 +139,12 @@ def clip_videos(args, split, train=None):
 
 
 def training_settings(args, train, val, checkpoint):
-    """What checkpoints store of the data: data set, split, the videos trained on, and the trainings that led to the
-    `checkpoint` that the run starts from ({} for none). train, val: of `clip_videos`."""
+    """What checkpoints store of the data: frame rate, data set, split, the videos trained on, and the trainings
+    that led to the `checkpoint` that the run starts from ({} for none). train, val: of `clip_videos`."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     listed = listed_paths(folder, args.split, args.frame_root, train, val)
-    return {'dataset': Path(args.dataset).name, 'split': args.split, 'train_list': train_list(train, listed),
-            'started_from': list(map(record_of, trainings_of(checkpoint)))}
+    return {**rate_setting(args), 'dataset': Path(args.dataset).name, 'split': args.split,
+            'train_list': train_list(train, listed), 'started_from': list(map(record_of, trainings_of(checkpoint)))}
 
 
 def clip_batches(args, dataset, precision, drop_last):
