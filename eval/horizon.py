@@ -28,7 +28,7 @@ from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.parallel.launch import launch
 from utils.run.log import say
-from utils.run.setup import check_memory, clip_settings
+from utils.run.setup import check_memory, clip_settings, rate_setting
 from utils.text import ENCODING, printable
 
 
@@ -73,7 +73,7 @@ def main(args):
         raise UserError('a single video could be read: give two or more')
 
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net,
-               **clip._asdict(),
+               **clip._asdict(), **rate_setting(args),
                'pred_step': args.pred_step, 'seen': seen, 'steps': steps, 'clips': len(index),
                'groups': len({groups[row] for row in index}),
                'batch_size': len(batches[0][0]), 'by_candidates': found, 'videos': [videos.path(row) for row in index],

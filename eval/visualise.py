@@ -35,7 +35,7 @@ from utils.data.splits import fits
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say
-from utils.run.setup import clip_settings
+from utils.run.setup import clip_settings, rate_setting
 from utils.text import ENCODING, printable
 
 EXTREMES = 4      # easiest and as many hardest clips
@@ -76,7 +76,7 @@ def main(args):
                                       min(args.batch_size, len(videos)), keep)
     skipped = skipped_lines(failed, broken, len(videos), left_out, args.batch_size)
     summary = {'weights': args.weights, 'dataset': None if args.video else args.dataset, 'net': args.net,
-               **clip._asdict(),
+               **clip._asdict(), **rate_setting(args),
                'pred_step': args.pred_step, 'batch_size': len(batches[0].index),
                **summarise(batches, size, videos.groups()),
                'top1_of_clip': [[videos.path(row), top1] for row, top1, _ in easiest_first(batches)],

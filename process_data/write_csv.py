@@ -22,7 +22,7 @@ With --videos the lists name the video files themselves, and nothing needs to be
 from the packets of the container where each packet is one frame: H.264, HEVC, AV1, VP9 and Motion JPEG in .mp4, .mov,
 .mkv and .webm, MPEG-4 in .mp4 and .avi, Motion JPEG in .avi. They are counted by decoding, which takes longer, in all
 other files and in those that are interlaced, cut short or without distinct time stamps. Unreadable files are named and
-left out.
+left out. A warning names the range of the frame rates where they differ by more than a fifth.
 """
 import argparse
 import contextlib

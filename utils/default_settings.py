@@ -13,8 +13,8 @@ def default_ds(dataset):
 
 
 def default_settings(dataset=''):
-    """{'net', 'img_dim', 'num_seq', 'seq_len', 'ds', 'fps'} for a data set ('' for none)."""
-    return {'net': NET, **CLIP, 'ds': default_ds(dataset), 'fps': 0}
+    """{'net', 'img_dim', 'num_seq', 'seq_len', 'ds'} for a data set ('' for none)."""
+    return {'net': NET, **CLIP, 'ds': default_ds(dataset)}
 
 
 def default_milestones(dataset, img_dim):

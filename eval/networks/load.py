@@ -21,8 +21,7 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
 
     kind:    'backbone', 'features' or 'classifier'
     weights: path of a checkpoint; None for random weights
-    given:   net, img_dim, num_seq, seq_len, ds, fps; those that are None follow the checkpoint, else the published
-             defaults
+    given:   net, img_dim, num_seq, seq_len, ds; those that are None follow the checkpoint, else the published defaults
     class_names: of a classifier whose checkpoint has none. num_class: of a classifier of random weights (101).
     batch_statistics: a backbone without running statistics in the file normalises by the batch at hand
     UserError: the file can't be used, is of another net or kind, or lacks BN statistics."""

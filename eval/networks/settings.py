@@ -26,7 +26,7 @@ def common_settings(settings):
 
 
 def resolve_settings(args, stored, defaults, origin=None):
-    """Sets those flags on `args` that were left out (None): to what is `stored`, else to the default.
+    """Sets those flags on `args` that were left out (None): to what is `stored`, else to the default; `fps`, too.
 
     stored: {name: value} of the checkpoint `origin`, see `trained_settings`. defaults: {name: value} of these flags.
     UserError: a flag contradicts the checkpoint, and --allow_other_settings was not given.
@@ -40,11 +40,11 @@ def resolve_settings(args, stored, defaults, origin=None):
         raise UserError(f'{origin} was trained with {there}, but the flags say {here}: leave them out to follow the '
                         'checkpoint, or give --allow_other_settings')
     said = []
-    for name in defaults:
+    for name, default in {**defaults, 'fps': 0}.items():
         source = 'given'
         if getattr(args, name) is None:
             source = 'checkpoint' if name in stored else 'default'
-            setattr(args, name, stored.get(name, defaults[name]))
+            setattr(args, name, stored.get(name, default))
         if name != 'fps' or args.fps:
             said.append(f'{name} {getattr(args, name)} ({source})')
     if 'net' in defaults and args.net not in NETWORKS:
