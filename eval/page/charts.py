@@ -73,7 +73,8 @@ class Chart:
     def summary(self):
         """The chart in words."""
         parts = [f'{each.run}, {MEANING.get(each.kind, each.kind)}: {each.values[0][1]:.4g} to '
-                 f'{each.values[-1][1]:.4g}, lowest {min(y for _, y in each.values):.4g}, highest {max(y for _, y in each.values):.4g}'
+                 f'{each.values[-1][1]:.4g}, lowest {min(y for _, y in each.values):.4g}, highest '
+                 f'{max(y for _, y in each.values):.4g}'
                  for each in self.series if each.kind != 'step']
         return f'{self.title} by epoch. ' + '; '.join(parts)
 
