@@ -1,4 +1,4 @@
-# make demo    videos -> frames -> csv -> pretraining -> fine-tuning -> test, on a small data set made here
+# make demo    videos -> frames -> csv -> pretraining -> evaluation, on a small data set made here; MINUTES=20: longer
 # make study   what pretraining is worth, in two hours: accuracy against the time of pretraining, beside random weights
 # make test    the whole test suite            make soak    the long tests            make lint    ruff: likely faults, style
 # make clean   removes the virtual environment and what demo and study made
@@ -9,7 +9,7 @@ VENV_PYTHON := .venv/bin/python
 .PHONY: demo study test soak lint clean
 
 demo: .venv/installed
-	$(VENV_PYTHON) experiments/demo.py
+	$(VENV_PYTHON) experiments/demo.py $(if $(MINUTES),--minutes $(MINUTES))
 
 study: .venv/installed
 	$(VENV_PYTHON) experiments/study.py

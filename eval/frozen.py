@@ -76,7 +76,7 @@ def evaluate(args, folder, features, listed, class_names, seen):
     alone = appearance(first, n_frames, groups, listed.videos.fps) if 'appearance' in args.protocols else {}
     shown = {**outcomes, **{('none', kind): each for kind, each in alone.items()}}
     results = results_of(args, listed, task, shown)
-    write_table(args, folder, results, features, task, [
+    sentence = write_table(args, folder, results, features, task, [
         'videos have several labels: any of them is right in R@k and top1; no subsets of labels'
         if task.multi_label else 'subsets of labels: mean ± deviation of 3 seeds', *seen])
     if 'probe' in args.protocols and not task.multi_label:
@@ -91,6 +91,8 @@ def evaluate(args, folder, features, listed, class_names, seen):
                  class_names, listed.videos.fps)
     print(f'written to {folder}: results.json, results.md, differences.json, hits.npz'
           + (', pictures/' if pictures else ''))
+    if sentence:
+        print(f'\n{sentence}')
     return results
 
 

@@ -41,10 +41,10 @@ def run_folder(output, name):
     return max((output / f'log_{name}').iterdir(), key=lambda folder: folder.stat().st_mtime)
 
 
-def best_model(output, name):
-    """The best checkpoint, by validation, of the run called `name`."""
-    checkpoint, = (run_folder(output, name) / 'model').glob('model_best_epoch*.pth.tar')
-    return checkpoint
+def newest_model(output, name):
+    """The checkpoint of the last epoch of the run called `name`."""
+    return max((run_folder(output, name) / 'model').glob('epoch*.pth.tar'),
+               key=lambda path: int(path.name.removeprefix('epoch').removesuffix('.pth.tar')))
 
 
 def epoch_curves(folder):

@@ -1,115 +1,172 @@
-"""demo.py: each command it gives is understood by its script, and the table says what the runs' files say."""
+"""demo.py: each command it gives is understood by its script, its time goes to pretraining, its end says what files say."""
 import importlib
 import json
 import re
 
 import cv2
+import numpy as np
 import pytest
 
 from eval.protocols.results import write_results
-from experiments import demo, run_script
+from experiments import demo, demo_budget, demo_report, run_script
+from experiments.demo_budget import Machine
 
-EPOCHS = {'train': [(4.2, 0.02), (3.1, 0.1)], 'val': [(4.0, 0.03), (3.0, 0.125)]}  # (loss, top1)
-SPEED = 40.  # clips/s
 ROW = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'videos': 64,
-       'deviation': None, 'chosen': 'k 5'}
-RESULTS = [{**ROW, 'weights': 'model', 'value': 0.5, 'low': 0.4, 'high': 0.6},
-           {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39},
-           {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.9, 'low': 0.8,
-            'high': 1.}]
-DIFFERENCES = [{**ROW, 'weights': 'model', 'than': 'random', 'value': 0.2, 'low': 0.05, 'high': 0.35}]
+       'deviation': None, 'chosen': 'k 5', 'hash': '12345678'}
+
+
+class Clock:
+    """A clock that only the faked scripts move."""
+    def __init__(self):
+        self.now = 0.
+
+    def monotonic(self):
+        return self.now
 
 
 @pytest.fixture
-def commands(monkeypatch):
-    """Runs of scripts that only parse their flags and leave behind the files of a run; returns what was run."""
-    run_commands = []
+def played(monkeypatch, tmp_path):
+    """play(clips/s, seconds in which a script starts, flags of the demo): the commands that a demo gives, which only parse
+    their flags, take their time and leave behind the files of a run: [(script, flags, seconds)]."""
+    def play(speed, start, *flags):
+        clock, commands = Clock(), []
+        labelled = 8 * demo.DATA['videos_per_class']
 
-    def run(script, *arguments, **flags):
-        module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
-        args = module.parse_args([*map(str, arguments), *run_script.command_line(flags)])
-        run_commands.append((script, args))
-        if 'log_dir' in flags:
-            is_test = bool(getattr(args, 'test', None))
-            leave_files(flags['log_dir'] / f'log_{args.prefix}' / 'experiment', is_test, args.epochs)
-        elif script == 'eval/frozen.py':
-            write_results(make_folder(flags['out']), RESULTS, ['facts'], DIFFERENCES)
+        def run(script, *arguments, **flags):
+            module = importlib.import_module(script.removesuffix('.py').replace('/', '.'))
+            args = module.parse_args([*map(str, arguments), *run_script.command_line(flags)])
+            seconds = 100 / speed
+            if 'log_dir' in flags:
+                folder = flags['log_dir'] / f'log_{args.prefix}' / 'experiment'
+                videos = 920 if script == 'dpc/main.py' else 0.64 * labelled
+                done = leave_files(folder, bool(getattr(args, 'test', None)), args.epochs, videos, speed)
+                seconds = start + done * videos / speed
+            elif script == 'eval/frozen.py':
+                leave_frozen(flags['out'], str(flags['weights']))
+                seconds = start + 4 * labelled / 3 / speed + 400 / speed
+            clock.now += seconds
+            commands.append((script, args, seconds))
 
-    monkeypatch.setattr(demo, 'run', run)
-    return run_commands
+        monkeypatch.setattr(demo, 'run', run)
+        monkeypatch.setattr(demo, 'time', clock)
+        monkeypatch.setattr(demo, 'labelled_videos', lambda: labelled)
+        monkeypatch.setattr(demo, 'synthetic_folder', lambda *names: str(tmp_path.joinpath(*names)))
+        demo.main(demo.parse_args(['--output', str(tmp_path / 'demo_output'), *flags]))
+        return commands
+    return play
 
 
-def make_folder(path):
-    path.mkdir(parents=True)
-    return path
+def leave_frozen(folder, weights):
+    folder.mkdir(parents=True)
+    rows = [{**ROW, 'weights': weights, 'value': 0.5, 'low': 0.4, 'high': 0.6},
+            {**ROW, 'weights': 'random', 'value': 0.3, 'low': 0.2, 'high': 0.39},
+            {**ROW, 'weights': 'none', 'feature': 'frame', 'protocol': 'one frame', 'value': 0.125, 'low': 0., 'high': .3}]
+    more = [{**row, 'feature': feature, 'protocol': protocol, 'setting': setting, 'metric': metric} for row in rows[:2]
+            for feature in ('context', 'block') for protocol, setting, metric in (
+                ('retrieval', 'all labels', 'R@5'), ('probe', '20% of labels', 'top1'), *demo_report.SHOWN)]
+    more = [row for row in more if (row['feature'], row['protocol']) != ('block', 'knn')]
+    differences = [{**ROW, 'weights': weights, 'than': 'random', 'value': 0.2, 'low': 0.05, 'high': 0.35, 'groups': 48}]
+    write_results(folder, [*rows, *more], ['facts'], differences)
 
 
-def leave_files(folder, is_test, epochs):
-    (folder / 'model').mkdir(parents=True)
+def leave_files(folder, is_test, epochs, videos, speed):
+    """Returns how many epochs are new."""
+    (folder / 'model').mkdir(parents=True, exist_ok=True)
     if is_test:
         good = 3 if 'pretrained' in folder.parent.name else 1
         rows = [f'"/x/a,{i}",Grow,{"Grow" if i < good else "Shrink"},0.5000\n' for i in range(4)]
         (folder / 'predictions.csv').write_text('path,label,prediction,probability\n' + ''.join(rows))
-    else:
-        (folder / 'model' / 'model_best_epoch2.pth.tar').write_text('')
-        (folder / 'log.jsonl').write_text(''.join(
-            json.dumps({'kind': kind, 'epoch': epoch + 1, 'loss': loss, 'top1': top1, 'clips_per_s': SPEED}) + '\n'
-            for epoch in range(min(2, epochs)) for kind in EPOCHS for loss, top1 in [EPOCHS[kind][epoch]]))
+        return 0.1
+    before = len(list((folder / 'model').glob('*')))
+    with open(folder / 'log.jsonl', 'a') as log:
+        for epoch in range(before + 1, epochs + 1):
+            (folder / 'model' / f'epoch{epoch}.pth.tar').write_text('')
+            for kind in ('train', 'val'):
+                log.write(json.dumps({'kind': kind, 'epoch': epoch, 'loss': 4. / epoch, 'top1': epoch / 100, 'time': 0.,
+                                      'clips_per_s': speed, 'iteration': int(epoch * videos / 8)}) + '\n')
+    return epochs - before
 
 
-def test_demo(commands, tmp_path, capsys):
-    """From videos to both tests, in that order; only an earlier demo's runs are removed."""
-    output = tmp_path / 'demo_output'
-    (output / 'log_pretraining' / 'of an earlier demo').mkdir(parents=True)
-    (output / 'log_tmp').mkdir()
-    demo.main(demo.parse_args(['--output', str(output)]))
+def seconds_of(commands, script):
+    return sum(seconds for each, _, seconds in commands if each == script)
 
-    data = ['process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py']
-    assert [script for script, _ in commands] == [
-        'experiments/data/make_demo.py', *data, *data, 'dpc/main.py', 'dpc/main.py', 'eval/frozen.py',
-        'eval/visualise.py', 'eval/test.py', 'eval/test.py', 'eval/test.py', 'eval/test.py',
-        'eval/report.py']
-    trained = [vars(args) for script, args in commands if script == 'eval/test.py' and not args.test]
-    differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
-    assert differ == {'pretrain', 'prefix'}  # the same budget
-    training = [args for script, args in commands
-                if script in ('dpc/main.py', 'eval/test.py') and not getattr(args, 'test', None)]
-    assert all(args.flip == 0 for args in training)  # classes are left and right
-    assert (output / 'log_tmp').exists() and not (output / 'log_pretraining' / 'of an earlier demo').exists()
+
+def test_a_slow_machine(played, tmp_path, capsys):
+    """13 clips/s: ten minutes, at least 60% of them for pretraining, on more clips than show something; no fine-tuning."""
+    (tmp_path / 'demo_output' / 'log_pretraining' / 'of an earlier demo').mkdir(parents=True)
+    (tmp_path / 'demo_output' / 'log_tmp').mkdir()
+    commands = played(13., 8.)
+    data = ['process_data/extract_frames.py', 'process_data/write_csv.py']
+    scripts = [script for script, *_ in commands]
+    assert scripts == ['experiments/data/make_demo.py', *data, *data, *['dpc/main.py'] * 3, 'eval/frozen.py',
+                       'eval/visualise.py', 'eval/report.py']
+    assert sum(seconds for *_, seconds in commands) <= 600 and seconds_of(commands, 'dpc/main.py') >= 0.6 * 600
+    trained = [args.epochs for script, args, _ in commands if script == 'dpc/main.py']
+    assert trained == sorted(set(trained)) and trained[0] == 1 and trained[-1] * 920 > demo_budget.ENOUGH
+    assert (tmp_path / 'demo_output' / 'log_tmp').exists()
+    assert not (tmp_path / 'demo_output' / 'log_pretraining' / 'of an earlier demo').exists()
 
     said = capsys.readouterr().out
-    lines = [re.findall(r'\d[\d.]*%?', line.split('top-1')[1]) for line in said.splitlines() if line.endswith('%')]
-    assert '| block ' in said
-    assert 'difference is above zero), most clearly in knn (top1, block): by 20 points' in said
-    pretraining, pretrained, random = lines
-    speed, args = [args for script, args in commands if script == 'dpc/main.py']
-    assert (speed.dataset, speed.epochs, args.dataset) == ('demo', 1, 'demo_unlabelled')  # measured, then pretrained
-    assert (args.epochs, trained[0]['epochs']) == demo.epochs_that_fit(SPEED, 60 * 9.5 - 0.1)
-    locations = ((args.img_dim + 31) // 32) ** 2
-    assert pretraining == ['12.5%', f'{1 / (args.batch_size * args.pred_step * locations):.1%}']
-    assert pretrained == ['75.0%', '0.0', '100.0', '100.0', '100.0', '12.5%']
-    assert random == ['25.0%', '0.0', '0.0', '0.0', '100.0', '12.5%']
-    picture = cv2.imread(str(output / 'curves.png'))
-    assert picture.std() > 5
-    for name in ('curves.png', 'frozen/', 'confusion.png', 'model_best_epoch2.pth.tar', 'test_log.md'):
-        assert name in said
+    assert [int(number) for number in re.findall(r'^\[(\d)/9\]', said, flags=re.MULTILINE)] == [1, 2, 3, 4, 5, 6, 7, 9]
+    assert 'left out: ' in said and re.search(r'python eval/test.py .*--pretrain \S+epoch\d+\.pth\.tar', said)
+    table = [line for line in said.splitlines() if line.startswith('| ')]
+    assert len({len(line) for line in table}) == 1 and len(table) == 1 + 10
+    assert 'pretrained beats random weights in 1 of 1 rows' in said and 'one frame: 12%' in said
+    assert ' 1 epochs' not in said and 'too few' not in said and 'next: your own videos' in said
+    assert cv2.imread(str(tmp_path / 'demo_output' / 'curves.png')).std() > 5
 
 
-def test_the_length_follows_the_speed():
-    """Ten times the speed gives ten times the epochs; the slowest machine gets one. All steps together fit the time."""
-    slow, fast = demo.epochs_that_fit(20, 480), demo.epochs_that_fit(200, 480)
-    assert demo.epochs_that_fit(1, 480) == (1, 1) and fast[1] == demo.MAX_FINETUNING and slow[0] >= 1
-    assert 10 * slow[0] < fast[0] < 20 * slow[0]
-    for speed, (pretraining, finetuning) in ((20, slow), (200, fast)):
-        clips = (pretraining * demo.PRETRAINING_CLIPS + finetuning * demo.FINETUNING_CLIPS + demo.EVALUATION_CLIPS)
-        assert clips / speed + demo.OVERHEAD_SECONDS <= 480
+def test_a_fast_machine_also_fine_tunes(played, capsys):
+    """From both weights, equally long, at least so many steps that it leaves chance."""
+    commands = played(100., 3.)
+    assert sum(seconds for *_, seconds in commands) <= 600 and seconds_of(commands, 'dpc/main.py') >= 0.6 * 600
+    trained = [vars(args) for script, args, _ in commands if script == 'eval/test.py' and not args.test]
+    differ = {name for name in trained[0] if trained[0][name] != trained[1][name]}
+    assert len(trained) == 2 and differ == {'pretrain', 'prefix'}
+    videos = 8 * demo.DATA['videos_per_class'] * 0.75 * (1 - trained[0]['val_fraction'])
+    assert trained[0]['epochs'] * videos / trained[0]['batch_size'] >= demo_budget.FINETUNING_STEPS
+    assert all(args.flip == 0 for script, args, _ in commands
+               if script in ('dpc/main.py', 'eval/test.py') and not getattr(args, 'test', None))  # classes: left, right
+    said = capsys.readouterr().out
+    assert 'fine-tuned from pretrained weights: top-1 75.0%' in said
+    assert 'fine-tuned from random weights: top-1 25.0%' in said
 
 
-def test_the_verdict_needs_a_difference():
-    """Its interval must be above zero; of too few groups there is none."""
-    assert demo.verdict(DIFFERENCES).startswith('Frozen features beat those of random weights in 1 of 1')
-    for low in (-0.01, None):
-        assert demo.verdict([{**DIFFERENCES[0], 'low': low}]).startswith('The frozen features do not beat')
+def test_too_slow_to_show_anything(played, tmp_path, capsys):
+    """It takes more minutes where none were given; what would be enough is said; it ends with results all the same."""
+    commands = played(8., 16.)
+    assert 10 * 60 < sum(seconds for *_, seconds in commands) <= 15 * 60
+    assert 'too few' not in capsys.readouterr().out
+    commands = played(3., 16.)
+    said = capsys.readouterr().out
+    minutes, = re.findall(r'make demo MINUTES=(\d+)', said)
+    assert int(minutes) > 15 and (tmp_path / 'demo_output' / 'frozen' / 'results.json').exists()
+    commands = played(3., 16., '--minutes', minutes)
+    assert 'too few' not in capsys.readouterr().out
+    trained = [args.epochs for script, args, _ in commands if script == 'dpc/main.py']
+    assert trained[-1] * 920 >= demo_budget.ENOUGH and sum(each[-1] for each in commands) <= 60 * int(minutes)
+
+
+def test_a_data_set_that_is_there_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, 'synthetic_folder', lambda *names: str(tmp_path))
+    assert demo.data_flags() == demo.DATA
+    (tmp_path / '.made_with.json').write_text('{"size": 80, "looks": 2, "unlabelled": 2560}')
+    assert demo.data_flags() == {'size': 80, 'appearances': 2, 'unlabelled': 2560}
+
+
+def test_one_epoch_has_no_curves(tmp_path):
+    for epochs, drawn in ((1, False), (2, True)):
+        leave_files(tmp_path / 'log_pretraining' / 'experiment', False, epochs, 920, 10.)
+        demo_report.draw_curves(tmp_path)
+        assert (tmp_path / 'curves.png').exists() == drawn
+
+
+def test_the_plan_is_the_time_that_there_is():
+    """The steps add up; pretraining has its share whatever the speed, where that is possible at all."""
+    for speed in np.geomspace(8, 500, 12):
+        steps = demo_budget.plan(600, Machine(speed, start=5), batch_size=8)
+        assert sum(steps.values()) == pytest.approx(600) and (steps['finetune'] > 0) == (steps['test'] > 0)
+        assert steps['first'] + steps['pretrain'] >= 0.6 * 600
 
 
 def test_a_failing_script_ends_the_demo(tmp_path, capfd):

@@ -175,20 +175,22 @@ def test_warnings_and_statistics_that_are_always_zero(tmp_path):
     text = (tmp_path / 'new' / 'page.html').read_text()
     assert 'epoch 1:</strong> copies &lt;all&gt; of it' in text and 'Always 0, and not drawn: wrong_clip.' in text
     drawn = charts_of(Page(tmp_path / 'new' / 'page.html'))
-    assert drawn == [('Loss and accuracy', 'loss'), ('Loss and accuracy', 'top1'),  # top-1 again, beside its control
-                     ('Predictions against controls', 'top1'), ('Predictions against controls', 'copy_last')]
+    assert drawn == [('Loss and accuracy', 'loss'), ('Loss and accuracy', 'top1'),
+                     ('Predictions against controls', 'top1')]  # again, with its control in the same chart
 
 
 def test_controls_are_beside_their_own_runs_accuracy(tmp_path):
-    """A classifier's accuracy has no controls: it isn't drawn with them and doesn't set their scale."""
+    """One chart has top-1 and its controls. A classifier's accuracy has none: it isn't drawn there."""
     record = {'kind': 'val', 'time': 1, 'epoch': 1, 'epochs': 1, 'loss': 1.}
     for name, more in (('pretraining', {'top1': 0.1, 'copy_last': 0.05}), ('classifier', {'top1': 0.9})):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'log.jsonl').write_text(json.dumps({**record, **more}))
-    accuracies, controls = (found for _, found in chart_groups(find_sources([tmp_path]).training)[0])
-    assert [len(chart.series) for chart in accuracies + controls if chart.name == 'top1'] == [2, 1]
-    scales = [chart.draw().axes[0].get_ylim() for chart in controls]
-    assert len(scales) == 2 and len(set(scales)) == 1 and scales[0][0] == 0 and 0.1 < scales[0][1] < 0.2
+    accuracies, (controls,) = (found for _, found in chart_groups(find_sources([tmp_path]).training)[0])
+    assert [len(chart.series) for chart in accuracies if chart.name == 'top1'] == [2]
+    assert [(each.run, each.kind) for each in controls.series] == [('pretraining', 'top1'), ('pretraining', 'copy_last')]
+    axes = controls.draw().axes[0]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.1], [0.05]] and axes.get_ylim()[1] < 0.11
+    assert [text.get_text() for text in axes.get_legend().texts] == ['top-1', 'repeating the last seen block']
 
 
 def test_runs_and_flags(page_file, pretrained, classifier):

@@ -1,11 +1,12 @@
 """Curves of a report: for each statistic of log.jsonl one chart, with the runs in colours."""
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from eval.page.svg import inline_svg
@@ -15,11 +16,15 @@ MAX_STEPS = 400    # points of a curve over steps
 MAX_MARKED = 40    # epochs of a curve with a marker each
 COLOURS = ('#0969da', '#d1570b', '#1a7f37', '#a22ec0', '#b08800', '#c4266e', '#0e7d87', '#6e5b4c')  # of the runs
 STYLES = {'step': {'linewidth': 0.8, 'alpha': 0.4}, 'train': {'linestyle': '--', 'markerfacecolor': 'white'}, 'val': {}}
+# of the controls, in the chart of the accuracy that they are compared with; all are of validation
+CONTROL_STYLES = {'top1': {'linewidth': 2}, 'copy_last': {'linestyle': '--'}, 'copy_mean': {'linestyle': ':'},
+                  'top1_shuffled': {'linestyle': '-.'}}
 # title of a group: the statistics in it
 CONTROLS = 'Predictions against controls'
 GROUPS = {
     'Loss and accuracy': r'loss|top1|top3|top5',
-    CONTROLS: r'copy_.*|.*shuffled.*|top1_step\d+',
+    CONTROLS: '|'.join(CONTROL_STYLES),
+    'By predicted block': r'top1_step\d+',
     'What predictions are taken for': r'wrong_.*|guess_.*',
     'Features': r'spread.*|effective_rank.*|rank.*|knn',
     'Speed and optimisation': r'clips_per_s|data_wait|memory_gb|lr|grad_norm|replaced|skipped',
@@ -30,8 +35,8 @@ NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'step', 'steps
 MEANING = {'loss': 'loss', 'top1': 'top-1', 'top3': 'top-3', 'top5': 'top-5', 'clips_per_s': 'clips per second',
            'data_wait': 'share of time waiting for data', 'memory_gb': 'memory, GB', 'lr': 'learning rate',
            'grad_norm': 'norm of the gradient', 'knn': 'k-NN accuracy',
-           'copy_last': 'top-1 of repeating the last seen block', 'copy_mean': 'top-1 of the mean of the seen blocks',
-           'top1_shuffled': 'top-1 with the seen blocks shuffled', 'wrong_video': 'taken for another video',
+           'copy_last': 'repeating the last seen block', 'copy_mean': 'mean of the seen blocks',
+           'top1_shuffled': 'seen blocks shuffled', 'wrong_video': 'taken for another video',
            'wrong_clip': 'taken for another clip of the video',
            'wrong_location': 'taken for another location of the clip',
            'wrong_time': 'right location, another time', 'guess_video': 'another video, when guessing',
@@ -42,7 +47,7 @@ MEANING = {'loss': 'loss', 'top1': 'top-1', 'top3': 'top-3', 'top5': 'top-5', 'c
 
 @dataclass
 class Series:
-    """A curve. kind: 'step', 'train' or 'val'. values: [(epoch, value)]."""
+    """A curve. kind: 'step', 'train' or 'val'; beside controls the name of its statistic. values: [(epoch, value)]."""
     run: str
     kind: str
     colour: str
@@ -51,11 +56,14 @@ class Series:
 
 @dataclass
 class Chart:
-    """The curves of one statistic. top: where its scale ends, from 0; None fits the values."""
+    """The curves of one statistic, or of top-1 and its controls."""
     group: str
     name: str
     series: list
-    top: float | None
+
+    @property
+    def controlled(self):
+        return self.group == CONTROLS
 
     @property
     def title(self):
@@ -64,8 +72,9 @@ class Chart:
     @property
     def summary(self):
         """The chart in words."""
-        parts = [f'{each.run}, {each.kind}: {each.values[0][1]:.4g} to {each.values[-1][1]:.4g}, lowest '
-                 f'{min(y for _, y in each.values):.4g}, highest {max(y for _, y in each.values):.4g}'
+        parts = [f'{each.run}, {MEANING.get(each.kind, each.kind)}: {each.values[0][1]:.4g} to '
+                 f'{each.values[-1][1]:.4g}, lowest {min(y for _, y in each.values):.4g}, highest '
+                 f'{max(y for _, y in each.values):.4g}'
                  for each in self.series if each.kind != 'step']
         return f'{self.title} by epoch. ' + '; '.join(parts)
 
@@ -80,10 +89,14 @@ class Chart:
             axes = figure.subplots()
         for each in self.series:
             marker = 'o' if each.kind != 'step' and len(each.values) <= MAX_MARKED else ''
-            axes.plot(*zip(*each.values), marker=marker, markersize=3, color=each.colour, **STYLES[each.kind])
+            style = CONTROL_STYLES[each.kind] if self.controlled else STYLES[each.kind]
+            axes.plot(*zip(*each.values), marker=marker, markersize=3, color=each.colour, **style)
         values = [y for each in self.series for _, y in each.values]
-        if self.top is not None:
-            axes.set_ylim(0, 1.05 * self.top)
+        if self.controlled:
+            axes.set_ylim(0, 1.05 * max(values))
+            kinds = list(dict.fromkeys(each.kind for each in self.series))
+            lines = [Line2D([], [], color='grey', **CONTROL_STYLES[kind]) for kind in kinds]
+            axes.legend(lines, [MEANING[kind] for kind in kinds], fontsize=6, handlelength=3)
         elif 0 <= min(values) < max(values) / 2 or min(values) == max(values) > 0:
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -101,14 +114,19 @@ def chart_groups(training):
     for title, pattern in GROUPS.items():
         chosen = {name: series[name] for name in left if re.fullmatch(pattern, name)}
         left = [name for name in left if name not in chosen]
-        top = None
-        if title == CONTROLS and chosen:  # beside the accuracy that they are compared with, on its scale
-            runs = {each.run for found in chosen.values() for each in found}
-            chosen = {'top1': [each for each in series['top1'] if each.kind == 'val' and each.run in runs], **chosen}
-            top = max(y for found in chosen.values() for each in found for _, y in each.values)
+        if title == CONTROLS and chosen:
+            chosen = {'top1': beside_controls(chosen, series['top1'])}
         if chosen:
-            groups.append((title, [Chart(title, name, found, top) for name, found in chosen.items()]))
+            groups.append((title, [Chart(title, name, found) for name, found in chosen.items()]))
     return groups, zeros
+
+
+def beside_controls(controls, accuracy):
+    """The Series of one chart: top-1 in validation of the runs that have controls, and these. accuracy: all Series of
+    top-1. controls: {statistic: [Series]}."""
+    runs = {each.run for found in controls.values() for each in found}
+    found = {'top1': [each for each in accuracy if each.run in runs], **controls}
+    return [replace(each, kind=name) for name, kept in found.items() for each in kept if each.kind == 'val']
 
 
 def series_of(name, training):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from eval.page.pictures import albums_of
+from eval.protocols.verdict import verdict
 from utils.cli import UserError
 from utils.run.read_log import read_records, state
 from utils.text import ENCODING
@@ -46,12 +47,13 @@ class Test:
 
 @dataclass
 class Frozen:
-    """rows: results.json. facts: lines of results.md."""
+    """rows: results.json. facts: lines of results.md. verdict: in a sentence."""
     name: str
     path: Path
     rows: pd.DataFrame
     facts: list
     albums: list
+    verdict: str
 
 
 @dataclass
@@ -146,7 +148,8 @@ def read_predictions(path):
 
 
 def read_frozen(name, path):
-    rows = pd.DataFrame(read_json(path / 'results.json', list))
+    found = read_json(path / 'results.json', list)
+    rows = pd.DataFrame(found)
     lacking = [column for column in RESULT_COLUMNS if column not in rows]
     if lacking:
         raise UserError(f'{path / "results.json"}: its rows have no {", ".join(lacking)}; only results.json of '
@@ -155,7 +158,8 @@ def read_frozen(name, path):
     if (path / 'results.md').is_file():
         facts = [line[2:] for line in (path / 'results.md').read_text(**ENCODING).splitlines()
                  if line.startswith('- ')]
-    return Frozen(name, path, rows, facts, albums_of('frozen', path))
+    differences = read_json(path / 'differences.json', list) if (path / 'differences.json').is_file() else []
+    return Frozen(name, path, rows, facts, albums_of('frozen', path), verdict(found, differences))
 
 
 def read_prediction(name, path):

@@ -29,6 +29,7 @@ from eval.protocols.results import (
     write_hits,
     write_results,
 )
+from eval.protocols.verdict import verdict
 from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.parallel.precision import Precision
 from utils.run.log import warn
@@ -170,8 +171,9 @@ def compared(args: Namespace) -> list[tuple[str, str]]:
 
 
 def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Outcome]], found: dict[str, list],
-                task: Task, notes: Sequence[str]) -> None:
-    """Writes and prints what `results_of` returns. found: of `of_all_weights`. notes: lines on the protocols."""
+                task: Task, notes: Sequence[str]) -> str:
+    """Writes and prints what `results_of` returns; returns its verdict. found: of `of_all_weights`. notes: lines on the
+    protocols."""
     rows, outcomes = [row for row, _ in results], {}
     for row, outcome in results:
         outcomes.setdefault((row['weights'], row['feature']), []).append(outcome)
@@ -190,9 +192,11 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
              *notes, *choice_facts(rows), interval_fact(task.test_group)]
     if skipped:
         facts.append(skipped_text(skipped))
-    tables = write_results(folder, rows, facts + skipped, differences)
+    sentence = verdict(rows, differences)
+    tables = write_results(folder, rows, facts + skipped, differences, sentence)
     write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
     print('\n'.join([*facts, '', *map(printable, tables)]))
+    return printable(sentence)
 
 
 def draw_class_accuracies(path: Path, task: Task, outcome: Outcome, class_names: Sequence[str], title: str) -> None:

@@ -164,15 +164,16 @@ def difference_lines(differences: Sequence[dict]) -> list[str]:
 
 
 def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str],
-                  differences: Sequence[dict] = ()) -> list[str]:
-    """Writes results.json, differences.json and results.md; returns the lines of its tables. facts: lines on weights,
-    data and settings."""
+                  differences: Sequence[dict] = (), verdict: str = '') -> list[str]:
+    """Writes results.json, differences.json and results.md, which begins with the verdict; returns the lines of its
+    tables. facts: lines on weights, data and settings."""
     for name, content in (('results.json', rows), ('differences.json', differences)):
         with open(folder / name, 'w', **ENCODING) as file:
             json.dump(content, file, indent=1)
     tables = [*table_lines(rows), *difference_lines(differences)]
+    begin = ['## Frozen features', '', *([f'**{verdict}**', ''] if verdict else [])]
     with open(folder / 'results.md', 'w', **ENCODING) as file:
-        file.write('\n'.join(['## Frozen features', '', *(f'- {fact}' for fact in facts), '', *tables]) + '\n')
+        file.write('\n'.join([*begin, *(f'- {fact}' for fact in facts), '', *tables]) + '\n')
     return tables
 
 
