@@ -147,6 +147,26 @@ def test_wrong_gradients_in_bfloat16_are_found():
     assert wrong_gradient(backbone.requires_grad_(False), 32, 4) is None
 
 
+class Unusual(nn.Module):
+    """A convolution whose input is given by keyword, and maybe zero, or whose weight is normalised."""
+
+    def __init__(self, normalise=lambda conv: conv, scale=1):
+        super().__init__()
+        self.conv, self.scale = normalise(nn.Conv3d(3, 8, 3, stride=(2, 8, 8), padding=1)), scale
+
+    def forward(self, x):
+        return self.conv(input=self.scale * x)
+
+
+@pytest.mark.parametrize('backbone', [Unusual(), Unusual(scale=0), Unusual(nn.utils.parametrizations.weight_norm),
+                                      Unusual(nn.utils.parametrizations.spectral_norm)],
+                         ids=['keyword', 'zero input', 'weight norm', 'spectral norm'])
+def test_gradients_of_unusual_convolutions_are_checked(backbone):
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    assert wrong_gradient(backbone, 32, 4) is None
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
 def test_auto_leaves_bfloat16_where_it_is_wrong_and_bf16_is_an_error():
     model, args = nn.Module(), Namespace(net='mine', img_dim=32, seq_len=4, encode_chunks=1, compile='off', amp='bf16')
     model.backbone = two_convolutions(FaultyConv3d)

@@ -9,6 +9,7 @@ from utils.cli import UserError
 
 CHECKED_BLOCKS = 8
 GRADIENT_ERROR = 0.1  # rounding to bfloat16 makes 0.01
+TINY = torch.finfo(torch.float32).tiny
 
 
 def check_backbone(backbone, name, img_dim, seq_len):
@@ -44,11 +45,15 @@ def wrong_gradient(backbone, img_dim, seq_len):
     backbone, is computed in both precisions and compared. The backbone stays as it is."""
     inputs = {}
 
-    def note(module, args, name):
-        inputs.setdefault((repr(module), args[0].shape), (name, module, args[0]))
+    def note(module, args, kwargs, name):
+        x, *_ = *args, *kwargs.values()
+        inputs.setdefault((repr(module), x.shape), (name, module, x))
 
-    hooks = [module.register_forward_pre_hook(partial(note, name=name)) for name, module in backbone.named_modules()
-             if isinstance(module, nn.Conv2d | nn.Conv3d) and module.weight.requires_grad]
+    hooks = [module.register_forward_pre_hook(partial(note, name=name), with_kwargs=True)
+             for name, module in backbone.named_modules()
+             if isinstance(module, nn.Conv2d | nn.Conv3d) and trainable_weights(module)]
+    if not hooks:
+        return None
     generator = torch.Generator().manual_seed(0)
     block = torch.randn(CHECKED_BLOCKS, 3, seq_len, img_dim, img_dim, generator=generator)
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
@@ -65,16 +70,23 @@ def wrong_gradient(backbone, img_dim, seq_len):
     return None
 
 
-def gradient_error(module, x):
-    """‖g − g₃₂‖ / ‖g₃₂‖ of the weight gradient in bfloat16 and float32, for an input and a random output gradient."""
+def trainable_weights(conv):
+    """Parameters that make the weight of a convolution: several where it is normalised by its own forward pass."""
+    return [parameter for name, parameter in conv.named_parameters() if parameter.requires_grad and name != 'bias']
+
+
+def gradient_error(conv, x):
+    """‖g − g₃₂‖ / ‖g₃₂‖ of the weight gradient in bfloat16 and float32, for an input and a random output gradient; the
+    largest of several `trainable_weights`."""
     gradients = []
     for bf16 in (False, True):
+        buffers = {name: buffer.clone() for name, buffer in conv.named_buffers()}  # a spectral norm updates its own
         with torch.autocast('cpu', torch.bfloat16, enabled=bf16):
-            output = module(x if bf16 else x.float())
+            output = torch.func.functional_call(conv, buffers, (x if bf16 else x.float(),))
         downstream = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output)
-        gradients.append(torch.autograd.grad(output, module.weight, downstream)[0])
-    exact, found = gradients
-    return ((found - exact).norm() / exact.norm()).item()
+        gradients.append(torch.autograd.grad(output, trainable_weights(conv), downstream))
+    return torch.stack([(found - exact).norm() / exact.norm().clamp_min(TINY)  # zero input: both are zero
+                        for exact, found in zip(*gradients)]).max().item()
 
 
 @torch.no_grad()
