@@ -10,7 +10,6 @@ VENV_PYTHON := .venv/bin/python
 
 demo: .venv/installed
 	$(VENV_PYTHON) experiments/demo.py $(if $(MINUTES),--minutes $(MINUTES))
-	@echo 'commands with python need the environment of this demo: source $(CURDIR)/.venv/bin/activate'
 
 study: .venv/installed
 	$(VENV_PYTHON) experiments/study.py

@@ -62,10 +62,10 @@ def main(args):
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
         given = names_given(args.video)
         model, precision = load_classifier(args)
-        videos = at_frame_rate(videos, args.fps)
         if args.picture:
             make_folder(args.picture, '--picture')
         videos, names, failed = given_videos(given)
+        videos = at_frame_rate(videos, args.fps)
         answers = Answers(out, args, model.class_names)
         for name, error in failed:
             answers.fail(name, error)
