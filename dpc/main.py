@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 import numpy as np
 from torch.nn import SyncBatchNorm
 
@@ -24,13 +26,25 @@ from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
 from utils.data.crops import pretraining_crop
-from utils.default_settings import default_ds
+from utils.data.lists import list_folder
+from utils.data.splits import has_labels, has_lists, videos_below
+from utils.default_settings import default_ds, default_settings
+from utils.next_step import command, data_flags, run_flags, say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
 from utils.run.dry_run import dry_run
-from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, rate_suffix, save_arguments
+from utils.run.folder import (
+    announce_folder,
+    find_resumed,
+    network_name,
+    new_folder,
+    pretrained_suffix,
+    rate_suffix,
+    save_arguments,
+)
 from utils.run.optimisation import make_optimizer, make_schedule
+from utils.run.proposal import say_proposal
 from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
 from utils.run.training import train_epoch
@@ -60,7 +74,7 @@ def parse_args(argv=None):
     optimisation.add_argument('--loss_chunk', type=positive_int, metavar='ROWS',
                               help='rows of the score matrix held at a time; lowers memory (default: all at once)')
     add_device_arguments(parser)
-    run = add_run_arguments(parser)
+    run = add_run_arguments(parser, 'pretrain')
     run.add_argument('--knn_every', default=0, type=whole_number, metavar='EPOCHS',
                      help='log the top-1 of a 10-NN on the labelled validation videos, this often (default 0: never)')
     args = parse_with_recipe(parser, 'pretrain', argv)
@@ -70,6 +84,7 @@ def parse_args(argv=None):
     if args.batch_size * args.pred_step * (1 if args.feature_map == 'pooled' else side * side) == 1:
         parser.error('the batch has a single location to predict, and so no negatives: raise --batch_size or --img_dim')
     args.ds = args.ds or default_ds(args.dataset)
+    args.prefix = args.prefix or 'pretrain'
     return args
 
 
@@ -84,11 +99,16 @@ def experiment_name(args):
 
 def main(args):
     folder, resumed = find_resumed(vars(args))
+    if not args.dry_run:
+        announce_folder(folder, args.log_dir, args.prefix, experiment_name(args))
+    lists = list_folder(args.csv_root, args.dataset, args.img_dim)
+    checkpoint = {} if args.pretrain in (None, 'random') else read_checkpoint(args.pretrain)
     precision = start(args, resumed)
+    if not (has_lists(lists) or resumed or args.fps):
+        say_proposal(videos_below(lists).n_frames, args, precision.device.type)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, args.prediction, args.feature_map)
-    checkpoint = {} if args.pretrain in (None, 'random') else read_checkpoint(args.pretrain)
     if checkpoint:
         load_weights(model, checkpoint, origin=args.pretrain)
     if args.train_what == 'last':
@@ -145,6 +165,21 @@ def main(args):
             validated = validate(run, val_batches, validation)
             run.log_epoch(trained, validated)
             run.save_epoch(validated['top1'])
+    if distributed.is_main():
+        say_next(*next_commands(args, run.saver.best(), has_labels(lists)))
+
+
+def next_commands(args, weights, labelled):
+    """What to do with the checkpoint `weights`. labelled: whether classes of the videos are known."""
+    data, name = data_flags(args), Path(args.dataset).name
+    if not labelled:
+        return [command('eval/features.py', **data, weights=weights, out=f'features_{name}.npz'),
+                command('eval/visualise.py', **data, weights=weights, out=f'pictures_{name}')]
+    default = default_settings(args.dataset)
+    clip = {name: getattr(args, name) for name in default if name != 'net' and getattr(args, name) != default[name]}
+    return [command('eval/frozen.py', **data, weights=weights, out=f'frozen_{name}'),
+            command('eval/test.py', **run_flags(args), pretrain=weights, train_what='ft', **clip,
+                    fps=args.fps or None, batch_size=args.batch_size, epochs=50)]
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from eval.protocols.attentive_probe import GRID, HeadTraining, attentive
 from eval.protocols.common import (
@@ -11,6 +13,7 @@ from eval.protocols.common import (
     draw_class_accuracies,
     group_by_path,
     kinds_of,
+    next_commands,
     of_all_weights,
     repetitions_of,
     results_of,
@@ -21,9 +24,10 @@ from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import short_names
 from eval.protocols.splits import start_all, write_mean
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
+from utils.next_step import say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
-from utils.text import printable
+from utils.text import counted, printable
 
 
 def parse_args(argv=None):
@@ -34,7 +38,8 @@ def parse_args(argv=None):
                        help='how many times the query attends over the tokens (default 1)')
     group.add_argument('--epochs', default=20, type=positive_int,
                        help='epochs of training the heads, each of one clip of every training video (default 20)')
-    group.add_argument('--head_batch', default=32, type=positive_int, help='videos in a batch (default 32)')
+    group.add_argument('--head_batch', default=32, type=positive_int,
+                       help='videos in a batch, all of them where there are fewer (default 32)')
     group.add_argument('--augment', default=0, type=whole_number, metavar='K',
                        help='keep the tokens of K random crops of each training clip, mirrored or not as by --flip '
                             '(default 0: the centre crop)')
@@ -49,6 +54,8 @@ def main(args):
     splits = [evaluate_split(*each) for each in started]
     if len(splits) > 1 and distributed.is_main():
         write_mean(args, started, splits)
+    if distributed.is_main():
+        say_next(*next_commands(args))
 
 
 def evaluate_split(args, checkpoints, listed, class_names, precision, folder, seen):
@@ -76,6 +83,8 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
     task = make_task(next(iter(tokens.values()))[0], 'video', group_by_path(listed))
     warn_of_unseen_classes(task, class_names)
     names = dict(zip(tokens, short_names(tokens)))
+    if len(task.train) < args.head_batch:
+        print(f'--head_batch {args.head_batch}: all {len(task.train)} training videos are one batch')
     training = HeadTraining(args.depth, args.epochs, args.head_batch, args.seed)
     outcomes = {}
     for kind in kinds:
@@ -89,7 +98,8 @@ def evaluate(args, folder, tokens, listed, class_names, device, seen):
                          augment=[args.augment, args.flip] if args.augment else None)
     views = f'{args.augment} random crops of each training clip' if args.augment else 'centre crops'
     write_table(args, folder, results, tokens, task, [
-        f'attentive heads: {args.depth} deep, {args.epochs} epochs, {views}; the best of {len(GRID)}', *seen])
+        f'attentive heads: {args.depth} deep, {counted(args.epochs, "epoch")}, {views}; the best of {len(GRID)}',
+        *seen])
     if not args.no_pictures:
         (folder / 'pictures').mkdir(exist_ok=True)
         for (weights, kind), outcome in outcomes.items():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 import torch
 
 from backbone import NETWORKS
@@ -17,6 +19,7 @@ from utils.arguments import FOLLOWS, add_model_arguments
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder, positive_int, run_cli
 from utils.default_settings import default_settings
+from utils.next_step import line_of, say_next
 
 KINDS = '.onnx', '.pt2'
 ONNX_PACKAGES = 'onnx', 'onnxruntime', 'onnxscript'
@@ -70,6 +73,8 @@ def main(args):
     finally:
         temporary.unlink(missing_ok=True)
     print(f'written to {out}: {out.stat().st_size / 1e6:.1f} MB; the preprocessing is in its metadata')
+    load = f'torch.export.load({str(out)!r})' if out.suffix == '.pt2' else f'onnxruntime.InferenceSession({str(out)!r})'
+    say_next(line_of(['-c', f'import {load.split(".")[0]}; print({load})'], {}))
 
 
 def example(args, batch, blocks):

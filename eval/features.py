@@ -4,13 +4,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 from eval.classify.outputs import skipped_text
-from eval.extract.inputs import WHAT_VIDEOS, readable_videos
+from eval.extract.inputs import WHAT_VIDEOS
 from eval.extract.setup import add_feature_arguments, features_of, prepare
+from eval.networks.load import is_classifier
 from eval.networks.seen import labels_text, seen_text
 from eval.networks.settings import SPLITS
-from eval.networks.torchvision_models import WHAT_THIRD_PARTY
+from eval.networks.torchvision_models import WHAT_THIRD_PARTY, net_of
 from utils.cli import Parser, positive_int_or_all
+from utils.next_step import command, data_flags, say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
@@ -36,8 +40,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    videos, failed = readable_videos(args.video) if args.video else (None, [])
-    checkpoints, listed, _, precision = prepare(args, videos)
+    checkpoints, listed, _, precision = prepare(args, args.video)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)
     skipped, checkpoint = None, checkpoints[args.weights]
@@ -48,11 +51,24 @@ def main(args):
         for text in (seen_text(checkpoint, test, 'test videos'), labels_text(checkpoint, test)):
             if text:
                 warn(f'{args.weights}: {text}')
-        skipped = [name for name, _ in failed] + features.skipped
+        skipped = features.skipped
         if skipped:
             print(skipped_text(skipped))
+        say_next(*next_commands(args, checkpoint, listed))
     if args.video and distributed.from_main(skipped):  # of a list, single videos may be missing
         sys.exit(1)
+
+
+def next_commands(args, checkpoint, listed):
+    """What fits the weights and the videos; nothing for those of others."""
+    data = {**data_flags(args), 'dataset': None if args.video else args.dataset}
+    if (listed.label != -1).any():
+        return [command('eval/frozen.py', **data, weights=args.weights, out=f'frozen_{Path(args.dataset).name}')]
+    if is_classifier(checkpoint):
+        return [command('eval/predict.py', *args.video or listed.videos.paths()[:1], weights=args.weights)]
+    if checkpoint and net_of(args.weights, None) is None:
+        return [command('eval/visualise.py', *args.video, **data, weights=args.weights, out='pictures')]
+    return []
 
 
 if __name__ == '__main__':

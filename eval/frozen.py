@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 from eval.extract.setup import features_of
 from eval.protocols.appearance import appearance
 from eval.protocols.common import (
@@ -12,6 +14,7 @@ from eval.protocols.common import (
     draw_class_accuracies,
     group_by_path,
     kinds_of,
+    next_commands,
     of_all_weights,
     results_of,
     warn_of_unseen_classes,
@@ -25,6 +28,7 @@ from eval.protocols.results import short_names
 from eval.protocols.retrieval import KS, retrieval
 from eval.protocols.splits import start_all, write_mean
 from utils.cli import Parser
+from utils.next_step import say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
@@ -47,6 +51,8 @@ def main(args):
     splits = [evaluate_split(*each) for each in started]
     if len(splits) > 1 and distributed.is_main():
         write_mean(args, started, splits)
+    if distributed.is_main():
+        say_next(*next_commands(args, 'eval/attentive.py', args.out.rstrip('/') + '_attentive'))
 
 
 def evaluate_split(args, checkpoints, listed, class_names, precision, folder, seen):

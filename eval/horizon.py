@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 import numpy as np
 import torch
 
@@ -19,6 +21,7 @@ from eval.forecast.setup import (
     add_prediction_arguments,
     check_prediction_arguments,
     middle_clips,
+    next_command,
     prepare_predictions,
     skipped_lines,
 )
@@ -26,6 +29,7 @@ from eval.metrics.intervals import FEWEST_GROUPS
 from eval.networks.seen import seen_text
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.clip_starts import count_blocks
+from utils.next_step import say_next
 from utils.parallel.launch import launch
 from utils.run.log import say
 from utils.run.setup import check_memory, clip_settings, rate_setting
@@ -53,7 +57,8 @@ def main(args):
         raise UserError(f'{args.weights} predicts its {args.pred_step} blocks at once and cannot be rolled out to '
                         f'{args.steps}: give --steps {args.pred_step} or fewer')
     videos, steps, short = long_enough(videos, seen, args, most=args.pred_step if parallel else 2 * args.pred_step)
-    check_memory(argparse.Namespace(**{**vars(args), 'num_seq': seen + steps}), precision, training=False, views=1)
+    longer = argparse.Namespace(**{**vars(args), 'num_seq': seen + steps})
+    check_memory(longer, precision.device, training=False, views=1)
     folder = Path(args.out)
     make_folder(folder, '--out')
 
@@ -84,6 +89,7 @@ def main(args):
         json.dump(summary, file, indent=1)
     print('\n'.join(lines_of(summary)))
     print(f'written to {folder}: horizon.png, horizon.json')
+    say_next(next_command(args, 'eval/features.py', 'features.npz'))
     if args.video and skipped:  # of a list, single videos may be missing
         sys.exit(1)
 

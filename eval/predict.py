@@ -8,11 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 import numpy as np
 
 from eval.classify.timeline import draw_timeline
 from eval.extract.inference import outputs_of
-from eval.extract.inputs import WHAT_VIDEOS, given_videos
+from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given
 from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
 from eval.metrics.multi_label import probabilities
@@ -25,6 +27,7 @@ from utils.data.clips import PieceDataset
 from utils.data.lists import list_folder
 from utils.data.splits import at_frame_rate
 from utils.default_settings import default_settings
+from utils.next_step import command, data_flags, say_next
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation
@@ -57,11 +60,12 @@ def parse_args(argv=None):
 def main(args):
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if args.json or args.csv else out):  # there, only answers are printed
-        videos, names, failed = given_videos(args.video)
+        given = names_given(args.video)
         model, precision = load_classifier(args)
-        videos = at_frame_rate(videos, args.fps)
         if args.picture:
             make_folder(args.picture, '--picture')
+        videos, names, failed = given_videos(given)
+        videos = at_frame_rate(videos, args.fps)
         answers = Answers(out, args, model.class_names)
         for name, error in failed:
             answers.fail(name, error)
@@ -76,8 +80,17 @@ def main(args):
                               model.class_names, args.fps)
         for index, error in dict(broken).items():
             answers.fail(names[index], error)
+        if answers.form == 'text':
+            say_next(next_command(args))
     if answers.failed:
         sys.exit(1)
+
+
+def next_command(args):
+    if args.picture:
+        return command('eval/export.py', weights=args.weights, out='classifier.pt2')
+    return command('eval/predict.py', *args.video, **data_flags(args), weights=args.weights,
+                   picture='timelines')
 
 
 def load_classifier(args):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.page.charts import chart_groups, colour_of
@@ -21,6 +23,7 @@ from eval.page.tables import (
     video_rows,
 )
 from utils.cli import Parser, UserError, make_folder, run_cli
+from utils.next_step import line_of, say_next
 from utils.text import printable
 
 ABOUT_HASH = 'Only rows of one hash are comparable: it stands for the lists, labels, clips and choices of a protocol'
@@ -52,6 +55,7 @@ def main(args):
     if pictures.left_out:
         print(f'{len(pictures.left_out)} pictures are left out, as the page would be too large: '
               + ', '.join(pictures.left_out[:3]))
+    say_next(line_of(['-m', 'webbrowser', Path(args.out).absolute().as_uri()], {}))
 
 
 def render(sources, title, pictures):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 from backbone import NETWORKS
 from eval.classify.test_classifier import test_classifier
 from eval.classify.train_classifier import train_classifier
@@ -38,7 +40,7 @@ def parse_args(argv=None):
                            'written to label_subset.csv (default 1: all)')
     add_optimisation_arguments(parser, wd=1e-3, schedule='step')
     add_device_arguments(parser)
-    add_run_arguments(parser)
+    add_run_arguments(parser, 'classify, of a test test')
     test = parser.add_argument_group('test')
     test.add_argument('--test', metavar='FILE', nargs='+',
                       help='score this classifier on the test split (random: an untrained one), or with --split all '
@@ -56,6 +58,7 @@ def parse_args(argv=None):
     # see eval.classify.setup.settle
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
     args = parse_with_recipe(parser, 'classify', argv)
+    args.prefix = args.prefix or ('test' if args.test else 'classify')
     if args.test and len(args.test) == 1:  # a list only where there are several
         args.test, = args.test
     return args

@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import utils.packages
+
 import numpy as np
 import torch
 
@@ -26,12 +28,14 @@ from eval.forecast.setup import (
     add_prediction_arguments,
     check_prediction_arguments,
     middle_clips,
+    next_command,
     prepare_predictions,
     skipped_lines,
 )
 from eval.networks.seen import seen_text
 from utils.cli import Parser, UserError, make_folder, positive_int
 from utils.data.splits import fits
+from utils.next_step import command, say_next
 from utils.parallel.launch import launch
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, say
@@ -70,7 +74,7 @@ def main(args):
     dataset = middle_clips(videos, clip)
 
     # predictions
-    broken, keep = [], len(videos) if args.video else args.pictures
+    broken, keep = [], args.pictures
     clips = read_videos(dataset, resources_of(args, precision), 'clips', broken)
     batches, left_out = predict_clips(model, clips, args.num_seq, size, precision,
                                       min(args.batch_size, len(videos)), keep)
@@ -89,6 +93,7 @@ def main(args):
     print('\n'.join(lines_of(summary)))
     print(f'written to {folder}: overview.png, extremes.png, colours.png, visualise.json and, for {len(drawn)} of the '
           'clips, clip1.png …' + ('' if args.no_film else ', clip1.mp4 …'))
+    say_next(next_command(args, 'eval/horizon.py', 'horizon'), command('eval/report.py', folder, out='report.html'))
     if args.video and skipped:  # of a list, single videos may be missing
         sys.exit(1)
 

@@ -18,12 +18,16 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+
+import utils.packages
+
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
 from utils.data.frames import BAD_ZIP, DiskError, FrameError, count_in, decode, frame_name, frame_names, open_frames
 from utils.data.lists import datasets_in, parse_row
 from utils.data.video import VideoError, VideoFile
+from utils.next_step import command, same_command, say_next
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')
@@ -69,7 +73,13 @@ def main(args):
             kept = [(row['path'], row['n_frames'], *row['label']) for row in rows if row['keep']]
             layout.write_rows(repaired, kept)
             print(f'{repaired}: {len(kept)} of {len(rows)} rows')
-    return 1 if any(row['findings'] for rows in lists.values() for row in rows) else 0
+    found = any(row['findings'] for rows in lists.values() for row in rows)
+    if found and not args.repair:
+        say_next(same_command(repair=True))
+    elif not found and args.dataset:
+        own_root = None if args.csv_root == layout.DATA_ROOT else args.csv_root
+        say_next(command('dpc/main.py', dataset=args.dataset, csv_root=own_root, frame_root=args.frame_root or None))
+    return 1 if found else 0
 
 
 def find_lists(csv_root, dataset):

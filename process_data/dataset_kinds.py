@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Callable, NamedTuple, Optional
 
 from process_data.annotations import csv_lists, kinetics_lists
-from process_data.random_split import random_lists
 from process_data.split_files import hmdb51_lists, ucf101_lists
+from utils.data.groups import group_of
+from utils.data.random_split import TEST_SHARE, random_split
 
 
 class Given(NamedTuple):
@@ -19,7 +20,7 @@ class Given(NamedTuple):
     index: Callable[[], dict]         # () -> {folder: …} of the videos in it; the first call may take long
     split_root: Optional[str] = None  # folder of the split files
     annotations: tuple = ()           # paths of csv files
-    test_share: float = 0.25          # of the videos of each class, in a random split
+    test_share: float = TEST_SHARE    # of the videos of each class, in a random split
     group_regex: Optional[str] = None
     seed: int = 0
 
@@ -38,10 +39,21 @@ class Kind:
     classes: Optional[int] = None   # how many there should be; None: any number
     separator: str = ' '            # between id and name in classInd.txt
     short_sides: tuple = ()         # of the usual frames, px: lists are named by them; the first is the default
-    test_share: float = 0.25        # default of the flag
+    test_share: float = TEST_SHARE  # default of the flag
     class_folders: bool = True      # videos must be stored in class folders
     own_folders: bool = False       # made by experiments/data: all its folders have defaults
     folder_name: bool = False       # the lists are named after the folder of the frames or videos
+
+    def asked_for(self):
+        """{flag: words that ask for it} of what write_csv.py needs beside the frames."""
+        return {self.needs: {'split_root': '{split files}', 'annotations': '{annotations.csv}'}[self.needs]
+                } if self.needs and not self.own_folders else {}
+
+
+def random_lists(given):
+    """The lists of a folder of videos."""
+    group = {folder: group_of(folder, given.group_regex) for folder in given.index()}
+    return *random_split(group, given.test_share, given.seed), {}
 
 
 UNLABELLED = Kind(random_lists, test_share=0.05, class_folders=False, own_folders=True)

@@ -20,6 +20,9 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+
+import utils.packages
+
 from process_data import extract_report as report
 from process_data import layout
 from process_data.dataset_kinds import KINDS
@@ -29,6 +32,7 @@ from process_data.worker_processes import add_jobs_argument, in_processes, progr
 from utils.cli import Parser, UserError, number, positive, run_cli, warn, whole_number
 from utils.data.files import VIDEO_EXTENSIONS, find_videos
 from utils.data.frame_rate import spread_of_rates
+from utils.next_step import command, say_next
 
 SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20
@@ -95,7 +99,11 @@ def main(args):
                 **({'fps': args.fps} if args.fps else {})}
     with open_workspace(args.frame_root, shard, settings) as work_folder:
         rows = extract_all(args, videos, shard, work_folder, settings)
-    return conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
+    status = conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
+    if status == 0:
+        say_next(command('process_data/write_csv.py', dataset=args.dataset, frame_root=args.frame_root,
+                         **KINDS[args.dataset].asked_for()))
+    return status
 
 
 # ---- What to extract

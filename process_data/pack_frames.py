@@ -18,11 +18,15 @@ from joblib import delayed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+
+import utils.packages
+
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
 from utils.data.files import find_frame_folders, walk
 from utils.data.frames import BAD_ZIP, DiskError, FrameError, frame_names, has_frames, open_frames
+from utils.next_step import same_command, say_next
 
 PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 
@@ -63,6 +67,8 @@ def main(args):
         if args.remove_loose:
             print('lists with absolute paths are now invalid: write them again with process_data/write_csv.py '
                   f'--frame_root {args.packed_root}')
+    if not args.remove_loose:
+        say_next(same_command(remove_loose=True))
 
 
 def sweep(frame_root):

@@ -7,9 +7,10 @@ set.
 
 Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders,
 csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows
-`path,n_frames[,label[,group]]`, and classInd.txt. Without a label the class of a video is the name of the folder around
-its frame folder. Videos without class folders (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled:
-they get lists for pretraining and no classInd.txt.
+`path,n_frames[,label[,group]]`, classInd.txt, and dataset.json, which names the folder of frames or videos: lists of
+another folder are not replaced. Without a label the class of a video is the name of the folder around its frame folder.
+Videos without class folders (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for
+pretraining and no classInd.txt.
 
 Videos of one group belong together, in the same list and when some are held out: the clips of a recording in UCF101
 (gNN), of a film in HMDB51, of a YouTube id in Kinetics, what --group_regex captures, or the column group of --dataset
@@ -27,6 +28,7 @@ left out. A warning names the range of the frame rates where they differ by more
 import argparse
 import contextlib
 import functools
+import json
 import os
 import re
 import sys
@@ -34,6 +36,9 @@ from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
+
+import utils.packages
+
 from process_data import extract_report as report
 from process_data import layout
 from process_data.dataset_kinds import KINDS, Given
@@ -44,8 +49,10 @@ from utils.data.files import find_frame_folders, find_videos, other_pictures
 from utils.data.frame_rate import spread_of_rates
 from utils.data.groups import group_of
 from utils.data.sources import count_all
+from utils.next_step import command, say_next
 
 LISTED_MISSING = 10
+SOURCE_FILE = 'dataset.json'  # in the folder of the lists: what they were made from
 
 
 class Video(NamedTuple):
@@ -122,6 +129,7 @@ def main(args):
         layout.require_folder(args.split_root, '--split_root')
     out = os.path.join(args.csv_root, list_name(args))
     layout.require_writable(out)
+    check_source(out, source)
     # Counting frames may take long, so mistakes in split files and annotations are found before.
     index = functools.cache(lambda: (index_videos if args.videos else index_frames)(source, args.jobs))
     given = Given(source, index, args.split_root, args.annotations, args.test_share, args.group_regex, args.seed)
@@ -138,6 +146,8 @@ def main(args):
                             + ('check --videos' if args.videos else 'extract them first, or check --frame_root')
                             + (' and the paths in --annotations' if labels else ''))
 
+    with layout.write_whole(os.path.join(out, SOURCE_FILE)) as file:
+        json.dump({'source': os.path.abspath(source)}, file, indent=1)
     root = '' if args.relative else os.path.abspath(source)
     named = groups[0] if groups else {}
     group = {folder: named.get(folder) or group_of(folder, args.group_regex)
@@ -158,6 +168,20 @@ def main(args):
     if several:
         print(f'{len(several)} videos have several labels (first {several[0]}: {labels[several[0]]}); if that is '
               f'wrong, no class name may have a {SEPARATOR!r} in it')
+    own_root = None if args.csv_root == layout.DATA_ROOT else args.csv_root
+    say_next(command('dpc/main.py', dataset=os.path.basename(out), csv_root=own_root,
+                     frame_root=source if args.relative else None, dry_run=True))
+
+
+def check_source(out, source):
+    """UserError: the folder has lists of another folder of frames or videos, which would be replaced."""
+    try:
+        with open(os.path.join(out, SOURCE_FILE), encoding='utf-8') as file:
+            before = json.load(file)['source']
+    except (OSError, ValueError, LookupError, TypeError):  # none, of an earlier version, or damaged
+        return
+    if before != os.path.abspath(source):
+        raise UserError(f'{out} has the lists of {before}: give another --name, or remove that folder to replace them')
 
 
 def write_class_list(path, class_names, separator):

@@ -291,7 +291,6 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys, monke
         assert error.startswith('error: ')
         return error
 
-    assert '--head_batch 16: there are only 12 videos' in error_of('--head_batch', 16)
     one = rows_of(csv_root, 'train')[:1]
     lists = with_lists(csv_root, tmp_path / 'one', one, rows_of(csv_root, 'test')[:1])
     assert 'fewer than two classes' in error_of(lists=lists)

@@ -175,7 +175,7 @@ def test_published_defaults():
     args = settled()
     published = {'net': 'resnet18', 'model': 'lc', 'dataset': 'ucf101', 'split': 1, 'seq_len': 5, 'num_seq': 8,
                  'dropout': 0.5, 'ds': 3, 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-3, 'epochs': 10, 'print_freq': 5,
-                 'train_what': 'last', 'prefix': 'tmp', 'img_dim': 128, 'reset_lr': False}
+                 'train_what': 'last', 'prefix': 'classify', 'img_dim': 128, 'reset_lr': False}
     assert {name: getattr(args, name) for name in published} == published
 
 
@@ -638,17 +638,34 @@ def test_settings_that_contradict_the_checkpoint(csv_root, with_settings, tmp_pa
 def test_a_file_without_settings_is_tested_with_the_defaults(capsys):
     args = settled('--test', 'x.pth.tar', '--num_seq', '6', checkpoint={'net': 'resnet34', 'state_dict': {}})
     assert [args.net, args.img_dim, args.num_seq, args.seq_len, args.ds] == ['resnet34', 128, 6, 5, 3]
-    assert ('settings: net resnet34 (checkpoint), img_dim 128 (default), num_seq 6 (given), seq_len 5 (default), '
-            'ds 3 (default)') in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert ('settings: net resnet34 (checkpoint), img_dim 128 (assumed), num_seq 6 (given), seq_len 5 (assumed), '
+            'ds 3 (assumed)') in said.out
+    assert 'x.pth.tar does not say what it was trained with; assumed: --img_dim 128 --seq_len 5 --ds 3\n' in said.err
+    settled('--pretrain', 'random')
+    said = capsys.readouterr()
+    assert '(assumed)' not in said.out and not said.err
 
 
-def test_training_follows_the_net_only():
-    """Clips may differ: fine-tuning at another size, or on more blocks."""
-    stored = {'net': 'resnet34', 'state_dict': {}, 'settings': {**TRAINED, 'model': 'dpc-rnn', 'net': 'resnet34'}}
-    args = settled('--pretrain', 'x.pth.tar', '--img_dim', '224', checkpoint=stored)
-    assert [args.net, args.img_dim, args.num_seq, args.ds] == ['resnet34', 224, 8, 3]
+@pytest.mark.parametrize('train_what', ['last', 'ft', 'all'])
+def test_clips_of_training(train_what, capsys):
+    """A probe on frozen features takes those of pretraining; fine-tuning may differ, at another size or on more blocks,
+    and says so."""
+    clip = {'img_dim': 48, 'num_seq': 4, 'seq_len': 5, 'ds': 2}
+    stored = {'net': 'resnet34', 'state_dict': {}, 'settings': {**clip, 'model': 'dpc-rnn', 'net': 'resnet34'}}
+    flags = ['--pretrain', 'x.pth.tar', '--train_what', train_what]
+    args, warned = settled(*flags, checkpoint=stored), capsys.readouterr().err
+    followed = train_what == 'last'
+    assert [args.net, args.img_dim, args.num_seq, args.ds] == ['resnet34', *([48, 4, 2] if followed else [128, 8, 3])]
+    assert followed == (not warned)
+    assert followed or ('was trained with --img_dim 48 --num_seq 4 --ds 2, and this run uses --img_dim 128 --num_seq 8 '
+                        '--ds 3') in warned
+    args, warned = settled(*flags, '--img_dim', '224', checkpoint=stored), capsys.readouterr().err
+    assert args.img_dim == 224 and 'was trained with --img_dim 48 ' in warned
+    args = settled(*flags, '--img_dim', '48', '--num_seq', '4', '--ds', '2', checkpoint=stored)
+    assert not capsys.readouterr().err
     with pytest.raises(UserError, match='x.pth.tar .*--net resnet34, not --net resnet18'):
-        settled('--pretrain', 'x.pth.tar', '--net', 'resnet18', checkpoint=stored)
+        settled(*flags, '--net', 'resnet18', checkpoint=stored)
 
 
 def test_a_net_that_is_not_listed():

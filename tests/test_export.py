@@ -12,7 +12,7 @@ from eval.model import ActionClassifier, ContextEncoder
 from eval.networks.preprocessing import Preprocessing
 from tests.forked import NARROW_WIDTHS
 from tests.test_checkpoint import published_file
-from tests.tiny import checkpoint
+from tests.tiny import checkpoint, next_lines
 from utils.checkpoint import load_weights
 from utils.cli import UserError, run_cli
 
@@ -35,7 +35,10 @@ def expected_of(run_folder, kind):
 def test_torch_export(classifier, tmp_path, capsys):
     """Loaded in another process that has none of our code: other numbers of clips and blocks, and the metadata."""
     assert run('--weights', classifier / 'model/epoch1.pth.tar', '--out', tmp_path / 'net.pt2') == 0
-    assert capsys.readouterr().out.count('largest difference from PyTorch') == 2
+    said = capsys.readouterr().out
+    assert said.count('largest difference from PyTorch') == 2
+    (_, flag, code), = next_lines(said)
+    assert flag == '-c' and compile(code, 'next', 'exec')
     assert [path.name for path in tmp_path.iterdir()] == ['net.pt2']
     block = torch.randn(5, 4, 3, 5, 32, 32)
     torch.save(block, tmp_path / 'block.pt')

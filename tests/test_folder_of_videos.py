@@ -70,6 +70,18 @@ def test_a_second_command_gives_the_features(folder, trained, tmp_path):
     assert f'{folder}/a/00.mp4' in stored['path']
 
 
+def test_a_file_that_cannot_be_opened_is_stored_as_skipped(folder, trained, tmp_path, capsys):
+    """And what is stored is taken again, as it lacks nothing that could be read."""
+    for again in (False, True):
+        argv = [folder / 'a', *CLIP, '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off', '--weights',
+                trained / 'model' / 'epoch2.pth.tar', '--out', tmp_path / 'f.npz']
+        assert run(features, argv) == 1
+        printed = capsys.readouterr().out
+        assert ('f.npz already' in printed) == again and 'skipped 1 unreadable videos' in printed
+        skipped, = np.load(tmp_path / 'f.npz')['skipped']
+        assert f'{folder}/a/broken.mp4: ' in skipped
+
+
 def test_mistakes_are_one_line(tmp_path, capsys):
     def error(dataset, *flags):
         assert run(pretraining, [*PRETRAINING, '--csv_root', tmp_path / 'csv', '--log_dir', tmp_path, '--dataset', dataset,

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from backbone.predictor import predict_blocks
 from dpc.model import DPC
-from eval import horizon
+from eval import features, horizon
 from eval.forecast.rollout import choose_steps, curve_of, right_share, roll_out
 from tests.test_visualise import DEVICE
-from tests.tiny import make_frames, run
+from tests.tiny import make_frames, next_lines, run
 
 
 @pytest.fixture(scope='module')
@@ -126,6 +126,7 @@ def test_curves_of_a_list(lists, weights, tmp_path, capsys):
     """Twice the trained step; the short video is left out; figures follow from those of single clips."""
     found = horizon_of(lists, tmp_path, weights, '--batch_size', '2')
     printed = capsys.readouterr().out
+    features.parse_args(next_lines(printed)[0][2:])
     assert '1 of 6 videos have fewer than the 2 seen and 2 predicted blocks and are left out' in printed
     assert '1 clips that do not fill a batch of 2 are left out' in printed
     assert (found['seen'], found['steps'], found['clips'], found['too_short'], found['left_out']) == (2, 2, 4, 1, 1)

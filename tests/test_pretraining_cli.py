@@ -40,7 +40,7 @@ def training_state(folder, name):
 
 def test_what_a_run_leaves_behind(pretrained):
     """The published folder and file names, the flags and the git revision, a picture, TensorBoard, the log."""
-    assert pretrained.parent.name == 'log_tmp'
+    assert pretrained.parent.name == 'log_pretrain'
     assert pretrained.name == 'ucf101-32_r18_dpc-rnn_bs4_lr0.001_seq3_pred1_len5_ds1_train-all'
     assert {entry.name for entry in (pretrained / 'model').iterdir()} == {'epoch1.pth.tar', 'model_best_epoch1.pth.tar'}
     arguments = json.loads((pretrained / 'args.json').read_text())
@@ -162,7 +162,7 @@ def test_the_log_survives_a_look_at_an_earlier_checkpoint(csv_root, tmp_path, ca
 def test_resuming_with_another_learning_rate(csv_root, pretrained, tmp_path, capsys):
     """The checkpoint's rate is kept, unless --reset_lr asks for that of --lr."""
     for flags, expected in (([], 0.001), (['--reset_lr'], 0.0001)):
-        folder = tmp_path / f'{len(flags)}' / 'log_tmp' / pretrained.name
+        folder = tmp_path / f'{len(flags)}' / 'log_pretrain' / pretrained.name
         shutil.copytree(pretrained, folder)
         argv = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path, '--epochs', 2, '--lr', 0.0001,
                 '--resume', folder / 'model' / 'epoch1.pth.tar', *flags]
@@ -210,7 +210,7 @@ def test_default_frame_step(dataset, ds):
 def test_published_defaults():
     args = pretraining.parse_args([])
     published = {'net': 'resnet18', 'model': 'dpc-rnn', 'dataset': 'ucf101', 'seq_len': 5, 'num_seq': 8, 'pred_step': 3,
-                 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-5, 'epochs': 10, 'print_freq': 5, 'prefix': 'tmp',
+                 'batch_size': 4, 'lr': 1e-3, 'wd': 1e-5, 'epochs': 10, 'print_freq': 5, 'prefix': 'pretrain',
                  'train_what': 'all', 'img_dim': 128, 'reset_lr': False}
     assert {name: getattr(args, name) for name in published} == published
 
@@ -261,4 +261,4 @@ def test_as_a_program(csv_root, tmp_path, command, folder, run):
     done = run([*command, *argv], cwd=ROOT / folder)
     assert done.returncode == 0, done.stderr
     assert 'top-1' in done.stdout and 'clips/s' in done.stdout and '%|' not in done.stdout + done.stderr
-    assert list(tmp_path.glob('log_tmp/*/model/epoch1.pth.tar'))
+    assert list(tmp_path.glob('log_pretrain/*/model/epoch1.pth.tar'))

@@ -2,7 +2,6 @@
 import shlex
 
 import pytest
-import torch
 
 from dpc import main as pretraining
 from eval import test as classifier
@@ -22,7 +21,7 @@ COMMANDS = [
 SCRIPTS = {'main.py': pretraining, 'test.py': classifier}
 # appended to a command, so that it fits the tiny data sets; on a machine with GPUs it runs on the CPU all the same
 TINY = ['--batch_size', '4', '--num_seq', '3', '--ds', '1', '--epochs', '1', '--num_workers', '0', '--amp', 'off',
-        '--val_fraction', '0.25', *(['--gpu', 'cpu'] if torch.cuda.is_available() else [])]
+        '--val_fraction', '0.25', '--gpu', 'cpu']
 
 
 def words(command, files):
@@ -61,12 +60,10 @@ def test_they_run(csv_root, tmp_path, monkeypatch, capsys):
         if script == 'main.py':
             tiny += ['--pred_step', 1]
         monkeypatch.chdir(ROOT / folder)
-        before = set(tmp_path.glob('log_tmp/*'))
+        before = set(tmp_path.glob('log_*/*'))
         assert run(SCRIPTS[script], [*flags, *tiny]) == 0, command
-        made, = set(tmp_path.glob('log_tmp/*')) - before
+        made, = set(tmp_path.glob('log_*/*')) - before
         said = capsys.readouterr()
-        if not torch.cuda.is_available():
-            assert said.err.count('no CUDA device, running on the CPU') == 1
         if 'k400' in command:
             assert ('k400_150' if net == 'resnet18' else 'k400_256') in said.out
         if '--test' in flags:

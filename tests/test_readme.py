@@ -177,7 +177,7 @@ def test_links_to_sections_and_make_targets_exist(readme):
 
 
 def test_the_commands_for_own_videos_name_the_checkpoint_that_the_first_leaves():
-    """Three commands, one after the other; and log_tmp is in the repository, as they are run from there."""
+    """Three commands, one after the other; runs go to the repository, from where they are called."""
     section = README.read_text().split('## Your own videos')[1].split('\n## ')[0]
     (_, _, first), *others = python_commands(section)
     args = main.parse_args(first)

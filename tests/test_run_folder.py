@@ -99,16 +99,16 @@ def test_auto_says_when_it_starts_a_new_run(csv_root, tmp_path, capsys):
     assert resume_auto(csv_root, tmp_path, '--img_dim', 64) == 0
     said = capsys.readouterr().out
     assert '--resume auto: no run among 1' in said and f'{first.name}, differs in --img_dim 64 (was 32)' in said
-    assert len(list(tmp_path.glob('log_tmp/*'))) == 2
+    assert len(list(tmp_path.glob('log_pretrain/*'))) == 2
     assert not (first / 'model' / 'epoch2.pth.tar').exists()
 
 
 def test_auto_takes_the_furthest_of_equal_runs(csv_root, tmp_path):
     flags = vars(pretraining.parse_args([str(word) for word in PRETRAINING]))
-    assert find_run(tmp_path, 'tmp', flags) == (None, None)
+    assert find_run(tmp_path, 'pretrain', flags) == (None, None)
     first = pretrain(csv_root, tmp_path, '--epochs', 2)
     pretrain(csv_root, tmp_path)
-    assert find_run(tmp_path, 'tmp', flags) == (first, first / 'model' / 'epoch2.pth.tar')
+    assert find_run(tmp_path, 'pretrain', flags) == (first, first / 'model' / 'epoch2.pth.tar')
 
 
 def test_auto_continues_in_the_folder_of_a_run_that_never_saved(csv_root, tmp_path):
@@ -116,7 +116,15 @@ def test_auto_continues_in_the_folder_of_a_run_that_never_saved(csv_root, tmp_pa
     for path in (folder / 'model').iterdir():
         path.unlink()
     assert resume_auto(csv_root, tmp_path) == 0
-    assert list(tmp_path.glob('log_tmp/*')) == [folder] and (folder / 'model' / 'epoch2.pth.tar').exists()
+    assert list(tmp_path.glob('log_pretrain/*')) == [folder] and (folder / 'model' / 'epoch2.pth.tar').exists()
+
+
+def test_auto_finds_a_run_of_earlier_versions(csv_root, tmp_path):
+    """Which wrote to log_tmp where no --prefix was given."""
+    flags = vars(pretraining.parse_args([str(word) for word in PRETRAINING]))
+    old = pretrain(csv_root, tmp_path, '--prefix', 'tmp')
+    assert find_run(tmp_path, 'pretrain', flags) == (old, old / 'model' / 'epoch1.pth.tar')
+    assert find_run(tmp_path, 'other', flags) == (None, None)
 
 
 def test_start_epoch_is_for_a_run_that_begins(csv_root, tmp_path):
@@ -131,7 +139,7 @@ def test_start_epoch_is_for_a_run_that_begins(csv_root, tmp_path):
 def test_a_data_set_given_by_its_path(csv_root, tmp_path):
     """Its last part names the run, which goes to --log_dir."""
     folder = pretrain(csv_root, tmp_path, '--dataset', csv_root / 'ucf101')
-    assert folder.parent == tmp_path / 'log_tmp'
+    assert folder.parent == tmp_path / 'log_pretrain'
     assert folder.name == 'ucf101-32_r18_dpc-rnn_bs4_lr0.001_seq3_pred1_len5_ds1_train-all'
 
 

@@ -158,7 +158,7 @@ def test_a_resumed_run_keeps_what_the_first_has_seen(lists, runs, tmp_path, caps
     """Another --seed, --val_fraction or --val_on would hold out videos that were trained on; a repaired list may lack
     some."""
     weights, _ = runs
-    folder = tmp_path / 'log_tmp' / weights.parent.parent.name
+    folder = tmp_path / 'log_pretrain' / weights.parent.parent.name
     shutil.copytree(weights.parent.parent, folder)
     resume = ['--resume', folder / 'model' / weights.name]
     common = ['--dataset', 'six', '--split', 2, '--epochs', 2]

@@ -57,7 +57,8 @@ def test_the_time_between_stop_and_resumption_is_no_part_of_the_pace(tmp_path, c
     assert capsys.readouterr().out.splitlines()[1] == '2600,3'  # 26 steps of 100 s
 
 
-def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
+def test_status_sorts_fits_and_writes_csv(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('COLUMNS', raising=False)
     long = 'ucf101-128-sp1_r18_lc_bs128_lr0.001_wd0.001_ds3_seq8_len5_dp0.5_train-ft_pt=model_best_epoch'
     for name, accuracies in {'a': (0.2, 0.6, 0.5), long: (0.7,), 'without': ()}.items():
         write_log(tmp_path / 'log_x' / name, {'kind': 'train', 'epoch': 3, 'epochs': 300, 'loss': 12.5, 'top1': 0.25,
@@ -72,6 +73,8 @@ def test_status_sorts_fits_and_writes_csv(tmp_path, capsys):
     assert all(len(line) <= 100 for line in (head, *rows))
     assert '0.700' in rows[0] and [line.split()[0] for line in rows[1:]] == ['log_x/a', 'log_x/without']
     assert head.split() == ['run', 'epoch', 'loss', 'top1', 'val', 'best', 'clips/s', 'GB', 'quiet', 'state']
+    monkeypatch.setenv('COLUMNS', '200')  # as of a wide terminal
+    assert f'log_x/{long}' in printed('--sort', 'best')[1]
     assert rows[1].split()[1:8] == ['3/300', '12.500', '0.250', '0.500', '0.600', '1234.5', '71.2']
     whole = list(csv.DictReader(printed('--csv', '--sort', 'loss')))
     assert f'log_x/{long}' in {row['run'] for row in whole} and whole[0]['state'] == 'e' * 300

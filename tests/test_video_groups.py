@@ -4,11 +4,11 @@ import pytest
 
 from eval.classify.outputs import write_list
 from process_data import check_frames, write_csv
-from process_data.random_split import random_split
 from tests.process_data.tiny_videos import write_video
 from utils.data.groups import group_of
 from utils.data.held_out import NothingHeldOut, fold_of, hold_out
 from utils.data.lists import VideoList
+from utils.data.random_split import random_split
 
 
 @pytest.mark.parametrize('path, group', [

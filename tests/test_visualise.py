@@ -10,13 +10,13 @@ import torch
 from dpc.loss import dense_info_nce
 from dpc.metrics import wrong_answers
 from dpc.model import DPC
-from eval import visualise
+from eval import horizon, visualise
 from eval.forecast.breakdown import by_motion, easiest_first, principal_colours, summarise
 from eval.forecast.clip_pictures import ClipView, draw_clip, film_locations, moving_locations
 from eval.forecast.predictions import MISTAKES, Batch, best_answers, match_of, motion_of, ranks
 from eval.forecast.setup import load_network
 from tests.test_features import rows_of, with_a_broken_video
-from tests.tiny import checkpoint, make_frames, pretrain, resized, run
+from tests.tiny import checkpoint, make_frames, next_lines, pretrain, resized, run
 from utils.checkpoint import load_weights
 from utils.data.colour import to_block
 from utils.random_streams import stream
@@ -268,10 +268,12 @@ def test_frame_folders_are_drawn_in_their_order(csv_root, tmp_path, capsys):
     for name, frames in (('long', 25), ('short', 7)):
         make_frames(tmp_path / name, frames, seed=1, size=(70, 80))
     out = tmp_path / 'out'
-    flags = ['--weights', 'random', '--img_dim', '64', '--locations', '2']
+    flags = ['--weights', 'random', '--img_dim', '64', '--locations', '2', '--pictures', '1']
     found = draw(csv_root, out, tmp_path / 'long', tmp_path / 'short', *flags)
-    assert found['drawn'] == {'clip1': str(tmp_path / 'long'), 'clip2': str(tmp_path / 'short')}
-    assert '1 of 2 videos are shorter than a clip of 15 frames' in capsys.readouterr().out
+    assert found['drawn'] == {'clip1': str(tmp_path / 'long')}
+    said = capsys.readouterr().out
+    assert '1 of 2 videos are shorter than a clip of 15 frames' in said
+    horizon.parse_args(next_lines(said)[0][2:])
     assert found['candidates'] == 8 and np.shape(found['top1_by_location']) == (2, 2) and found['dataset'] is None
     film = cv2.VideoCapture(str(out / 'clip1.mp4'))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 4

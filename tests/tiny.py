@@ -1,6 +1,7 @@
 """Tiny data sets laid out as UCF101, HMDB51 and Kinetics, flags for small runs over them, and runs in this process."""
 import csv
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dpc import main as pretraining
 from eval import test as classifier
 from tests import forked
 from utils.data.crops import Box, cut
+from utils.data.splits import videos_below
 from utils.parallel.launch import launch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +102,7 @@ def ucf101_classes():
 def run(script, argv):
     """Runs a command line of dpc/main.py or eval/test.py, in this process if one is enough; returns its exit status."""
     argv = [str(word) for word in argv]
+    videos_below.cache_clear()  # as in a new process
     if '--num_procs' in argv and argv[argv.index('--num_procs') + 1] != '1':
         done = forked.run(['-m', script.__name__, *argv], cwd=ROOT)
         print(done.stdout, end='')
@@ -125,6 +128,13 @@ def run_folder(script, argv, log_dir):
     assert run(script, [*argv, '--log_dir', log_dir]) == 0
     made = set(Path(log_dir).glob('log_*/*')) - before
     return made.pop() if made else None
+
+
+def next_lines(said):
+    """Words of the commands that a command's output ends with."""
+    lines = said.splitlines()
+    first = len(lines) - next(i for i, line in enumerate([*reversed(lines), '']) if not line.startswith('next: '))
+    return [shlex.split(line.removeprefix('next: ')) for line in lines[first:]]
 
 
 def read_log(folder, kind):

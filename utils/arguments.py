@@ -113,7 +113,8 @@ def add_device_arguments(parser, training=True):
     return group
 
 
-def add_run_arguments(parser):
+def add_run_arguments(parser, prefix):
+    """prefix: the default of that flag, in words where it depends on others; the command settles it."""
     group = parser.add_argument_group('run')
     group.add_argument('--pretrain', metavar='FILE', help='start from the weights in this checkpoint; random for none')
     group.add_argument('--resume', metavar='FILE',
@@ -124,7 +125,7 @@ def add_run_arguments(parser):
                        help='put a few batches through training, validation and saving, print time, memory and loss, '
                             'draw dry_run.png in --log_dir, and leave no run')
     group.add_argument('--print_freq', default=5, type=positive_int, help='steps between printed lines (default 5)')
-    group.add_argument('--prefix', default='tmp', help='runs go to log_{prefix} (default tmp)')
+    group.add_argument('--prefix', help=f'runs go to log_{{prefix}} (default {prefix})')
     group.add_argument('--log_dir', default=str(ROOT), help='folder of log_{prefix} (default: this repository)')
     group.add_argument('--keep', default=3, type=positive_int, help='newest epochs kept, besides the best (default 3)')
     group.add_argument('--save_minutes', default=10., type=not_negative,

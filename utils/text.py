@@ -12,3 +12,11 @@ def printable(text: str) -> str:
     'ü and \\udcff'
     """
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, 'epoch'), counted(90, 'epoch')
+    ('1 epoch', '90 epochs')
+    """
+    return f'{number} {noun}' + 's' * (number != 1)

@@ -3,15 +3,18 @@ contradict each other."""
 import argparse
 from pathlib import Path
 
+from eval.networks.load import is_classifier
 from eval.networks.seen import check_own_split, split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
-from utils.cli import UserError
-from utils.data.classes import class_key, read_class_list
+from utils.cli import UserError, warn
+from utils.data.classes import class_key
 from utils.data.clips import ClipDataset
 from utils.data.colour import FINETUNING
 from utils.data.lists import csv_file, list_folder
+from utils.data.splits import class_names_of
 from utils.default_settings import default_milestones, default_settings
+from utils.next_step import command, run_flags
 from utils.parallel import distributed
 from utils.run.setup import clip_settings, workers_of
 
@@ -21,9 +24,12 @@ SHOWN = 3  # differing class names in a message
 def look_up(args, origin):
     """Settles `args` and returns (checkpoint `origin`, {} for none, folder of the lists, names of the classes)."""
     checkpoint = {} if origin in (None, 'random') else read_checkpoint(origin)
+    if args.test and checkpoint and not is_classifier(checkpoint):
+        raise UserError(f'{origin} is a checkpoint of pretraining: train a classifier first: '
+                        + command('eval/test.py', **run_flags(args), pretrain=origin, train_what='ft'))
     settle(args, checkpoint)
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
-    class_names = read_class_list(folder)
+    class_names = class_names_of(folder)
     if args.num_class not in (None, len(class_names)):
         raise UserError(f'--num_class {args.num_class}: the classInd.txt of {args.dataset} lists {len(class_names)} '
                         'classes; leave the flag out')
@@ -35,11 +41,16 @@ def look_up(args, origin):
 
 def settle(args, checkpoint):
     """Resolves what depends on other flags and on the checkpoint of --test or --pretrain ({} for none)."""
-    stored = trained_settings(checkpoint)
-    if not args.test:  # fine-tuning may use other clips than pretraining
-        stored = {name: stored[name] for name in stored if name == 'net'}
-    origin = args.test or args.pretrain
-    resolve_settings(args, stored, default_settings(args.dataset), origin)
+    stored, origin = trained_settings(checkpoint), args.test or args.pretrain
+    follow = None
+    if not args.test:  # training may use other clips than pretraining did; on a frozen network only if flags ask for it
+        follow = [name for name in stored
+                  if name == 'net' or args.train_what == 'last' and getattr(args, name) is None]
+    resolve_settings(args, stored, default_settings(args.dataset), origin if checkpoint else None, follow)
+    other = [name for name in stored if getattr(args, name) != stored[name]]
+    if other and not args.test:
+        there, here = (' '.join(f'--{name} {values[name]}' for name in other) for values in (stored, vars(args)))
+        warn(f'{origin} was trained with {there}, and this run uses {here}: give the former to keep its clips')
     args.split = args.split or split_to_follow({origin: checkpoint}, args.dataset)
     args.lr_milestones = args.lr_milestones or default_milestones(Path(args.dataset).name, args.img_dim)
 

@@ -20,9 +20,10 @@ from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
 from utils.data.crops import views_of
 from utils.data.lists import VideoList, csv_file
-from utils.data.splits import at_frame_rate, read_split
+from utils.data.splits import at_frame_rate, has_lists, read_split, split_by_class
+from utils.next_step import command, say_next
 from utils.parallel import distributed
-from utils.run.folder import create_run_folder, network_name, rate_suffix, save_arguments
+from utils.run.folder import announce_folder, create_run_folder, network_name, rate_suffix, save_arguments
 from utils.run.setup import clip_settings, clip_videos, frames_taken, prepare_model, rate_setting, start_evaluation
 
 
@@ -43,6 +44,7 @@ def test_classifier(args):
     found = [look_up(one, one.test) for one in tests]
     checkpoints, folders, _ = zip(*found)
     check_splits(tests, checkpoints, folders)
+    announce_folder(None, args.log_dir, args.prefix, test_experiment_name(tests))
     precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
     seen = [check_unseen(one.test, checkpoint, test_set.videos)
@@ -68,6 +70,10 @@ def test_classifier(args):
                                             hashes)
     if folder and len(tests) > 1:
         report_mean(folder, facts_of(tests[0], ', '.join(args.test), 'splits 1 to 3', seen), tables)
+    if folder:
+        video = prepared[0][3].videos.path(0)
+        prediction = [command('eval/predict.py', video, weights=tests[0].test, gpu=args.gpu)]
+        say_next(*prediction * (tests[0].test != 'random'), command('eval/report.py', folder, out='report.html'))
 
 
 def prepare_test(args, checkpoint, folder, class_names, precision):
@@ -78,7 +84,7 @@ def prepare_test(args, checkpoint, folder, class_names, precision):
     model.requires_grad_(False)
     model = prepare_model(args, model, precision)
 
-    videos = at_frame_rate(read_split(folder, args.split, 'test', args.frame_root), args.fps)
+    videos = at_frame_rate(read_split(folder, args.split, 'test', args.frame_root, by_class=True), args.fps)
     multi_label = is_multi_label(videos, checkpoint, args.test)
     protocols = protocols_for(Path(args.dataset).name, args.num_seq, args.seq_len, args.ds, args.crops,
                               args.flip_views, args.clips, multi_label)
@@ -104,7 +110,8 @@ def hashes_of(args, checkpoint, folder, protocols, videos, broken):
     The training list is that of the split in `folder` if there is one, whatever part was held out for validation."""
     train = VideoList.from_rows([], [])
     with contextlib.suppress(UserError):
-        train = VideoList.read_csv(csv_file(folder, args.split, 'train'), args.frame_root)
+        train = (VideoList.read_csv(csv_file(folder, args.split, 'train'), args.frame_root) if has_lists(folder) else
+                 split_by_class(folder, args.split)[0]['train'])
     test = videos.select(np.setdiff1d(np.arange(len(videos)), [index for index, _ in broken]))
     trained_on = checkpoint.get('settings', {}).get('label_fraction', 1)
     return {protocol.name: protocol_hash(*(zip(part.paths(), part.classes()) for part in (train, test)),

@@ -17,9 +17,19 @@ from utils.data.clips import ClipDataset
 from utils.data.held_out import NothingHeldOut
 from utils.data.label_subsets import label_subset
 from utils.data.splits import read_split
+from utils.next_step import command, run_flags, say_next
 from utils.parallel import distributed
 from utils.run.dry_run import dry_run
-from utils.run.folder import find_resumed, network_name, new_folder, pretrained_suffix, rate_suffix, save_arguments
+from utils.run.folder import (
+    announce_folder,
+    find_resumed,
+    network_name,
+    new_folder,
+    pretrained_suffix,
+    rate_suffix,
+    save_arguments,
+)
+from utils.run.log import warn
 from utils.run.optimisation import make_optimizer, make_schedule
 from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_model, start, training_settings
 from utils.run.state import Run
@@ -39,10 +49,15 @@ def train_classifier(args):
     check_training_flags(args)
     checkpoint, lists, class_names = look_up(args, args.pretrain)
     folder, resumed = find_resumed(vars(args))
+    if not args.dry_run:
+        announce_folder(folder, args.log_dir, args.prefix, experiment_name(args))
     precision = start(args, resumed)
 
     # model
     model = ActionClassifier(args.net, len(class_names), args.dropout)
+    if args.train_what == 'ft' and not (args.pretrain or resumed):
+        warn('--train_what ft without --pretrain fine-tunes random weights: give a checkpoint of dpc/main.py, or '
+             '--pretrain random if they are meant')
     pretrained, missing = load_pretrained(model, checkpoint, args.pretrain)
     if args.train_what == 'last':
         for part in (model.backbone, model.agg):
@@ -106,13 +121,15 @@ def train_classifier(args):
             validated = validate(run, val_batches, measure)
             run.log_epoch(trained, validated)
             run.save_epoch(validated['top1'])
+    if distributed.is_main():
+        say_next(command('eval/test.py', **run_flags(args), split=args.split, test=run.saver.best()))
 
 
 def labelled_videos(args, lists, class_names):
     """(training, validation) videos, and the part of the training list that they are from, None for all of it."""
     if args.label_fraction == 1:
         return *clip_videos(args, args.split), None
-    listed = read_split(lists, args.split, 'train', args.frame_root)
+    listed = read_split(lists, args.split, 'train', args.frame_root, by_class=True)
     if listed.has_several_labels():
         raise UserError(f'--label_fraction {args.label_fraction:g} takes a part of each class, but some videos '
                         'have several labels: leave the flag out')

@@ -50,12 +50,12 @@ def stored_or_made(what, path, read, make):
     return found
 
 
-def read_arrays(path, expected):
+def read_arrays(path, expected, unusable=()):
     """{name: array} of an .npz with this `fingerprint`. None: there is none, or it lacks videos that could not be read,
-    which may have been repaired."""
+    which may have been repaired. unusable: lines on videos that it lacks in any case."""
     try:
         with np.load(path) as stored:
-            if json.loads(str(stored['fingerprint'])) != expected or len(stored['skipped']):
+            if json.loads(str(stored['fingerprint'])) != expected or stored['skipped'].tolist() != [*unusable]:
                 return None
             return dict(stored)
     except NO_ARRAYS:

@@ -13,13 +13,16 @@ from utils.run.log import warn
 WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
 
 
-def given_videos(given):
-    """(VideoList, names of its videos as on the command line, [(name, error) of each one that can't be read]).
+def names_given(given):
+    """Names of the single videos on a command line: video files, frame folders, packed files (with or without .zip),
+    and folders of these at any depth. Reads none of them. UserError: one isn't there."""
+    return sum(map(videos_in, given), [])
 
-    given: video files, frame folders, packed files (with or without .zip), and folders of these at any depth.
-    UserError: one isn't there."""
+
+def given_videos(given):
+    """(VideoList, names of its videos, [(name, error) of each one that can't be read]). given: of `names_given`."""
     paths, names, counts, failed = [], [], [], []
-    for name in sum(map(videos_in, given), []):
+    for name in given:
         path = os.path.abspath(name).removesuffix('.zip')
         try:
             counts.append(count_frames(path))

@@ -5,6 +5,7 @@ import numpy as np
 
 from backbone import NETWORKS
 from eval.extract.cache import fingerprint, stored_or_made
+from eval.extract.inputs import names_given, readable_videos
 from eval.extract.resources import resources_of
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
 from eval.networks.seen import split_to_follow
@@ -12,9 +13,9 @@ from eval.networks.settings import SPLITS, common_settings, resolve_settings, tr
 from eval.networks.torchvision_models import announce, net_of, read_weights
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
-from utils.data.classes import SEPARATOR, labels_of, read_class_list
+from utils.data.classes import SEPARATOR, labels_of
 from utils.data.lists import VideoList, csv_file, list_folder
-from utils.data.splits import at_frame_rate, read_split
+from utils.data.splits import at_frame_rate, class_names_of, has_lists, read_split
 from utils.default_settings import default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
@@ -34,11 +35,12 @@ def add_feature_arguments(parser):
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
 
 
-def prepare(args, videos=None):
+def prepare(args, given=(), by_class=False):
     """Reads the checkpoints and lists that the flags name: ({weights: checkpoint, {} for random}, LabelledVideos, class
     names, Precision). Settings that were left out follow the checkpoints.
 
-    videos: a VideoList to take instead of the lists, unlabelled.
+    given: names of videos to take instead of the lists, unlabelled. by_class: labels are needed, and those of a folder
+    of videos without lists are its class folders.
     UserError: a file that can't be used, checkpoints of different settings, a missing list."""
     weights = [args.weights] if isinstance(args.weights, str) else args.weights
     checkpoints = {name: read_weights(name) for name in weights}
@@ -53,39 +55,44 @@ def prepare(args, videos=None):
     resolve_settings(args, common_settings(trained) if trained else {}, defaults, origin=next(iter(trained), None))
     for name in filter(None, others):
         announce(name, clip_settings(args))
+    given = names_given(given)
+    folder = None if given else list_folder(args.csv_root, args.dataset, args.img_dim)
     precision = start_evaluation(args)
-    if videos:
-        return checkpoints, unlabelled(at_frame_rate(videos, args.fps)), [], precision
+    if given:
+        videos, failed = readable_videos(given)
+        return checkpoints, unlabelled(at_frame_rate(videos, args.fps), failed), [], precision
     args.split = args.split or split_to_follow(checkpoints, args.dataset)
-    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
-    labelled = Path(folder, 'classInd.txt').exists()
-    class_names = read_class_list(folder) if labelled else []
+    labelled = by_class or Path(folder, 'classInd.txt').exists()
+    class_names = class_names_of(folder) if labelled else []
     if not labelled:
         say(f'{folder} has no classInd.txt: all labels are -1')
     listed = labelled_videos(folder, args.split, args.frame_root, class_names, args.fps)
     return checkpoints, listed, class_names, precision
 
 
-def unlabelled(videos):
-    """The LabelledVideos of a VideoList without labels, all for training."""
-    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'))
+def unlabelled(videos, failed):
+    """The LabelledVideos of `readable_videos`, without labels, all for training."""
+    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'),
+                          [f'{name}: {error}' for name, error in failed])
 
 
 def labelled_videos(folder, split, frame_root, class_names, fps=0):
     """The LabelledVideos of one split of a data set's `list_folder`, or of all three for 'all'.
 
-    A data set without a test list has training videos only. fps: see `at_frame_rate`. UserError: a missing
-    training list, a class that is not in `class_names` (unless that is empty)."""
+    A folder of videos without lists is split by its class folders if there are `class_names`. A data set without a test
+    list has training videos only. fps: see `at_frame_rate`. UserError: a missing training list, a class that is not in
+    `class_names` (unless that is empty)."""
     splits = SPLITS if split == 'all' else [split]
+    by_class = bool(class_names) and not has_lists(folder)
     rows, n_frames, label, group, part_of = {}, [], [], [], []  # row of each path
     has_labels = False
     for column, number in enumerate(splits):
         for part in ('train', 'test'):
-            if part == 'test' and not Path(csv_file(folder, number, part)).exists():
+            if part == 'test' and not by_class and not Path(csv_file(folder, number, part)).exists():
                 if distributed.is_main():
                     warn(f'{folder} has no test list')
                 continue
-            videos = read_split(folder, number, part, frame_root)
+            videos = read_split(folder, number, part, frame_root, by_class)
             has_labels |= videos.label is not None
             for path, count, names, own in zip(videos.paths(), videos.n_frames, videos.classes(), videos.groups()):
                 if path not in rows:
@@ -121,4 +128,7 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
             write_features(path, features, expected, weights)
         return features
 
-    return stored_or_made(f'features of {weights}', path, lambda: read_features(path, expected, per_clip), make)
+    def read():
+        return read_features(path, expected, per_clip, listed.unusable)
+
+    return stored_or_made(f'features of {weights}', path, read, make)

@@ -1,4 +1,5 @@
 """Features of whole videos by a frozen network: the aggregator's context and the backbone's blocks, in one pass."""
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,10 +22,12 @@ class LabelledVideos:
 
     label: int64 [R], -1 for videos without labels; bool [R, C] if some video has several
     part:  str [R], 'train' or 'test'; for several splits [R, splits], '' where a split doesn't list the video
+    unusable: a line for each video that was given and is not among them, as its frames could not be counted
     """
     videos: VideoList
     label: np.ndarray
     part: np.ndarray
+    unusable: Sequence[str] = ()
 
     def rows_of(self, part):
         """Mask [R] of the 'train' or 'test' videos: of all splits if there are several."""
@@ -60,13 +63,13 @@ class Features:
 ARRAYS = 'context', 'block', 'path', 'label', 'part'
 
 
-def read_features(path, expected, per_clip=False):
+def read_features(path, expected, per_clip=False, unusable=()):
     """The Features stored at `path`, or None: see `read_arrays`."""
-    arrays = read_arrays(path, expected)
+    arrays = read_arrays(path, expected, unusable)
     if arrays is None or per_clip and 'clip_video' not in arrays:
         return None
     clips = {name.removeprefix('clip_'): array for name, array in arrays.items() if name.startswith('clip_')}
-    return Features(*(arrays[name] for name in ARRAYS), skipped=[], clips=clips)
+    return Features(*(arrays[name] for name in ARRAYS), skipped=[*unusable], clips=clips)
 
 
 def write_features(path, features, fingerprint, origin):
@@ -124,7 +127,7 @@ def extract_features(model, listed, clip, resources, title, per_clip=False):
     clips = as_arrays(sorted(lists_of_all(of_clips), key=lambda each: each[0]), rows, size) if per_clip else {}
     path = np.array(listed.videos.paths())
     return Features(context[rows], block[rows], path[rows], listed.label[rows], listed.part[rows],
-                    [error for _, error in broken], clips)
+                    [*listed.unusable, *(error for _, error in broken)], clips)
 
 
 def as_arrays(of_clips, rows, size):

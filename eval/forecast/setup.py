@@ -5,7 +5,7 @@ import numpy as np
 
 from dpc.model import DPC
 from eval.extract.inference import broken_of_all
-from eval.extract.inputs import WHAT_VIDEOS, readable_videos
+from eval.extract.inputs import WHAT_VIDEOS, names_given, readable_videos
 from eval.extract.setup import add_feature_arguments
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
@@ -16,6 +16,7 @@ from utils.data.clips import VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import at_frame_rate, read_split
 from utils.default_settings import default_settings
+from utils.next_step import command, data_flags
 from utils.random_streams import stream
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
@@ -55,12 +56,15 @@ def prepare_predictions(args):
     UserError: a file that can't be used, a missing list."""
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
     resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
-                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3}, args.weights)
+                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3},
+                     args.weights if checkpoint else None)
     if args.pred_step >= args.num_seq:
         raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    given = names_given(args.video)
+    folder = None if given else list_folder(args.csv_root, args.dataset, args.img_dim)
     precision = start_evaluation(args)
     args.split = args.split or split_to_follow({args.weights: checkpoint}, args.dataset)
-    videos, failed = readable_videos(args.video) if args.video else (listed_videos(args), [])
+    videos, failed = readable_videos(given) if given else (listed_videos(args, folder), [])
     videos = at_frame_rate(videos, args.fps)
     model = load_network(args.weights, checkpoint, args.net, args.pred_step)
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
@@ -83,9 +87,8 @@ def load_network(weights, checkpoint, net, pred_step):
     return model.requires_grad_(False).eval()
 
 
-def listed_videos(args):
-    """`--clips` of the listed videos, drawn at random from the seed."""
-    folder = list_folder(args.csv_root, args.dataset, args.img_dim)
+def listed_videos(args, folder):
+    """`--clips` of the videos listed in a `list_folder`, drawn at random from the seed."""
     part = 'test' if os.path.exists(csv_file(folder, args.split, 'test')) else 'train'
     videos = read_split(folder, args.split, part, args.frame_root)
     return videos.select(stream('shown_clips', args.seed).permutation(len(videos))[:args.clips])
@@ -98,6 +101,12 @@ def skipped_lines(failed, broken, count, left_out, batch_size):
     if left_out:
         say(f'{left_out} clips that do not fill a batch of {batch_size} are left out: see --batch_size')
     return [f'{name}: {error}' for name, error in failed] + [error for _, error in broken_of_all(broken, count)]
+
+
+def next_command(args, script, out):
+    """Another command for the same weights and videos."""
+    return command(script, *args.video, **{**data_flags(args), 'dataset': None if args.video else args.dataset},
+                   weights=args.weights, out=out)
 
 
 def map_size(model, seq_len, img_dim):

@@ -10,7 +10,6 @@ import torch
 from eval.extract.tokens import Tokens
 from eval.protocols.attentive_heads import AttentiveHead, logits_of, train_heads
 from eval.protocols.protocol import Outcome, Task, first_best
-from utils.cli import UserError
 from utils.random_streams import stream
 from utils.run.log import progress_bar
 
@@ -75,10 +74,7 @@ def attentive(task: Task, tokens: Tokens, kind: str, training: HeadTraining, dev
     """One Outcome. A Task whose vectors are numbers of videos in `tokens`; kind: 'context' or 'block'.
 
     All heads are trained on all but one fold of the training groups, in turn; the one that is best on what was left out
-    is trained on all training videos and tested. title: of the progress bar. UserError: fewer videos than a batch."""
-    if len(task.train) < training.batch_size:
-        raise UserError(f'--head_batch {training.batch_size}: there are only {len(task.train)} videos to train '
-                        'heads on; lower it')
+    is trained on all training videos and tested. title: of the progress bar."""
     clips = Clips(tokens.maps[kind], tokens.rows, device)
     folds, found = task.folds(FOLDS), []
     for number, fold in enumerate(folds, 1):

@@ -2,6 +2,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from eval.protocols.results import (
 )
 from eval.protocols.verdict import verdict
 from utils.cli import UserError, make_folder, positive_int_or_all
+from utils.next_step import command, data_flags
 from utils.parallel.precision import Precision
 from utils.run.log import warn
 from utils.run.setup import clip_settings, frames_taken, rate_setting
@@ -73,10 +75,7 @@ def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list
         raise UserError(f'--{"mean" if args.mean else "no_random"}: give --weights a file')
     if args.mean and len({net_of(name, None) for name in args.weights}) > 1:
         raise UserError('--mean: the --weights are of several nets; evaluate each mean by a separate command')
-    checkpoints, listed, class_names, precision = prepare(args)
-    if not class_names:
-        raise UserError(f'--dataset {args.dataset}: its videos have no labels (no classInd.txt), which an evaluation '
-                        'needs')
+    checkpoints, listed, class_names, precision = prepare(args, by_class=True)
     seen = check_all_unseen(checkpoints, listed.videos.select(listed.rows_of('test')))
     folder = Path(args.out)
     make_folder(folder, '--out')
@@ -197,6 +196,12 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
     write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
     print('\n'.join([*facts, '', *map(printable, tables)]))
     return printable(sentence)
+
+
+def next_commands(args: Namespace, script: Optional[str] = None, out: str = '') -> list[str]:
+    """Another frozen evaluation of the same weights, if there is a `script`, and the page about this one."""
+    other = [command(script, **data_flags(args), split=args.split, weights=args.weights, out=out)] if script else []
+    return [*other, command('eval/report.py', args.out, out='report.html')]
 
 
 def draw_class_accuracies(path: Path, task: Task, outcome: Outcome, class_names: Sequence[str], title: str) -> None:

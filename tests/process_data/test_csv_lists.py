@@ -7,11 +7,11 @@ import pytest
 from process_data import write_csv
 from process_data.annotations import csv_lists
 from process_data.dataset_kinds import Given
-from process_data.random_split import random_split
 from tests.process_data.tiny_videos import run, write_video
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
 from utils.data.lists import VideoList
+from utils.data.random_split import random_split
 
 COUNTS = {'a/1.mp4': 3, 'a/2.mp4': 4, 'b/3.avi': 5, 'four.mp4': 6, 'b/five.v2.mp4': 7, 'six.mp4': 8}
 

@@ -16,7 +16,6 @@ import pytest
 from process_data import check_frames, write_csv
 from process_data.annotations import kinetics_lists
 from process_data.dataset_kinds import Given
-from process_data.random_split import random_split
 from process_data.split_files import ucf101_lists
 from tests import forked
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
@@ -25,6 +24,7 @@ from utils.data import files
 from utils.data.files import find_frame_folders
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
+from utils.data.random_split import random_split
 
 
 def rows_of(path):

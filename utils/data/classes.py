@@ -58,8 +58,9 @@ def read_class_list(folder):
                 if len(names) > MAX_CLASSES:
                     raise UserError(f'{path}: names more than {MAX_CLASSES} classes; is it a list of videos?')
     except FileNotFoundError:
-        raise UserError(f'{path}: no such file; process_data/write_csv.py writes it beside the csv files '
-                        '(unlabelled videos have none: they serve pretraining only)') from None
+        raise UserError(f'{path}: no such file: these videos have no labels, and serve pretraining only. Lists with '
+                        'labels are written by process_data/write_csv.py --dataset folder --videos FOLDER (classes '
+                        'are folders) or --dataset csv (labels in a file)') from None
     except OSError as error:
         raise UserError(f'{path}: cannot be read ({error.strerror})') from None
     except UnicodeDecodeError:

@@ -1,34 +1,84 @@
 """Which videos a run trains on, validates on and tests on."""
 import contextlib
+import functools
 import os
 
 import numpy as np
 
 from utils.cli import UserError, cpu_cores, warn
+from utils.data.classes import read_class_list
 from utils.data.files import find_videos
 from utils.data.frame_rate import spread_of_rates
+from utils.data.groups import group_of
 from utils.data.held_out import hold_out
-from utils.data.lists import VideoList, check_on_disk, csv_file, spread_rows
+from utils.data.lists import VideoList, check_on_disk, class_name, csv_file, spread_rows
+from utils.data.random_split import random_split
 from utils.data.sources import count_all, frame_rate
 from utils.parallel import distributed
 
 LISTED_UNUSABLE = 10
 
 
-def read_split(folder, split, subset, frame_root=None):
-    """The videos of one csv ('train' or 'test') of a data set's `list_folder`; without any csv in it, the training list
-    is all video files below it. UserError: missing or malformed."""
-    path = csv_file(folder, split, subset)
-    if subset == 'train' and not any(name.endswith('.csv') for name in os.listdir(folder)):
+def read_split(folder, split, subset, frame_root=None, by_class=False):
+    """The videos of one csv ('train' or 'test') of a data set's `list_folder`. Without any csv in it the training list
+    is all video files below it; or, by_class, both lists are those of `split_by_class`.
+
+    UserError: missing or malformed."""
+    if by_class and not has_lists(folder):
+        videos = split_by_class(folder, split)[0][subset]
+        print(f'{len(videos)} {subset} videos below {folder}, a random split of each class folder')
+        return videos
+    if subset == 'train' and not has_lists(folder):
         return videos_below(folder)
+    path = csv_file(folder, split, subset)
     videos = VideoList.read_csv(path, frame_root)
     print(f'{len(videos)} videos in {path}')
     return videos
 
 
+def has_lists(folder):
+    return any(name.endswith('.csv') for name in os.listdir(folder))
+
+
+def class_names_of(folder):
+    """Names of the classes of a data set's `list_folder`, by label: those of its classInd.txt, or without any csv in it
+    its class folders. UserError: the videos have no labels."""
+    return read_class_list(folder) if has_lists(folder) else split_by_class(folder)[1]
+
+
+def has_labels(folder):
+    """Whether `class_names_of` a data set's `list_folder` knows any, without a look at the videos."""
+    if has_lists(folder):
+        return os.path.isfile(os.path.join(folder, 'classInd.txt'))
+    return len(class_folders(videos_below(folder), folder)) > 1
+
+
+def class_folders(videos, folder):
+    """Names of the class folders that hold the videos below `folder`."""
+    return set(filter(None, (class_name(os.path.relpath(path, folder)) for path in videos.paths())))
+
+
+def split_by_class(folder, split=1):
+    """({'train', 'test': VideoList}, names of the classes) of a folder of class folders: the split that `write_csv.py
+    --dataset folder` writes by default. UserError: there are no class folders, or another split is asked for."""
+    if split != 1:
+        raise UserError(f'{folder} has no lists, and as a folder of videos only --split 1: leave the flag out')
+    videos, rows = videos_below(folder), {}
+    for row, path in enumerate(videos.paths()):
+        rows.setdefault(os.path.splitext(os.path.relpath(path, folder))[0], row)
+    if len(class_folders(videos, folder)) < 2:
+        raise UserError(f'{folder}: its videos are in no class folders, and so have no labels: move them to {folder}/'
+                        '{class}/, or write lists with the labels of a csv file: python process_data/write_csv.py '
+                        f'--dataset csv --videos {folder} --annotations {{labels.csv}}')
+    lists, class_names = random_split({name: group_of(name) for name in rows})
+    return {part: videos.select([rows[name] for name in lists[f'{part}_split01']])
+            for part in ('train', 'test')}, class_names
+
+
+@functools.lru_cache(maxsize=1)
 def videos_below(folder):
     """A VideoList of all usable video files below a folder, sorted. The first process counts their frames, every time
-    anew, and names those that can't be used. UserError: there is none, or none can be used."""
+    anew, and names those that can't be used. Once in a process. UserError: there is none, or none can be used."""
     names = counts = None
     if distributed.is_main():
         names = find_videos(folder)
@@ -71,14 +121,14 @@ def at_frame_rate(videos, fps):
     return VideoList(videos.encoded, np.array(counts, np.int32), videos.root, videos.label, videos.group, fps)
 
 
-def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None, fps=0):
+def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, train=None, by_class=False):
     """(training, validation) videos of a data set's `list_folder`. val_on 'train' holds out `val_fraction` of the
     training list, by group where the names tell groups; 'test' validates on the test list, as the published code did.
-    train: the videos to take for the training list (None: all of it). fps: see `at_frame_rate`.
+    train: the videos to take for the training list (None: all of it). by_class: see read_split.
     """
-    train = at_frame_rate(read_split(folder, split, 'train', frame_root) if train is None else train, fps)
+    train = read_split(folder, split, 'train', frame_root, by_class) if train is None else train
     if val_on == 'test':
-        return train, at_frame_rate(read_split(folder, split, 'test', frame_root), fps)
+        return train, read_split(folder, split, 'test', frame_root, by_class)
     if val_fraction == 0:
         raise UserError('--val_fraction 0 leaves nothing to validate on: give more, or --val_on test')
     kept, held = hold_out(train, val_fraction, seed)
@@ -86,7 +136,10 @@ def train_and_validation(folder, split, frame_root, val_on, val_fraction, seed, 
 
 
 def listed_paths(folder, split, frame_root, *parts):
-    """Paths of the VideoLists `parts` of a training list, and of the test list of their split if it can be read."""
+    """Paths of the VideoLists `parts` of a training list, and of the test list of their split if it can be read; of a
+    folder of videos without lists, all."""
+    if not has_lists(folder):
+        return videos_below(folder).paths()
     paths = sum((part.paths() for part in parts), [])
     with contextlib.suppress(UserError):
         paths += VideoList.read_csv(csv_file(folder, split, 'test'), frame_root).paths()

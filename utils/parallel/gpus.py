@@ -1,6 +1,4 @@
 """What `--gpu` and `--num_procs` mean: how many processes, and the device of each."""
-import sys
-
 import torch
 
 from utils.cli import UserError, cpu_cores
@@ -16,6 +14,8 @@ def uses_cuda(gpu):
 
 def count_processes(gpu, num_procs):
     """Processes that `--gpu` and `--num_procs` ask for on this machine: one per GPU, or `num_procs` on the CPU."""
+    if gpu not in (None, 'cpu'):
+        check_gpus(gpu)
     if uses_cuda(gpu):
         if num_procs > 1:
             raise UserError(f'--num_procs {num_procs} is for --gpu cpu: on GPUs there is one process for each of --gpu')
@@ -32,8 +32,8 @@ def count_processes(gpu, num_procs):
 def choose_device(gpu, local_rank=0):
     """The torch.device of this process for `--gpu`: None (what the machine has), 'cpu', or a list such as '0' or '0,1'.
 
-    Process `local_rank` of this machine takes that entry of the list. Without CUDA any list runs on the CPU after one
-    warning. UserError for a GPU that doesn't exist. Sets the process up to be fast on the device.
+    Process `local_rank` of this machine takes that entry of the list. UserError for a GPU that doesn't exist. Sets the
+    process up to be fast on the device.
     """
     device = find_device(gpu, local_rank)
     if device.type == 'cuda':
@@ -47,20 +47,22 @@ def choose_device(gpu, local_rank=0):
 def find_device(gpu, local_rank):
     if gpu == 'cpu' or (gpu is None and not torch.cuda.is_available()):
         return torch.device('cpu')
-    if gpu is not None:
-        parse_gpu_list(gpu)
-    if not torch.cuda.is_available():
-        if local_rank == 0:
-            print(f'warning: --gpu {gpu}: this machine has no CUDA device, running on the CPU', file=sys.stderr)
-        return torch.device('cpu')
-    count = torch.cuda.device_count()
-    ids = list(range(count)) if gpu is None else parse_gpu_list(gpu)
-    absent = [i for i in ids if i >= count]
-    if absent:
-        raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
+    check_gpus(gpu)
+    ids = list(range(torch.cuda.device_count())) if gpu is None else parse_gpu_list(gpu)
     if local_rank >= len(ids):
         raise UserError(f'{len(ids)} GPUs for more processes of the group on this machine: start one process per GPU')
     return torch.device('cuda', ids[local_rank])
+
+
+def check_gpus(gpu):
+    """UserError unless this machine has the GPUs that `--gpu` lists."""
+    ids = parse_gpu_list(gpu)
+    if not torch.cuda.is_available():
+        raise UserError(f'--gpu {gpu}: this machine has no CUDA device: leave the flag out, or give --gpu cpu')
+    count = torch.cuda.device_count()
+    absent = [i for i in ids if i >= count]
+    if absent:
+        raise UserError(f'--gpu {gpu}: there is no GPU {absent[0]}, this machine has {count} (0 to {count - 1})')
 
 
 def parse_gpu_list(gpu):

@@ -1,7 +1,11 @@
 """Signals that ask a run to stop: it finishes its step, saves, and says how to resume. Its workers leave them to it."""
+import contextlib
 import multiprocessing
+import os
 import signal
+import sys
 
+STOPPING = b'\nstopping after this step; Ctrl-C again quits at once\n'
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 
@@ -26,6 +30,9 @@ class StopSignals:
         if self.received and signum == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
+        if not self.received and signum == signal.SIGINT and os.environ.get('RANK', '0') == '0':
+            with contextlib.suppress(OSError, ValueError):  # past the stream's buffer, which a signal may find in use
+                os.write(sys.stderr.fileno(), STOPPING)
         self.received = self.received or signum
 
 

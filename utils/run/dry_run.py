@@ -12,12 +12,15 @@ import torch
 
 from utils.cli import UserError
 from utils.data.colour import to_block
+from utils.next_step import same_command, say_next
 from utils.parallel import distributed
 from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped
 from utils.run.clip_picture import draw_clips
 from utils.run.log import say
+from utils.run.read_log import duration
 from utils.run.validation import validate
+from utils.text import counted
 
 PICTURE = 'dry_run.png'
 
@@ -53,17 +56,18 @@ def dry_run(run, train, measure, train_batches, val_batches, candidates, log_dir
             raise UserError(f'{error} (a dry run saves nothing for good)') from None
         run.log.end('dry run')
         if distributed.is_main():
-            hours = epochs * (len(train_batches) * first.seconds() + len(val_batches) * val.seconds() + saving) / 3600
-            say(f'dry run: {len(first)} training steps, {len(val)} of validation, saved once; '
+            seconds = epochs * (len(train_batches) * first.seconds() + len(val_batches) * val.seconds() + saving)
+            say(f'dry run: {counted(len(first), "training step")}, {len(val)} of validation, saved once; '
                 'times are of the later half')
             say(f'step       {first.seconds():.3g} s, {first.clips_per_second():.3g} clips/s, '
                 f'{first.waiting():.0%} of the time waiting for data; validation {val.seconds():.3g} s a step')
             say(f'memory     {peak_gb(run.precision.device):.2f} GB at the peak')
-            say(f'whole run  about {hours:.2f} hours: {epochs} epochs of {len(train_batches)} training steps, '
-                f'{len(val_batches)} of validation')
+            say(f'whole run  about {duration(seconds)}: {counted(epochs, "epoch")} of '
+                f'{counted(len(train_batches), "training step")}, {len(val_batches)} of validation')
             say(f'loss       {explain_loss(first_loss(folder), chosen_among[0])}')
             picture = draw(train_batches, run.settings.get('pred_step', 0), Path(log_dir, PICTURE))
             say(f'picture    {picture}')
+            say_next(same_command(without=['--dry_run']))
 
 
 class FirstBatches:

@@ -12,6 +12,8 @@ from utils.run.best_and_newest import newest_checkpoint
 from utils.run.log import say, warn
 
 LONGEST_NAME = 200  # characters; file systems allow 255 bytes
+# Of training without --prefix, by earlier versions and now.
+FORMER_FOLDER, FORMERLY_THERE = 'log_tmp', ('pretrain', 'classify')
 
 # Flags that may change on resume. All others tell which run it is.
 FREE_ON_RESUME = {'resume', 'recipe', 'epochs', 'gpu', 'num_procs', 'num_workers', 'timeout', 'print_freq', 'keep',
@@ -65,18 +67,31 @@ def new_folder(log_dir, prefix, experiment):
     return from_main(create_run_folder(log_dir, prefix, experiment) if is_main() else None)
 
 
+def free_folder(log_dir, prefix, experiment):
+    """Where the next run goes; `-2`, `-3` … is appended when the name is taken."""
+    first = folder = Path(log_dir, f'log_{prefix}', experiment[:LONGEST_NAME])
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f'{first.name}-{number}')
+    return folder
+
+
+def announce_folder(folder, log_dir, prefix, experiment):
+    """Says where a run goes before it does anything slow. folder: of a resumed run, else None."""
+    if is_main():
+        say(f'run folder: {folder or free_folder(log_dir, prefix, experiment)}')
+
+
 def create_run_folder(log_dir, prefix, experiment):
-    """Makes and returns a new run folder; `-2`, `-3` … is appended when the name is taken. UserError if it can't be
-    made."""
-    parent = Path(log_dir) / f'log_{prefix}'
-    name, number = experiment[:LONGEST_NAME], 1
+    """Makes and returns the `free_folder`. UserError if it can't be made."""
     while True:
-        folder = parent / (name if number == 1 else f'{name}-{number}')
+        folder = free_folder(log_dir, prefix, experiment)
         try:
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:
-            number += 1
+        except FileExistsError:  # another run has made it meanwhile
+            say(f'{folder} is taken: this run goes to the next number')
         except OSError as error:
             raise UserError(f'cannot make the run folder {folder} ({error.strerror}): give another '
                             '--log_dir') from error
@@ -89,7 +104,8 @@ def find_run(log_dir, prefix, flags):
     several such runs, the one that went furthest. A run that never saved gives (folder, None).
     Says so when there are runs, but none with these flags.
     """
-    folders = sorted(path.parent for path in Path(log_dir).glob(f'log_{prefix}/*/args.json')
+    names = [f'log_{prefix}', *[FORMER_FOLDER] * (prefix in FORMERLY_THERE)]
+    folders = sorted(path.parent for name in names for path in Path(log_dir, name).glob('*/args.json')
                      if (path.parent / 'model').is_dir())
     changes = {folder: changed_flags(folder, flags) for folder in folders}
     same = {folder: newest_checkpoint(folder) for folder in folders if not changes[folder]}

@@ -7,12 +7,12 @@ from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.clips import Clip
 from utils.data.lists import list_folder
-from utils.data.seen import record_of, train_list, trainings_of
-from utils.data.splits import listed_paths, train_and_validation, usable
+from utils.data.seen import CLASSIFIER, record_of, train_list, trainings_of
+from utils.data.splits import at_frame_rate, listed_paths, read_split, train_and_validation, usable
 from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
 from utils.parallel.environment import local_rank, local_world
-from utils.parallel.gpus import choose_device
+from utils.parallel.gpus import choose_device, uses_cuda
 from utils.parallel.memory import available_memory
 from utils.parallel.precision import choose_precision
 from utils.run.check_backbone import check_backbone, wrong_gradient
@@ -27,14 +27,13 @@ def start(args, resumed=None):
     UserError: as there, or for a flag that training on this machine can't follow."""
     if (args.start_epoch or 0) >= args.epochs:
         raise UserError(f'--start-epoch {args.start_epoch} leaves nothing of --epochs {args.epochs}')
-    precision = start_evaluation(args, resumed, training=True)
-    on_cuda = precision.device.type == 'cuda'
+    on_cuda = uses_cuda(args.gpu)
     if args.sync_bn and not on_cuda and distributed.world() > 1:
         raise UserError('--sync_bn needs GPUs: with processes on the CPU leave it out')
     obstacle = obstacle_to_compilation(on_cuda)
     if obstacle and args.compile == 'colour' and on_cuda and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
-    return precision
+    return start_evaluation(args, resumed, training=True)
 
 
 def start_evaluation(args, resumed=None, training=False, views=1):
@@ -43,10 +42,10 @@ def start_evaluation(args, resumed=None, training=False, views=1):
     Seeds the weights, which every process draws alike. views: of each clip in a test.
     UserError: flags that contradict each other or the machine."""
     torch.manual_seed(args.seed)
-    precision = choose_precision(args.amp, choose_device(args.gpu, local_rank()), resumed)
+    device = choose_device(args.gpu, local_rank())
     check_workers(args.num_workers)
-    check_memory(args, precision, training, views)
-    return precision
+    check_memory(args, device, training, views)
+    return choose_precision(args.amp, device, resumed)  # last, as it may measure
 
 
 def check_workers(num_workers):
@@ -56,14 +55,14 @@ def check_workers(num_workers):
                         f'{most // local_world()}')
 
 
-def check_memory(args, precision, training, views):
+def check_memory(args, device, training, views):
     """UserError if the machine lacks the memory for the frames of a batch, or the CPU for its activations in
     training."""
     pixels = args.num_seq * args.seq_len * args.img_dim ** 2
     share = -(-args.batch_size // distributed.world())
     in_flight = min(share, PIECE) * AHEAD * workers_of(args)
     need = pixels * 3 * (in_flight * views + 2 * share)
-    if precision.device.type == 'cpu':
+    if device.type == 'cpu':
         need += pixels * share * (3 * 4 + (ACTIVATION_BYTES // args.encode_chunks if training else 0))
     need *= local_world()
     if need > available_memory():
@@ -127,10 +126,14 @@ def frames_taken(args):
 
 
 def clip_videos(args, split, train=None):
-    """(training, validation) VideoLists of the flags. train: the part of the training list to use (None: all of it)."""
+    """(training, validation) VideoLists of the flags; of a folder of videos without lists, those of a classifier are
+    split by class folders. train: the part of the training list to use (None: all of it)."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
-    parts = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed,
-                                 train, args.fps)
+    by_class = args.model == CLASSIFIER
+    listed = read_split(folder, split, 'train', args.frame_root, by_class) if train is None else train
+    train, val = train_and_validation(folder, split, args.frame_root, args.val_on, args.val_fraction, args.seed,
+                                      at_frame_rate(listed, args.fps), by_class)
+    parts = [train, at_frame_rate(val, args.fps) if args.val_on == 'test' else val]
     clip_frames = args.num_seq * args.seq_len * args.ds
     parts = [usable(part, clip_frames, args.short_videos, purpose)
              for part, purpose in zip(parts, ('training', 'validation'))]

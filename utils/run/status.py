@@ -5,17 +5,21 @@
 """
 import contextlib
 import csv
+import shutil
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
+import utils.packages
+
 from utils.cli import Parser, UserError, run_cli
 from utils.cli import number as number_type
+from utils.next_step import command, say_next
 from utils.run.read_log import duration, read_records, state
 
-WIDTH = 100           # characters of a line, unless the names leave no room
+WIDTH = 100           # characters of a line where there is no terminal, unless the names leave no room
 SHORTEST_NAME, LONGEST_STATE = 16, 24
 # In the table and the csv: name, how a value is shown. A run's log may lack any of them.
 COLUMNS = {
@@ -75,6 +79,7 @@ def show(args):
         write_csv(rows, args.columns)
     else:
         print('\n'.join(table_lines(rows, args.columns)), flush=True)
+        say_next(command('eval/report.py', args.log_dir, out='report.html'))
 
 
 def is_known(value):
@@ -102,7 +107,8 @@ def table_lines(rows, names):
         if 'state' in cell:
             cell['state'] = shortened(cell['state'].split('; resume with')[0], LONGEST_STATE)
     widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in names}
-    widths['run'] = max(SHORTEST_NAME, min(widths['run'], WIDTH - sum(widths[name] + 2 for name in names[1:])))
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    widths['run'] = max(SHORTEST_NAME, min(widths['run'], width - sum(widths[name] + 2 for name in names[1:])))
     for cell in cells:
         cell['run'] = shortened(cell['run'], widths['run'])
     return ['  '.join(cell[name].ljust(widths[name]) for name in names).rstrip()

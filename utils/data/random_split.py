@@ -1,20 +1,15 @@
-"""A random split into training and test videos: the same for the same seed, by class, in whole groups."""
+"""A random split into training and test videos: the same for the same seed, by class, in whole groups. No torch."""
 import os
 
 import numpy as np
 
-from process_data.layout import class_of
 from utils.cli import UserError, warn
-from utils.data.groups import group_of
+from utils.data.lists import class_name
+
+TEST_SHARE = 0.25  # of the videos of each class, where nothing else is asked for
 
 
-def random_lists(given):
-    """The lists of a folder of videos, see process_data.dataset_kinds."""
-    group = {folder: group_of(folder, given.group_regex) for folder in given.index()}
-    return *random_split(group, given.test_share, given.seed), {}
-
-
-def random_split(group, test_share, seed, class_of=class_of):
+def random_split(group, test_share=TEST_SHARE, seed=0, class_of=class_name):
     """Puts about `test_share` of the videos of each class into the test list, in whole groups
     -> ({name of the list: [folder, …]}, [class name, …]).
 
@@ -34,22 +29,22 @@ def random_split(group, test_share, seed, class_of=class_of):
         by_class.setdefault(class_of(folder), {}).setdefault(key, []).append(folder)
         classes_of.setdefault(key, set()).add(class_of(folder))
     is_test, kept = {}, {name: len(groups) for name, groups in by_class.items()}  # groups of a class not for testing
-    for class_name, groups in sorted(by_class.items()):
+    for name, groups in sorted(by_class.items()):
         count, keys = sum(map(len, groups.values())), sorted(groups)
         tested = sum(len(groups[key]) for key in keys if is_test.get(key))
-        if class_name and len(groups) == 1:
-            warn(f'class {class_name} has ' + ('one video' if count == 1 else f'{count} videos in one group') +
+        if name and len(groups) == 1:
+            warn(f'class {name} has ' + ('one video' if count == 1 else f'{count} videos in one group') +
                  ' only: used for training, not for testing')
         order = [keys[i] for i in rng.permutation(len(keys))]
         for key in order:
             if key in is_test:  # a group with videos of an earlier class, too
                 continue
             # The last group of each class is always for training; the first is always for testing, if there are two.
-            is_test[key] = (key != order[-1] and all(kept[name] > 1 for name in classes_of[key])
+            is_test[key] = (key != order[-1] and all(kept[each] > 1 for each in classes_of[key])
                             and (not tested or tested + len(groups[key]) / 2 <= test_share * count))
             tested += is_test[key] * len(groups[key])
-            for name in classes_of[key]:
-                kept[name] -= is_test[key]
+            for each in classes_of[key]:
+                kept[each] -= is_test[key]
     lists = {'train_split01': [], 'test_split01': []}
     for groups in by_class.values():
         for key, folders in groups.items():
