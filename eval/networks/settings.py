@@ -50,3 +50,9 @@ def resolve_settings(args, stored, defaults, origin=None):
     if 'net' in defaults and args.net not in NETWORKS:
         raise UserError(f'{origin} is a checkpoint of net {args.net!r}, which backbone/__init__.py does not list')
     print(f'settings: {", ".join(said)}')
+
+
+def check_own_lists(dataset, lists):
+    """UserError unless each of the splits of `--split all` has a test list of its own. lists: their paths."""
+    if len(set(lists)) < len(lists):
+        raise UserError(f'--split all: {dataset} has only {lists[0]}: leave --split out')

@@ -62,11 +62,11 @@ def trainings_of(checkpoint):
     return own + settings.get('started_from', [])
 
 
-def seen_by(trainings, videos, labels):
-    """Mask [R] of the `videos` that were trained on, with labels or without."""
+def seen_by(trainings, videos, labels=None):
+    """Mask [R] of the `videos` that were trained on: with labels or without, or None: either."""
     paths, seen = videos.paths(), np.zeros(len(videos), bool)
     for training in trainings:
-        if (training['model'] == CLASSIFIER) == labels:
+        if labels in (None, training['model'] == CLASSIFIER):
             stored = training['train_list']
             seen |= np.isin(hashes(paths, stored['depth']), stored['videos'].numpy())
     return seen
