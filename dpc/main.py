@@ -156,7 +156,7 @@ def main(args):
     folder = folder or new_folder(args.log_dir, args.prefix, experiment_name(args))
     run.open(folder, args.keep, args.save_minutes)
     if resumed:
-        run.resume(resumed, args.lr if args.reset_lr else None)
+        run.resume(resumed, val_videos, args.lr if args.reset_lr else None)
     save_arguments(folder, vars(args))
 
     with run.logged():

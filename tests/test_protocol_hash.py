@@ -42,3 +42,8 @@ def test_takes_of_two_people_differ():
     """{person}/{class}/{take}: the tail is as long as telling them apart needs."""
     ann, bob = ([(f'/d/{name}/run/{i}', ['run']) for i in range(3)] for name in ('ann', 'bob'))
     assert protocol_hash(ann, bob) != protocol_hash(bob, ann)
+
+
+def test_videos_without_class_folders_may_move():
+    there, moved = ([(f'/{folder}/{i}.mp4', ['run', 'jump'][i % 2:]) for i in range(6)] for folder in ('a/ssv2', 'b'))
+    assert protocol_hash(there[:4], there[4:]) == protocol_hash(moved[:4], moved[4:])

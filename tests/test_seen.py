@@ -143,6 +143,16 @@ def test_frozen_features_follow_the_file(lists, runs, tmp_path, capsys):
     assert 'with their labels' in capsys.readouterr().err
 
 
+def test_one_list_has_no_mean_over_splits(lists, runs, tmp_path, capsys):
+    (tmp_path / 'one').mkdir()
+    for part in ('train', 'test'):
+        shutil.copy(lists / 'six' / f'{part}_split01.csv', tmp_path / 'one' / f'{part}_split.csv')
+    shutil.copy(lists / 'six' / 'classInd.txt', tmp_path / 'one')
+    error = error_of(frozen, capsys, *FROZEN, '--csv_root', tmp_path, '--dataset', 'one', '--weights', runs[0], '--split',
+                     'all', '--out', tmp_path / 'out')
+    assert 'one has only' in error and error.endswith('leave --split out\n')
+
+
 def test_files_of_several_splits(runs):
     one, two = ({'settings': training(['/f/run/1'], split=split)} for split in (1, 2))
     assert split_to_follow({'a': two, 'random': {}}, '/lists/ucf101') == 2
@@ -173,6 +183,10 @@ def test_a_resumed_run_keeps_what_the_first_has_seen(lists, runs, tmp_path, caps
     path.write_text('\n'.join(row for row in rows if row != gone) + '\n')
     assert run(pretraining, [*tiny_flags(tmp_path / 'csv', tmp_path), *common, *resume]) == 0
     resumed = {'settings': checkpoint(folder, 'epoch2')['settings']}
+    validated = np.setdiff1d(hashes([row.split(',')[0] for row in rows if row != gone], 2),
+                             resumed['settings']['train_list']['videos'])
+    seen = np.isin(validated, trained).sum()  # without a video others are held out
+    assert seen and f'trained on {seen} of the {len(validated)} validation videos' in capsys.readouterr().err
     assert seen_text(resumed, videos_of([gone.split(',')[0]])) is not None
 
 

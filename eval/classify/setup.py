@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.networks.load import is_classifier
 from eval.networks.seen import check_own_split, split_to_follow
-from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
+from eval.networks.settings import SETTINGS, SPLITS, check_own_lists, resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, warn
 from utils.data.classes import class_key
@@ -147,6 +147,4 @@ def check_splits(tests, checkpoints, folders):
             there, here = (' '.join(f'--{name} {getattr(args, name)}' for name in different) for args in (first, other))
             raise UserError(f'--split all: {first.test} is tested with {there}, but {other.test} with {here}: give '
                             'three classifiers of the same settings')
-    lists = {csv_file(folder, one.split, 'test') for one, folder in zip(tests, folders)}
-    if len(lists) < len(tests):
-        raise UserError(f'--split all: {first.dataset} has only {lists.pop()}: leave --split out')
+    check_own_lists(first.dataset, [csv_file(folder, one.split, 'test') for one, folder in zip(tests, folders)])

@@ -110,7 +110,7 @@ def train_classifier(args):
         return
     run.open(folder, args.keep, args.save_minutes)
     if resumed:
-        run.resume(resumed, args.lr if args.reset_lr else None)
+        run.resume(resumed, val_videos, args.lr if args.reset_lr else None)
     save_arguments(folder, vars(args))
     if labelled is not None and not resumed and distributed.is_main():
         write_list(folder / 'label_subset.csv', labelled)

@@ -60,3 +60,9 @@ def resolve_settings(args, stored, defaults, origin=None, follow=None):
     if assumed:
         warn(f'{origin} does not say what it was trained with; assumed: '
              + ' '.join(f'--{name} {getattr(args, name)}' for name in assumed))
+
+
+def check_own_lists(dataset, lists):
+    """UserError unless each of the splits of `--split all` has a test list of its own. lists: their paths."""
+    if len(set(lists)) < len(lists):
+        raise UserError(f'--split all: {dataset} has only {lists[0]}: leave --split out')

@@ -8,18 +8,21 @@ import numpy as np
 from eval.metrics.intervals import bootstrap, by_group
 from eval.metrics.protocol_hash import protocol_hash
 from eval.networks.seen import check_own_split
-from eval.networks.settings import SPLITS
+from eval.networks.settings import SPLITS, check_own_lists
 from eval.networks.torchvision_models import split_weights
 from eval.protocols.common import start_frozen_evaluation
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import choice_facts, interval_fact, key_of, statistic_of, write_results
 from utils.cli import UserError
+from utils.data.lists import csv_file, list_folder
 from utils.text import printable
 
 
 def start_all(args: Namespace) -> list[tuple]:
     """[(flags, *result of start_frozen_evaluation)] of each of `evaluations_of`: what is wrong with any comes first."""
     started = [(one, *start_frozen_evaluation(one)) for one in evaluations_of(args)]
+    check_own_lists(args.dataset, [csv_file(list_folder(one.csv_root, one.dataset, one.img_dim), one.split, 'test')
+                                   for one, *_ in started])
     if len({tuple(one.weights) for one, *_ in started}) > 1:
         for one, checkpoints, *_ in started:
             for name, checkpoint in checkpoints.items():

@@ -28,16 +28,16 @@ def name_of_video(path: str) -> tuple[str, ...]:
     return tuple(part for part in (path[:path.rfind('.')] if is_video(path) else path).split('/') if part)
 
 
-def tails(paths, depth=DEPTH):
+def tails(paths, depth):
     """The last `depth` parts of each name, a list of str."""
     return ['/'.join(name_of_video(path)[-depth:]) for path in paths]
 
 
-def depth_for(paths):
-    """The fewest parts, DEPTH at least, that tell all videos apart. Videos numbered anew in every folder, as
+def depth_for(paths, fewest=DEPTH):
+    """The `fewest` parts, or as many as tell all videos apart. Videos numbered anew in every folder, as
     {person}/{class}/{take}, need more than class folder and name."""
     names = set(map(name_of_video, paths))
-    depth = DEPTH
+    depth = fewest
     while len({name[-depth:] for name in names}) < len(names):
         depth += 1
     return depth
@@ -62,11 +62,11 @@ def trainings_of(checkpoint):
     return own + settings.get('started_from', [])
 
 
-def seen_by(trainings, videos, labels):
-    """Mask [R] of the `videos` that were trained on, with labels or without."""
+def seen_by(trainings, videos, labels=None):
+    """Mask [R] of the `videos` that were trained on: with labels or without, or None: either."""
     paths, seen = videos.paths(), np.zeros(len(videos), bool)
     for training in trainings:
-        if (training['model'] == CLASSIFIER) == labels:
+        if labels in (None, training['model'] == CLASSIFIER):
             stored = training['train_list']
             seen |= np.isin(hashes(paths, stored['depth']), stored['videos'].numpy())
     return seen

@@ -7,7 +7,7 @@ import torch
 
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.cli import UserError
-from utils.data.seen import record_of, trainings_of
+from utils.data.seen import record_of, seen_by, trainings_of
 from utils.parallel import distributed
 from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
@@ -50,8 +50,11 @@ class Run:
         """Opens the log and the checkpoints of a run folder. keep, save_minutes: see Saver."""
         self.log, self.saver = open_log(folder), Saver(folder, keep, save_minutes)
 
-    def resume(self, path, lr=None):
-        """Continues from the checkpoint at `path`, with the learning rate `lr` if given. UserError: it doesn't fit."""
+    def resume(self, path, validated, lr=None):
+        """Continues from the checkpoint at `path`, with the learning rate `lr` if given. UserError: it doesn't fit.
+
+        validated: the VideoList for validation; says how many of its videos the run has trained on, as when its lists
+        have changed."""
         checkpoint = read_checkpoint(path, resumable=True)
         load_weights(self.model, checkpoint, strict=True, origin=f'--resume {path}')
         try:
@@ -72,6 +75,10 @@ class Run:
         self.replaced = checkpoint['replaced'] if distributed.is_main() else 0
         self.log_position = checkpoint['log_size'], self.iteration
         self._warn_of_newer(path)
+        seen = seen_by(trainings_of(checkpoint)[:1], validated)
+        if seen.any() and distributed.is_main():
+            warn(f'--resume {path}: this run was trained on {seen.sum()} of the {len(validated)} validation videos, so '
+                 'validation is too good: resume it with the lists that it began with')
         if lr is not None:
             set_learning_rate(self.optimizer, self.schedule, lr)
         say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '
