@@ -65,8 +65,8 @@ def main(args):
     if not os.path.samefile(args.packed_root, args.frame_root):
         copy_reports(args.frame_root, args.packed_root)
         if args.remove_loose:
-            print('lists with absolute paths are now invalid: write them again with process_data/write_csv.py '
-                  f'--frame_root {args.packed_root}')
+            print('lists with absolute paths are now invalid: remove them and write them again with '
+                  f'process_data/write_csv.py --frame_root {args.packed_root}')
     if not args.remove_loose:
         say_next(same_command(remove_loose=True))
 

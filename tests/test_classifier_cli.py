@@ -641,10 +641,10 @@ def test_a_file_without_settings_is_tested_with_the_defaults(capsys):
     said = capsys.readouterr()
     assert ('settings: net resnet34 (checkpoint), img_dim 128 (assumed), num_seq 6 (given), seq_len 5 (assumed), '
             'ds 3 (assumed)') in said.out
-    assert 'x.pth.tar does not say what it was trained with; assumed: --img_dim 128 --seq_len 5 --ds 3\n' in said.err
+    assert 'x.pth.tar does not say what it was trained with; assumed: --img_dim 128 --seq_len 5 --ds 3\n' in said.out
     settled('--pretrain', 'random')
     said = capsys.readouterr()
-    assert '(assumed)' not in said.out and not said.err
+    assert 'assumed' not in said.out
 
 
 @pytest.mark.parametrize('train_what', ['last', 'ft', 'all'])
@@ -661,7 +661,7 @@ def test_clips_of_training(train_what, capsys):
     assert followed or ('was trained with --img_dim 48 --num_seq 4 --ds 2, and this run uses --img_dim 128 --num_seq 8 '
                         '--ds 3') in warned
     args, warned = settled(*flags, '--img_dim', '224', checkpoint=stored), capsys.readouterr().err
-    assert args.img_dim == 224 and 'was trained with --img_dim 48 ' in warned
+    assert args.img_dim == 224 and 'was trained with --img_dim 48' in warned
     args = settled(*flags, '--img_dim', '48', '--num_seq', '4', '--ds', '2', checkpoint=stored)
     assert not capsys.readouterr().err
     with pytest.raises(UserError, match='x.pth.tar .*--net resnet34, not --net resnet18'):

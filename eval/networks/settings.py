@@ -1,6 +1,6 @@
 """Which network and which clips: flags first, then what the checkpoint was trained with, then defaults."""
 from backbone import NETWORKS
-from utils.cli import UserError, warn
+from utils.cli import UserError
 
 SETTINGS = ('net', 'img_dim', 'num_seq', 'seq_len', 'ds', 'fps')
 SPLITS = 1, 2, 3  # of --split all
@@ -29,8 +29,8 @@ def resolve_settings(args, stored, defaults, origin=None, follow=None):
     """Sets those flags on `args` that were left out (None): to what is `stored`, else to the default; `fps`, too.
 
     stored: {name: value} of the checkpoint `origin` (None for none), see `trained_settings`. defaults: {name: value} of
-    these flags. follow: names of the stored ones that matter (None: all). Warns of clips that are assumed, as published
-    files store none.
+    these flags. follow: names of the stored ones that matter (None: all). Says which are assumed, as published files
+    store none.
     UserError: a flag contradicts the checkpoint, and --allow_other_settings was not given.
     """
     published = origin is not None and stored.keys() <= {'net'}
@@ -58,8 +58,8 @@ def resolve_settings(args, stored, defaults, origin=None, follow=None):
         raise UserError(f'{origin} is a checkpoint of net {args.net!r}, which backbone/__init__.py does not list')
     print(f'settings: {", ".join(said)}')
     if assumed:
-        warn(f'{origin} does not say what it was trained with; assumed: '
-             + ' '.join(f'--{name} {getattr(args, name)}' for name in assumed))
+        print(f'{origin} does not say what it was trained with; assumed: '
+              + ' '.join(f'--{name} {getattr(args, name)}' for name in assumed))
 
 
 def check_own_lists(dataset, lists):

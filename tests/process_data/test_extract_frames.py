@@ -265,7 +265,7 @@ def test_the_report_keeps_the_videos_of_another_video_root(tmp_path):
     (tmp_path / 'train/c/bad.avi').write_text('no video')
     assert extract(tmp_path / 'train', tmp_path / 'frames').returncode == 1
     done = extract(tmp_path / 'val', tmp_path / 'frames')
-    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('1 videos complete, 0 partial, 0 failed')
+    assert done.returncode == 0 and done.stdout.splitlines()[-2].startswith('1 videos complete, 0 partial, 0 failed')
     statuses = {name: row['status'] for name, row in read_reports(tmp_path / 'frames').items()}
     assert statuses == {'c/bad.avi': 'failed', 'c/train.avi': 'ok', 'c/val.avi': 'ok'}
 

@@ -16,7 +16,6 @@ import utils.packages
 
 from utils.cli import Parser, UserError, run_cli
 from utils.cli import number as number_type
-from utils.next_step import command, say_next
 from utils.run.read_log import duration, read_records, state
 
 WIDTH = 100           # characters of a line where there is no terminal, unless the names leave no room
@@ -79,7 +78,6 @@ def show(args):
         write_csv(rows, args.columns)
     else:
         print('\n'.join(table_lines(rows, args.columns)), flush=True)
-        say_next(command('eval/report.py', args.log_dir, out='report.html'))
 
 
 def is_known(value):
