@@ -381,7 +381,7 @@ def test_unlabelled_videos_from_a_flat_folder_to_pretraining_lists(tmp_path):
         done = write_folder(tmp_path, *flags)
         assert done.returncode == 0 and not done.stderr, done.stderr
         assert 'no class list: the videos are unlabelled, for pretraining only\n' in done.stdout
-        assert sorted(os.listdir(tmp_path / 'csv/mine')) == ['test_split01.csv', 'train_split01.csv']
+        assert sorted(os.listdir(tmp_path / 'csv/mine')) == ['dataset.json', 'test_split01.csv', 'train_split01.csv']
         lists = [VideoList.read_csv(str(tmp_path / f'csv/mine/{subset}_split01.csv'), root)
                  for subset in ('train', 'test')]
         assert [len(videos) for videos in lists] == [6, 2]
