@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
 
 from experiments.data.synthetic import FORMER_NAMES, SETTINGS
 from experiments.demo_budget import (
@@ -31,15 +32,17 @@ from experiments.demo_report import RUNS, draw_curves, how_to_enter, print_repor
 from experiments.run_script import command_line, newest_model, run, run_folder
 from process_data.layout import DATA_ROOT, synthetic_folder
 from utils import ROOT
-from utils.cli import Parser, positive
+from utils.cli import Parser, cpu_cores, positive
 from utils.data.lists import csv_file, list_folder
 from utils.run.read_log import read_records
 
 # Small enough for two slow CPU cores. No mirroring: classes differ by direction. A clip spans 40 of a video's frames.
 DATA = {'videos_per_class': 48, 'unlabelled': 1024, 'size': 64, 'frames': 48}
-CLIP = {'net': 'resnet18', 'img_dim': 40, 'num_seq': 4, 'ds': 2}
-TRAINING = {**CLIP, 'batch_size': 8, 'flip': 0, 'print_freq': 40, 'keep': 1}
-PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5e-4, 'val_fraction': 0.05}
+CLIP = {'net': 'resnet18', 'img_dim': 32, 'num_seq': 4, 'ds': 2}
+TRAINING = {**CLIP, 'batch_size': 8, 'flip': 0, 'print_freq': 20, 'keep': 1}
+PRETRAINING = {**TRAINING, 'dataset': 'demo_unlabelled', 'pred_step': 2, 'lr': 5e-4, 'val_fraction': 0.11}
+# Two processes on a CPU wait for each other once a step, threads at every layer: twice as slow beside other work.
+PROCESSES = {} if torch.cuda.is_available() or cpu_cores() < 2 else {'gpu': 'cpu', 'num_procs': 2}
 FINETUNING = {**TRAINING, 'dataset': 'demo', 'train_what': 'ft', 'lr': 1e-3, 'dropout': 0, 'val_fraction': 0.15}
 STEPS = {'data': 'make videos', 'lists': 'extract frames, write lists', 'first': 'pretrain for an epoch',
          'pretrain': 'pretrain for as many more as fit', 'frozen': 'evaluate frozen features, beside random weights',
@@ -87,7 +90,7 @@ def main(args):
 
     # frozen evaluation, beside random weights
     demo.begin('frozen')
-    run('eval/frozen.py', dataset='demo', weights=weights, out=output / 'frozen')
+    run('eval/frozen.py', **PROCESSES, dataset='demo', weights=weights, out=output / 'frozen')
     demo.begin('predict')
     run('eval/visualise.py', dataset='demo_unlabelled', weights=weights, out=output / 'prediction', pictures=2)
 
@@ -117,7 +120,7 @@ def data_flags():
 def finetune(demo, origins):
     """Trains a classifier from each of `origins`, {name of the run: weights}, equally long, and tests it."""
     for name, weights in origins.items():
-        run('eval/test.py', **FINETUNING, pretrain=weights, epochs=demo.finetuning_epochs(), prefix=name,
+        run('eval/test.py', **FINETUNING, **PROCESSES, pretrain=weights, epochs=demo.finetuning_epochs(), prefix=name,
             log_dir=demo.output)
     demo.begin('test')
     for name in origins:
@@ -127,18 +130,20 @@ def finetune(demo, origins):
 
 @dataclass
 class Demo:
-    """Time, speed and epochs of pretraining so far."""
+    """Time, speed and epochs of pretraining so far. took: {step: seconds} of the steps that are done."""
     output: Path
     minutes: float
     started: float = field(default_factory=lambda: time.monotonic())
     machine: Machine = field(default_factory=Machine)
     epochs: int = 0
+    took: dict = field(default_factory=dict)
+    running: tuple = ()  # (step, when it began)
 
     def seconds_left(self):
         return 60 * self.minutes - (time.monotonic() - self.started)
 
     def plan(self):
-        return plan(60 * self.minutes, self.machine, TRAINING['batch_size'])
+        return plan(60 * self.minutes, self.machine, TRAINING['batch_size'], self.took)
 
     def print_plan(self, speed):
         print(f'the plan, {self.minutes:.0f} minutes {speed}:')
@@ -148,14 +153,24 @@ class Demo:
 
     def begin(self, name):
         """Prints the step that begins, and what is left."""
+        self.end()
+        self.running = name, time.monotonic()
         number = list(STEPS).index(name) + 1
         print(f'\n[{number}/{len(STEPS)}] {STEPS[name]}: about {self.plan()[name] / 60:.1f} minutes; '
               f'{max(0, self.seconds_left()) / 60:.1f} of {self.minutes:.0f} are left', flush=True)
 
+    def end(self):
+        """Takes the time of the step that is running, if there is one."""
+        if self.running:
+            name, began = self.running
+            self.took[name] = time.monotonic() - began
+            self.running = ()
+
     def pretrain(self, epochs):
         """Pretrains up to `epochs` epochs in all, and measures the machine."""
         started = time.monotonic()
-        run('dpc/main.py', **PRETRAINING, resume='auto', epochs=epochs, prefix='pretraining', log_dir=self.output)
+        run('dpc/main.py', **PRETRAINING, **PROCESSES, resume='auto', epochs=epochs, prefix='pretraining',
+            log_dir=self.output)
         took = time.monotonic() - started
         records = read_records(run_folder(self.output, 'pretraining') / 'log.jsonl')
         train = [record for record in records if record['kind'] == 'train']
@@ -169,6 +184,7 @@ class Demo:
 
     def choose_minutes(self, given):
         """Says how fast the machine is and what it would need, and prints the plan again."""
+        self.end()
         needed = minutes_needed(time.monotonic() - self.started, self.machine)
         self.minutes = minutes_to_take(given, needed)
         print()

@@ -3,7 +3,7 @@ import math
 from dataclasses import dataclass
 
 MINUTES = 10, 15         # where --minutes is left out: the first, up to the second where the machine needs it
-ENOUGH = 3000            # clips of pretraining after which frozen features are better than random ones
+ENOUGH = 2000            # clips of pretraining after which frozen features are better than random ones
 PRETRAINING_SHARE = 0.6  # of the time, at least; fine-tuning gets what is left above it
 FINETUNING_STEPS = 150   # of each classifier: with fewer it stays near chance
 NETWORKS = 4             # whose features are extracted: pretrained, and random weights of three seeds
@@ -20,7 +20,7 @@ class Machine:
     clips_per_s: float = SLOW
     start: float = 8
     save: float = 2
-    epoch: int = 920
+    epoch: int = 866
     labelled: int = 384
 
     def epochs(self, count):
@@ -41,15 +41,18 @@ class Machine:
                 'predict': self.start + self.here(PICTURES), 'report': self.start / 2}
 
 
-def plan(seconds, machine, batch_size):
-    """{step: seconds} of a whole demo; fine-tuning has none if pretraining would get less than its share."""
-    steps = {'data': machine.here(VIDEOS), 'lists': machine.here(LISTS), 'first': machine.start + machine.epochs(1)}
+def plan(seconds, machine, batch_size, took):
+    """{step: seconds} of a whole demo; fine-tuning has none if pretraining would get less than its share.
+
+    took: {step: seconds} of the steps that are done."""
+    steps = {'data': machine.here(VIDEOS), 'lists': machine.here(LISTS), 'first': machine.start + machine.epochs(1),
+             **machine.rest(), **took}
     finetuning = dict(zip(('finetune', 'test'), machine.finetuning(batch_size)))
-    left = seconds - sum(machine.rest().values()) - steps['data'] - steps['lists']
+    left = seconds - sum(each for name, each in steps.items() if name not in ('first', 'pretrain'))
     if left - sum(finetuning.values()) < PRETRAINING_SHARE * seconds:
         finetuning = {'finetune': 0, 'test': 0}
     pretraining = max(0, left - steps['first'] - sum(finetuning.values()))
-    return {**steps, 'pretrain': pretraining, **machine.rest(), **finetuning}
+    return {'pretrain': pretraining, **finetuning, **steps}
 
 
 def more_epochs(seconds, machine, reserved):

@@ -84,7 +84,7 @@ def print_report(output, weights, seconds):
         if (output / f'log_test_finetune_{origin}').exists():
             print(f'fine-tuned from {origin} weights: top-1 '
                   + test_accuracy(run_folder(output, f'test_finetune_{origin}')))
-    print(f'\nChance is {1 / CLASSES:.1%}. {verdict(rows, differences)}.')
+    print(f'\n{verdict(rows, differences)}; chance: {1 / CLASSES:.1%}')
 
     epochs = len(epoch_curves(run_folder(output, 'pretraining'))['train']['loss'])
     print(f'\n{seconds / 60:.1f} minutes, {epochs} epoch{"s" * (epochs > 1)} of pretraining. Made in {output}:')
@@ -101,8 +101,9 @@ def print_report(output, weights, seconds):
 
 
 def next_commands():
-    """Lines to copy: into the environment, pretraining on a folder, and what there is to see."""
+    """Lines to copy: into the environment, pretraining on a folder, frozen evaluation."""
     enter = activation()
     return [f'  cd {shlex.quote(str(ROOT))}' + (f' && {enter}' if enter else ''),
             '  python dpc/main.py --dataset /path/to/your/videos',
-            '  python eval/frozen.py --help                # evaluates what was learned, where videos have labels']
+            '  python eval/frozen.py --dataset /path/to/your/videos --weights {model.pth.tar} --out frozen_videos',
+            'the first ends with the path of {model.pth.tar}; the second needs class folders, videos/{class}/{video}']
