@@ -231,7 +231,7 @@ def test_the_mean_over_splits_of_frozen_features(lists, runs, tmp_path, capsys):
     assert len(differences) == len(mean) / 2
     for row in differences:
         key = row['protocol'], row['metric']
-        assert row['value'] == pytest.approx(value[str(weights), *key] - value['random', *key])
+        assert row['value'] == pytest.approx(value[(str(weights), *key)] - value[('random', *key)])
     assert 'split 1: ' + f'{weights}: pretraining saw 6 of these 9' in (tmp_path / 'all' / 'results.md').read_text()
     capsys.readouterr()
     error = error_of(frozen, capsys, *common, '--weights', weights, weights.parent / 'model_best_epoch1.pth.tar', 'random',

@@ -58,7 +58,7 @@ def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Seque
     triples = {number: list(zip(*(each[number] for each in found)))  # (rows, outcomes)
                for number in found[0] if all(number in each for each in found)}
     rows = [mean_row(*triple) for triple in triples.values()]
-    differences = [mean_difference(than, *triple, triples[than, *number[1:]][1])
+    differences = [mean_difference(than, *triple, triples[(than, *number[1:])][1])
                    for name, than in compared(args) for number, triple in triples.items()
                    if number[0] == name and (than, *number[1:]) in triples]
     facts = [f'data: {args.dataset}, mean of splits 1, 2 and 3, whose folders have tables of their own; ±: standard '
