@@ -13,8 +13,8 @@ from eval import features, frozen
 from eval import test as classifier_cli
 from eval.networks.seen import seen_text, split_to_follow
 from eval.protocols.protocol import Outcome
-from eval.protocols.results import row_of
-from eval.protocols.splits import mean_row
+from eval.protocols.results import difference_rows, row_of
+from eval.protocols.splits import mean_difference, mean_row
 from tests.tiny import CLASSIFIER, CLIP, PRETRAINING, checkpoint, classify, make_videos, pretrain, run, write_rows
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError
@@ -226,6 +226,12 @@ def test_the_mean_over_splits_of_frozen_features(lists, runs, tmp_path, capsys):
                                                                                    row['metric']]]
         assert row['value'] == pytest.approx(np.mean(values)) and row['deviation'] == pytest.approx(np.std(values, ddof=1))
     assert len({row['hash'] for rows in [*splits, mean] for row in rows}) == 8  # of two protocols
+    value = {(row['weights'], row['protocol'], row['metric']): row['value'] for row in mean}
+    differences = json.loads((tmp_path / 'all' / 'differences.json').read_text())
+    assert len(differences) == len(mean) / 2
+    for row in differences:
+        key = row['protocol'], row['metric']
+        assert row['value'] == pytest.approx(value[(str(weights), *key)] - value[('random', *key)])
     assert 'split 1: ' + f'{weights}: pretraining saw 6 of these 9' in (tmp_path / 'all' / 'results.md').read_text()
     capsys.readouterr()
     error = error_of(frozen, capsys, *common, '--weights', weights, weights.parent / 'model_best_epoch1.pth.tar', 'random',
@@ -244,6 +250,12 @@ def test_a_video_that_three_splits_test_on_is_drawn_once(monkeypatch):
     row = {**row_of('x', 'block', outcome), 'hash': 'a'}
     mean = mean_row([row] * 3, [outcome] * 3)
     assert (mean['low'], mean['high']) == pytest.approx((row['low'], row['high'])) and mean['groups'] == 30
+    other = replace(outcome, hits=1 - outcome.hits)
+    difference = mean_difference('y', [row] * 3, [outcome] * 3, [other] * 3)
+    alone, = difference_rows({('x', 'block'): [outcome], ('y', 'block'): [other]}, [('x', 'y')])
+    assert difference.keys() == alone.keys()
+    assert [difference[name] for name in ('value', 'low', 'high')] == pytest.approx([alone[name] for name in
+                                                                                    ('value', 'low', 'high')])
     apart = [replace(outcome, group=np.arange(60) // 2 + 100 * split) for split in range(3)]
     independent = mean_row([row] * 3, apart)
     assert independent['groups'] == 90

@@ -47,25 +47,21 @@ def estimate_of(outcome: Outcome, minus: Outcome | None = None) -> dict:
     """{value, low, high, groups, by_group} of an Outcome, or of its difference from another on the same test videos.
 
     [low, high] is the 95% interval over groups of test videos; for too few they are None, by_group {name: value}."""
+    statistic = statistic_of(outcome, minus)
     if outcome.label is None:
         of_video = outcome.hits.mean(axis=0) - (0 if minus is None else minus.hits.mean(axis=0))
-        (low, high), = bootstrap_means(of_video[:, None], outcome.group)
-
-        def statistic(times):
-            return times @ of_video / times.sum()
+        (low, high), = bootstrap_means(of_video[:, None], outcome.group)  # the same, all resamples at once
     else:
-        one, other = statistic_of(outcome), statistic_of(minus) if minus else lambda times: 0
-
-        def statistic(times):
-            return one(times) - other(times)
-
         low, high = bootstrap(statistic, outcome.group)
     return {'value': float(statistic(np.ones(len(outcome.group), int))), 'low': low, 'high': high,
             'groups': len(np.unique(outcome.group)), 'by_group': by_group(statistic, outcome.group)}
 
 
-def statistic_of(outcome: Outcome) -> Callable:
-    """The mean over repetitions as a statistic of eval.metrics.intervals."""
+def statistic_of(outcome: Outcome, minus: Outcome | None = None) -> Callable:
+    """The mean over repetitions as a statistic of eval.metrics.intervals; `minus` that of another Outcome."""
+    if minus is not None:
+        one, other = statistic_of(outcome), statistic_of(minus)
+        return lambda times: one(times) - other(times)
     if outcome.label is None:
         of_video = outcome.hits.mean(axis=0)
         return lambda times: times @ of_video / times.sum()

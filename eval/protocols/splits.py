@@ -1,6 +1,6 @@
 """`--split all`: one evaluation for each split of the data set, and the mean over them."""
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,9 @@ from eval.metrics.protocol_hash import protocol_hash
 from eval.networks.seen import check_own_split
 from eval.networks.settings import SPLITS, check_own_lists
 from eval.networks.torchvision_models import split_weights
-from eval.protocols.common import start_frozen_evaluation
+from eval.protocols.common import compared, start_frozen_evaluation
 from eval.protocols.protocol import Outcome
-from eval.protocols.results import choice_facts, interval_fact, key_of, statistic_of, write_results
+from eval.protocols.results import choice_facts, interval_fact, key_of, named, statistic_of, write_results
 from utils.cli import UserError
 from utils.data.lists import csv_file, list_folder
 from utils.text import printable
@@ -55,36 +55,50 @@ def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Seque
         return files[0] if row['weights'] in files else row['weights'], *key_of(row)
 
     found = [{number_of(row): (row, outcome) for row, outcome in each} for each in splits]
-    triples = [[each[number] for each in found] for number in found[0] if all(number in each for each in found)]
-    rows = [mean_row(*zip(*triple)) for triple in triples]
+    triples = {number: list(zip(*(each[number] for each in found)))  # (rows, outcomes)
+               for number in found[0] if all(number in each for each in found)}
+    rows = [mean_row(*triple) for triple in triples.values()]
+    differences = [mean_difference(than, *triple, triples[(than, *number[1:])][1])
+                   for name, than in compared(args) for number, triple in triples.items()
+                   if number[0] == name and (than, *number[1:]) in triples]
     facts = [f'data: {args.dataset}, mean of splits 1, 2 and 3, whose folders have tables of their own; ±: standard '
              'deviation over splits',
              *(f'split {one.split}: {line}' for one, *_, seen in started
                for line in (f'weights {", ".join(one.weights)}', *seen)),
-             *choice_facts(rows), interval_fact(group_of_all([outcome for _, outcome in triples[0]]))]
-    tables = write_results(Path(args.out), rows, facts)
+             *choice_facts(rows), interval_fact(group_of_all(next(iter(triples.values()))[1]))]
+    tables = write_results(Path(args.out), rows, facts, differences)
     print('\n'.join(['', *map(printable, facts), '', *map(printable, tables)]))
-    print(f'written to {args.out}: results.json, results.md')
+    print(f'written to {args.out}: results.json, results.md, differences.json')
 
 
 def mean_row(rows: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
-    """The row of the mean of a number over splits. Of a group that several splits test on, a resample has all that they
-    have of it."""
+    """The row of the mean of a number over splits."""
+    return {**rows[0], **mean_estimate(list(map(statistic_of, outcomes)), outcomes),
+            'videos': sum(row['videos'] for row in rows),
+            'deviation': float(np.std([row['value'] for row in rows], ddof=1)),
+            'chosen': '; '.join(filter(None, (row['chosen'] for row in rows))) or None,
+            'folds': min((row['folds'] for row in rows if row['folds'] is not None), default=None),
+            'hash': protocol_hash([], [], splits=[row['hash'] for row in rows])}
+
+
+def mean_difference(than: str, rows: Sequence[dict], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> dict:
+    """The row of differences.json for the mean over splits. others: the Outcomes of the weights `than`."""
+    return {'weights': rows[0]['weights'], 'than': than, 'feature': rows[0]['feature'], **named(outcomes[0]),
+            **mean_estimate(list(map(statistic_of, outcomes, others)), outcomes)}
+
+
+def mean_estimate(statistics: Sequence[Callable], outcomes: Sequence[Outcome]) -> dict:
+    """`estimate_of` for the mean of statistics over splits. Of a group that several splits test on, a resample has all
+    that they have of it."""
     ends = np.cumsum([outcome.hits.shape[1] for outcome in outcomes])[:-1]
-    statistics = list(map(statistic_of, outcomes))
 
     def mean(times):
         return np.mean([statistic(part) for statistic, part in zip(statistics, np.split(times, ends)) if part.any()])
 
     group = group_of_all(outcomes)
     low, high = bootstrap(mean, group)
-    values = [row['value'] for row in rows]
-    return {**rows[0], 'value': float(np.mean(values)), 'low': low, 'high': high,
-            'videos': sum(row['videos'] for row in rows), 'groups': len(np.unique(group)),
-            'by_group': by_group(mean, group), 'deviation': float(np.std(values, ddof=1)),
-            'chosen': '; '.join(filter(None, (row['chosen'] for row in rows))) or None,
-            'folds': min((row['folds'] for row in rows if row['folds'] is not None), default=None),
-            'hash': protocol_hash([], [], splits=[row['hash'] for row in rows])}
+    return {'value': float(mean(np.ones(len(group), int))), 'low': low, 'high': high, 'groups': len(np.unique(group)),
+            'by_group': by_group(mean, group)}
 
 
 def group_of_all(outcomes: Sequence[Outcome]) -> np.ndarray:
