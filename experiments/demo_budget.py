@@ -7,8 +7,8 @@ ENOUGH = 2000            # clips of pretraining after which frozen features are 
 PRETRAINING_SHARE = 0.6  # of the time, at least; fine-tuning gets what is left above it
 FINETUNING_STEPS = 150   # of each classifier: with fewer it stays near chance
 # Of each labelled video clips pass four networks, pretrained and random weights of three seeds; of the training videos,
-# three in four, also the random ones to estimate their BN statistics.
-PASSES = 4 + 3 * 0.75
+# three in four, also the random ones to estimate their BN statistics, which both processes do.
+PASSES = 4 + 2 * 3 * 0.75
 # On a machine that trains on SLOW clips a second, besides starting scripts and running networks:
 SLOW, VIDEOS, LISTS, PROTOCOLS, PICTURES = 10, 20, 20, 40, 10
 
