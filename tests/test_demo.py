@@ -173,3 +173,15 @@ def test_a_failing_script_ends_the_demo(tmp_path, capfd):
     with pytest.raises(SystemExit) as end:
         run_script.run('process_data/check_frames.py', csv=tmp_path / 'none.csv')
     assert 'check_frames.py' in end.value.code and 'none.csv' in capfd.readouterr().err
+
+
+def test_how_to_enter_the_environment(tmp_path, monkeypatch):
+    """Said where `python` is another one: in an environment that is not active."""
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'activate').write_text('')
+    monkeypatch.setattr(demo_report.sys, 'prefix', str(tmp_path))
+    monkeypatch.delenv('VIRTUAL_ENV', raising=False)
+    assert f'. {tmp_path}/bin/activate' in demo_report.how_to_enter()
+    assert any(line.endswith(f'. {tmp_path}/bin/activate') for line in demo_report.next_commands())
+    monkeypatch.setenv('VIRTUAL_ENV', str(tmp_path))
+    assert 'activate' not in demo_report.how_to_enter() + ''.join(demo_report.next_commands())
