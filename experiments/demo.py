@@ -156,8 +156,9 @@ class Demo:
         self.end()
         self.running = name, time.monotonic()
         number = list(STEPS).index(name) + 1
-        print(f'\n[{number}/{len(STEPS)}] {STEPS[name]}: about {self.plan()[name] / 60:.1f} minutes; '
-              f'{max(0, self.seconds_left()) / 60:.1f} of {self.minutes:.0f} are left', flush=True)
+        seconds = self.plan()[name]
+        print(f'\n[{number}/{len(STEPS)}] {STEPS[name]}: ' + (f'about {seconds / 60:.1f} minutes; ' if seconds else '')
+              + f'{max(0, self.seconds_left()) / 60:.1f} of {self.minutes:.0f} are left', flush=True)
 
     def end(self):
         """Takes the time of the step that is running, if there is one."""

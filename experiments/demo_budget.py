@@ -3,14 +3,14 @@ import math
 from dataclasses import dataclass
 
 MINUTES = 10, 15         # where --minutes is left out: the first, up to the second where the machine needs it
-ENOUGH = 2000            # clips of pretraining after which frozen features are better than random ones
+ENOUGH = 1700            # clips of pretraining after which frozen features are better than random ones
 PRETRAINING_SHARE = 0.6  # of the time, at least; fine-tuning gets what is left above it
 FINETUNING_STEPS = 150   # of each classifier: with fewer it stays near chance
 # Of each labelled video clips pass four networks, pretrained and random weights of three seeds; of the training videos,
 # three in four, also the random ones to estimate their BN statistics, which both processes do.
 PASSES = 4 + 2 * 3 * 0.75
 # On a machine that trains on SLOW clips a second, besides starting scripts and running networks:
-SLOW, VIDEOS, LISTS, PROTOCOLS, PICTURES = 10, 20, 20, 40, 10
+SLOW, VIDEOS, LISTS, PROTOCOLS, PICTURES = 10, 20, 20, 25, 10
 
 
 @dataclass

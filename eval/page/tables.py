@@ -31,12 +31,12 @@ def run_row(run):
     best = val.loc[val.top1.idxmax()] if 'top1' in val and val.top1.notna().any() else None
     clip = f'{flags.get("num_seq", "?")}×{flags.get("seq_len", "?")}, ds {flags.get("ds", "?")}'
     clip += f', {flags["pred_step"]} predicted' if 'pred_step' in flags else ''
+    epochs = int(last(log, 'epochs') or 0) or flags.get('epochs', '?')  # a resumed run may have more than it began with
     return {'name': run.name, 'path': str(run.path),
             'task': {'dpc-rnn': 'pretraining', 'lc': 'classification'}.get(flags.get('model'), '–'),
             'data': flags.get('dataset', '–'), 'net': flags.get('net', '–'), 'img_dim': flags.get('img_dim', '–'),
             'clip': clip, 'pretrain': Path(flags['pretrain']).name if flags.get('pretrain') else 'nothing',
-            'epochs': f'{int(log.epoch.max()) if "epoch" in log and log.epoch.notna().any() else 0} of '
-                      f'{flags.get("epochs", "?")}',
+            'epochs': f'{int(last(log, "epoch") or 0)} of {epochs}',
             'best': None if best is None else float(best.top1),
             'best_epoch': None if best is None else int(best.epoch),
             'loss': last(val, 'loss'), 'clips_per_s': median(train, 'clips_per_s'),
