@@ -97,7 +97,7 @@ class Chart:
             kinds = list(dict.fromkeys(each.kind for each in self.series))
             lines = [Line2D([], [], color='grey', **CONTROL_STYLES[kind]) for kind in kinds]
             axes.legend(lines, [MEANING[kind] for kind in kinds], fontsize=6, handlelength=3)
-        elif 0 <= min(values) < max(values) / 2 or min(values) == max(values) > 0:
+        elif self.name.startswith('top') or 0 <= min(values) < max(values) / 2 or min(values) == max(values) > 0:
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.3)
