@@ -6,6 +6,7 @@ import pytest
 from dpc import main as pretraining
 from eval import attentive
 from eval import test as classifier
+from eval.classify.test_classifier import warn_of_mirrored_views
 from process_data import write_csv
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
@@ -146,6 +147,16 @@ def test_training_obeys_the_data_set(tmp_path, write, ssv2):
     assert attentive.parse_args([*data, '--weights', 'random', '--out', 'o']).flip == 0
     assert default_settings('ssv2', str(tmp_path / 'lists'))['ds'] == 1
     assert pretraining.parse_args(['--dataset', str(tmp_path / 'lists/ssv2')]).ds == 1
+
+
+@pytest.mark.parametrize('flags, warned', [([], False), (['--crops', '5'], False), (['--crops', '10'], True),
+                                           (['--flip_views'], True)])
+def test_mirrored_views_of_left_and_right_are_warned_of(tmp_path, capsys, flags, warned):
+    (tmp_path / 'mine').mkdir()
+    for flip in (0, 0.5):
+        dump(tmp_path / 'mine/dataset.json', {'source': '/v', 'flip': flip})
+        warn_of_mirrored_views(classifier.parse_args(['--dataset', 'mine', '--csv_root', str(tmp_path), *flags]))
+        assert ('its classes tell left from right' in capsys.readouterr().err) == (warned and flip == 0)
 
 
 @pytest.mark.parametrize('content, demanded, warned', [
