@@ -26,6 +26,7 @@ from utils.cli import Parser, fraction, positive_int, whole_number
 from utils.data.clips import ClipDataset
 from utils.data.colour import PRETRAINING
 from utils.data.crops import pretraining_crop
+from utils.data.demands import settle_flip
 from utils.data.lists import list_folder
 from utils.data.splits import has_labels, has_lists, videos_below
 from utils.default_settings import default_ds, default_settings
@@ -83,7 +84,8 @@ def parse_args(argv=None):
     side = -(-args.img_dim // 32)  # of the feature map
     if args.batch_size * args.pred_step * (1 if args.feature_map == 'pooled' else side * side) == 1:
         parser.error('the batch has a single location to predict, and so no negatives: raise --batch_size or --img_dim')
-    args.ds = args.ds or default_ds(args.dataset)
+    args.ds = args.ds or default_ds(args.dataset, args.csv_root)
+    settle_flip(args)
     args.prefix = args.prefix or 'pretrain'
     return args
 
@@ -175,7 +177,7 @@ def next_commands(args, weights, labelled):
     if not labelled:
         return [command('eval/features.py', **data, weights=weights, out=f'features_{name}.npz'),
                 command('eval/visualise.py', **data, weights=weights, out=f'pictures_{name}')]
-    default = default_settings(args.dataset)
+    default = default_settings(args.dataset, args.csv_root)
     clip = {name: getattr(args, name) for name in default if name != 'net' and getattr(args, name) != default[name]}
     return [command('eval/frozen.py', **data, weights=weights, out=f'frozen_{name}'),
             command('eval/test.py', **run_flags(args), pretrain=weights, train_what='ft', **clip,

@@ -24,6 +24,7 @@ from eval.protocols.protocol import make_task, merged
 from eval.protocols.results import short_names
 from eval.protocols.splits import start_all, write_mean
 from utils.cli import Parser, UserError, fraction, positive_int, whole_number
+from utils.data.demands import settle_flip
 from utils.next_step import say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
@@ -43,10 +44,12 @@ def parse_args(argv=None):
     group.add_argument('--augment', default=0, type=whole_number, metavar='K',
                        help='keep the tokens of K random crops of each training clip, mirrored or not as by --flip '
                             '(default 0: the centre crop)')
-    group.add_argument('--flip', default=0.5, type=fraction,
-                       help='with --augment, the probability of mirroring (default 0.5; 0 if classes differ by '
-                            'direction)')
-    return parser.parse_args(argv)
+    group.add_argument('--flip', type=fraction,
+                       help='with --augment, the probability of mirroring (default 0.5, or what dataset.json of the '
+                            'lists says; 0 if classes differ by direction)')
+    args = parser.parse_args(argv)
+    settle_flip(args)
+    return args
 
 
 def main(args):

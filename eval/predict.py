@@ -100,7 +100,8 @@ def load_classifier(args):
     if not is_classifier(checkpoint):
         raise UserError(f'{args.weights} has no classifier: give a checkpoint of eval/test.py; eval/features.py and '
                         'eval/visualise.py take those of pretraining')
-    resolve_settings(args, trained_settings(checkpoint), default_settings(args.dataset or ''), args.weights)
+    resolve_settings(args, trained_settings(checkpoint), default_settings(args.dataset or '', args.csv_root),
+                     args.weights)
     listed = read_class_list(list_folder(args.csv_root, args.dataset, args.img_dim)) if args.dataset else None
     if not (listed or checkpoint.get('settings', {}).get('class_names')):
         raise UserError(f'{args.weights} stores no class names: say which data set it was trained on with --dataset, '

@@ -18,6 +18,7 @@ from utils.arguments import (
 )
 from utils.cli import Parser, fraction, positive_fraction, positive_int, positive_int_or_all
 from utils.data.crops import VIEWS
+from utils.data.demands import settle_flip
 from utils.parallel.launch import launch
 from utils.recipes import parse_with_recipe
 
@@ -58,6 +59,7 @@ def parse_args(argv=None):
     # see eval.classify.setup.settle
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
     args = parse_with_recipe(parser, 'classify', argv)
+    settle_flip(args)
     args.prefix = args.prefix or ('test' if args.test else 'classify')
     if args.test and len(args.test) == 1:  # a list only where there are several
         args.test, = args.test

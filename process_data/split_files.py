@@ -60,13 +60,15 @@ def numbered_files(split_root, pattern, such_as):
     return found
 
 
-def numbered_lines(path):
-    """[(number, line), …] of the lines that aren't blank, at least one; line ends, LF or CRLF, are removed."""
+def numbered_lines(path, flag='--split_root'):
+    """[(number, line), …] of the lines that aren't blank, at least one; line ends, LF or CRLF, are removed.
+
+    flag: that named the file, for messages"""
     try:
         with open(path, encoding='utf-8-sig', errors='surrogateescape') as file:
             lines = [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
     except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror}); check --split_root') from error
+        raise UserError(f'{path}: cannot be read ({error.strerror}); check {flag}') from error
     if not lines:
-        raise UserError(f'{path}: empty; unpack the split files again')
+        raise UserError(f'{path}: empty; unpack the files again')
     return lines

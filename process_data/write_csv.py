@@ -3,18 +3,26 @@ set.
 
     python process_data/write_csv.py --dataset ucf101 --frame_root frames/ucf101 --split_root ucfTrainTestlist
     python process_data/write_csv.py --dataset ucf101 --videos UCF-101 --split_root ucfTrainTestlist
+    python process_data/write_csv.py --dataset ssv2 --videos ssv2 --annotations train.json validation.json \
+        --labels labels.json
     python process_data/write_csv.py --dataset csv --videos mine --annotations labels.csv
 
 Writes {csv_root}/{name}/train_split01.csv and test_split01.csv, 02, 03 (UCF101, HMDB51, demo, puppets; for folders,
-csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics), with rows
-`path,n_frames[,label[,group]]`, classInd.txt, and dataset.json, which names the folder of frames or videos: lists of
-another folder are not replaced. Without a label the class of a video is the name of the folder around its frame folder.
+csv files and unlabelled videos 01 only) or train_split.csv and val_split.csv (Kinetics, ssv2, jester) or test_split.csv
+(diving48), with rows `path,n_frames[,label[,group]]`, classInd.txt, and dataset.json, which names the folder of frames
+or videos: lists of another folder are not replaced. It also tells training what the data demands: --flip 0 where
+classes tell left from right, and the --ds that suits the frame rate. Without a label the class of a video is the name
+of the folder around its frame folder.
 Videos without class folders (--dataset folder, demo_unlabelled, puppets_unlabelled) are unlabelled: they get lists for
 pretraining and no classInd.txt.
 
 Videos of one group belong together, in the same list and when some are held out: the clips of a recording in UCF101
 (gNN), of a film in HMDB51, of a YouTube id in Kinetics, what --group_regex captures, or the column group of --dataset
 csv. Where the group is empty, or in no row, a video is its own group.
+
+ssv2, diving48 and jester are read from the official files, the lists from --annotations and the names of the classes
+from --labels; beside the videos found and missing stands the published number. Videos are found by their names, in any
+folder.
 
 With --dataset csv the classes are those of csv files with the columns path,label and maybe split and group. `label` is
 the name of a class, or several names separated by ';'.
@@ -45,6 +53,7 @@ from process_data.dataset_kinds import KINDS, Given
 from process_data.missing_classes import missing_classes
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
 from utils.data.classes import SEPARATOR
+from utils.data.demands import DATASET_FILE, read_dataset_file
 from utils.data.files import find_frame_folders, find_videos, other_pictures
 from utils.data.frame_rate import spread_of_rates
 from utils.data.groups import group_of
@@ -52,7 +61,6 @@ from utils.data.sources import count_all
 from utils.next_step import command, say_next
 
 LISTED_MISSING = 10
-SOURCE_FILE = 'dataset.json'  # in the folder of the lists: what they were made from
 
 
 class Video(NamedTuple):
@@ -71,18 +79,21 @@ def parse_args(argv=None):
                         help='folder with the video files: lists of files, without frames (default: lists of frames)')
     parser.add_argument('--split_root', help='ucf101, hmdb51: folder with the split files (default: for demo and '
                                              'puppets, process_data/data/{dataset}_splits)')
-    parser.add_argument('--annotations', nargs='+', metavar='CSV',
-                        help='k400: the official csv files with label,youtube_id,time_start,time_end,split; csv: files '
-                             'with path,label and maybe split (train, val or test; videos of val are for testing) and '
-                             'group')
+    parser.add_argument('--annotations', nargs='+', metavar='FILE',
+                        help='k400, k600, k700: the official csv files with label,youtube_id,time_start,time_end,'
+                             'split; ssv2, diving48, jester: the two official lists, json or csv files whose names '
+                             'have train, val or test in them; csv: files with path,label and maybe split (train, val '
+                             'or test; videos of val are for testing) and group')
+    parser.add_argument('--labels', metavar='FILE',
+                        help='ssv2, diving48, jester: labels.json, Diving48_vocab.json, jester-v1-labels.csv')
     parser.add_argument('--csv_root', default=layout.DATA_ROOT,
                         help='the lists are written to a folder in it (default: %(default)s)')
     parser.add_argument('--name', help='name of that folder, and of the data set in training (default: the data set; '
-                                       'for k400 frames with the short side: k400_150; for folder and csv: the name '
-                                       'of that folder)')
+                                       'for Kinetics\' frames with the short side: k400_150; for folder and csv: the '
+                                       'name of that folder)')
     parser.add_argument('--short_side', type=int, choices=KINDS['k400'].short_sides,
-                        help='k400: short side of the frames, px (default: the one that the extraction recorded in the '
-                             'frame root, else 150)')
+                        help='Kinetics: short side of the frames, px (default: the one that the extraction recorded in '
+                             'the frame root, else 150)')
     parser.add_argument('--relative', action='store_true',
                         help='write paths relative to --frame_root or --videos; training then needs that folder as '
                              '--frame_root (default: off, absolute)')
@@ -101,16 +112,18 @@ def parse_args(argv=None):
     kind = KINDS[args.dataset]
     if kind.own_folders and not args.videos:
         args.frame_root = args.frame_root or layout.synthetic_folder(args.dataset, 'frames')
-    if kind.own_folders and kind.needs == 'split_root':
+    if kind.own_folders and 'split_root' in kind.needs:
         args.split_root = args.split_root or layout.synthetic_folder(args.dataset, 'splits')
     if args.test_share is None:
         args.test_share = kind.test_share
     if not args.frame_root and not args.videos:
         parser.error('--frame_root or --videos is needed')
-    if kind.needs and not getattr(args, kind.needs):
-        parser.error(f'--{kind.needs} is needed for {args.dataset}')
-    if args.annotations and kind.needs != 'annotations':
-        parser.error(f'--dataset {args.dataset} has no --annotations; labels in csv files are --dataset csv')
+    for flag in kind.needs:
+        if not getattr(args, flag):
+            parser.error(f'--{flag} is needed for {args.dataset}')
+    for flag in ('annotations', 'labels'):
+        if getattr(args, flag) and flag not in kind.needs:
+            parser.error(f'--dataset {args.dataset} has no --{flag}; labels in csv files are --dataset csv')
     if not 0 < args.test_share < 1:
         parser.error('--test_share must be above 0 and below 1')
     if args.name is not None and (args.name in ('', os.curdir, os.pardir) or '/' in args.name):
@@ -132,7 +145,8 @@ def main(args):
     check_source(out, source)
     # Counting frames may take long, so mistakes in split files and annotations are found before.
     index = functools.cache(lambda: (index_videos if args.videos else index_frames)(source, args.jobs))
-    given = Given(source, index, args.split_root, args.annotations, args.test_share, args.group_regex, args.seed)
+    given = Given(source, index, args.split_root, args.annotations, args.test_share, args.group_regex, args.seed,
+                  args.labels)
     lists, class_names, labels, *groups = kind.read(given)
     videos = index()
     if kind.classes not in (None, len(class_names)):
@@ -146,8 +160,8 @@ def main(args):
                             + ('check --videos' if args.videos else 'extract them first, or check --frame_root')
                             + (' and the paths in --annotations' if labels else ''))
 
-    with layout.write_whole(os.path.join(out, SOURCE_FILE)) as file:
-        json.dump({'source': os.path.abspath(source)}, file, indent=1)
+    with layout.write_whole(os.path.join(out, DATASET_FILE)) as file:
+        json.dump({'source': os.path.abspath(source), **kind.demands}, file, indent=1)
     root = '' if args.relative else os.path.abspath(source)
     named = groups[0] if groups else {}
     group = {folder: named.get(folder) or group_of(folder, args.group_regex)
@@ -158,7 +172,8 @@ def main(args):
         layout.write_rows(path, [(os.path.join(root, videos[folder].path), videos[folder].n_frames,
                                   *(column.get(folder, '') for column in columns)) for folder in found[name]])
         missing = [folder for folder in folders if folder not in videos]
-        print(f'{path}: {len(found[name])} videos, {len(missing)} missing')
+        print(f'{path}: {len(found[name])} videos, {len(missing)} missing'
+              + (f' ({kind.published[name]} published)' if name in kind.published else ''))
         for folder in missing[:LISTED_MISSING]:
             print(f'  missing: {folder}')
     for line in missing_classes(lists, videos, labels)[:LISTED_MISSING]:
@@ -175,12 +190,8 @@ def main(args):
 
 def check_source(out, source):
     """UserError: the folder has lists of another folder of frames or videos, which would be replaced."""
-    try:
-        with open(os.path.join(out, SOURCE_FILE), encoding='utf-8') as file:
-            before = json.load(file)['source']
-    except (OSError, ValueError, LookupError, TypeError):  # none, of an earlier version, or damaged
-        return
-    if before != os.path.abspath(source):
+    before = read_dataset_file(out).get('source')
+    if before not in (None, os.path.abspath(source)):
         raise UserError(f'{out} has the lists of {before}: give another --name, or remove that folder to replace them')
 
 

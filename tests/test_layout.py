@@ -28,8 +28,9 @@ WINGS = {
 }
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
 SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.classes', 'utils.data.files', 'utils.data.frames',
-                            'utils.data.groups', 'utils.data.lists', 'utils.data.sources', 'utils.data.text_files',
-                            'utils.data.frame_rate', 'utils.data.random_split', 'utils.data.shrink', 'utils.data.truncated_video', 'utils.data.video',
+                            'utils.data.demands', 'utils.data.frame_rate', 'utils.data.groups', 'utils.data.lists',
+                            'utils.data.sources', 'utils.data.text_files', 'utils.data.random_split', 'utils.data.shrink',
+                            'utils.data.truncated_video', 'utils.data.video',
                             'utils.next_step', 'utils.packages', 'utils.system_errors'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/attentive.py',
                  'eval/visualise.py', 'eval/horizon.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py',

@@ -44,7 +44,8 @@ def add_data_arguments(parser, short_videos=None, default='default'):
     group.add_argument('--csv_root', default=str(ROOT / 'process_data' / 'data'),
                        help='folder of the data sets\' csv lists (default process_data/data of this repository)')
     group.add_argument('--frame_root', help='folder where relative paths in the csv start (default: they are absolute)')
-    group.add_argument('--ds', type=positive_int, help=f'take every ds-th frame ({default} 3, Kinetics 5; 1 takes all)')
+    group.add_argument('--ds', type=positive_int, help=f'take every ds-th frame ({default} 3, Kinetics 5, or '
+                            'what dataset.json of the lists says; 1 takes all)')
     group.add_argument('--fps', default=0, type=frames_a_second,
                        help=f'take so many frames a second of video files, by time ({default} 0, every frame)')
     group.add_argument('--num_workers', type=whole_number,
@@ -55,8 +56,9 @@ def add_data_arguments(parser, short_videos=None, default='default'):
     group.add_argument('--short_videos', default=short_videos, choices=['drop', 'pad'],
                        help='training videos shorter than a clip are left out, or repeat their last frame '
                             f'(default {short_videos})')
-    group.add_argument('--flip', default=0.5, type=fraction,
-                       help='probability of mirroring a training clip (default 0.5; 0 if classes differ by direction)')
+    group.add_argument('--flip', type=fraction,
+                       help='probability of mirroring a training clip (default 0.5, or what dataset.json of the lists '
+                            'says; 0 if classes differ by direction)')
     group.add_argument('--val_on', default='train', choices=['train', 'test'],
                        help='validate on a held-out part of the training list, or as published on the test list '
                             '(default train)')

@@ -1,5 +1,6 @@
 """Defaults that training, evaluation and prediction share: the network and the clip settings where neither a flag nor a
 checkpoint has a value, and the published learning rate schedules."""
+from utils.data.demands import demands
 from utils.data.lists import is_kinetics
 
 NET = 'resnet18'
@@ -7,14 +8,15 @@ NET = 'resnet18'
 CLIP = {'img_dim': 128, 'num_seq': 8, 'seq_len': 5}
 
 
-def default_ds(dataset):
-    """Every 5th frame on Kinetics, whose recipe runs at twice the frame rate of UCF101's; every 3rd on all others."""
-    return 5 if is_kinetics(dataset) else 3
+def default_ds(dataset, csv_root=''):
+    """What the data set's own dataset.json says; else every 5th frame on Kinetics, whose recipe runs at twice the frame
+    rate of UCF101's, and every 3rd on all others."""
+    return demands(csv_root, dataset).get('ds') or (5 if is_kinetics(dataset) else 3)
 
 
-def default_settings(dataset=''):
-    """{'net', 'img_dim', 'num_seq', 'seq_len', 'ds'} for a data set ('' for none)."""
-    return {'net': NET, **CLIP, 'ds': default_ds(dataset)}
+def default_settings(dataset='', csv_root=''):
+    """{'net', 'img_dim', 'num_seq', 'seq_len', 'ds'} for a data set ('' for none) below `csv_root`."""
+    return {'net': NET, **CLIP, 'ds': default_ds(dataset, csv_root)}
 
 
 def default_milestones(dataset, img_dim):

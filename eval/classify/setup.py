@@ -46,7 +46,8 @@ def settle(args, checkpoint):
     if not args.test:  # training may use other clips than pretraining did; on a frozen network only if flags ask for it
         follow = [name for name in stored
                   if name == 'net' or args.train_what == 'last' and getattr(args, name) is None]
-    resolve_settings(args, stored, default_settings(args.dataset), origin if checkpoint else None, follow)
+    resolve_settings(args, stored, default_settings(args.dataset, args.csv_root), origin if checkpoint else None,
+                     follow)
     other = [name for name in stored if getattr(args, name) != stored[name]]
     if other and not args.test:
         there, here = (' '.join(f'--{name} {values[name]}' for name in other) for values in (stored, vars(args)))

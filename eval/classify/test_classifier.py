@@ -15,10 +15,11 @@ from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
 from eval.networks.seen import check_unseen
 from utils.checkpoint import load_weights
-from utils.cli import UserError
+from utils.cli import UserError, warn
 from utils.data.classes import labels_of
 from utils.data.clips import VideoDataset
 from utils.data.crops import views_of
+from utils.data.demands import demands
 from utils.data.lists import VideoList, csv_file
 from utils.data.splits import at_frame_rate, has_lists, read_split, split_by_class
 from utils.next_step import command, say_next
@@ -45,6 +46,8 @@ def test_classifier(args):
     checkpoints, folders, _ = zip(*found)
     check_splits(tests, checkpoints, folders)
     announce_folder(None, args.log_dir, args.prefix, test_experiment_name(tests))
+    if distributed.is_main():
+        warn_of_mirrored_views(args)
     precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
     seen = [check_unseen(one.test, checkpoint, test_set.videos)
@@ -74,6 +77,13 @@ def test_classifier(args):
         video = prepared[0][3].videos.path(0)
         prediction = [command('eval/predict.py', video, weights=tests[0].test, gpu=args.gpu)]
         say_next(*prediction * (tests[0].test != 'random'), command('eval/report.py', folder, out='report.html'))
+
+
+def warn_of_mirrored_views(args):
+    mirrored = any(view.mirrored for view in views_of(args.crops, args.flip_views))
+    if mirrored and demands(args.csv_root, args.dataset, args.img_dim).get('flip') == 0:
+        warn(f'{args.dataset}: its classes tell left from right, but scores are averaged with those of mirror images: '
+             'leave out --flip_views, and give --crops 5 for 10')
 
 
 def prepare_test(args, checkpoint, folder, class_names, precision):

@@ -47,7 +47,7 @@ def prepare(args, given=(), by_class=False):
     others = dict.fromkeys(net_of(name, None) for name in weights)  # None: our own
     trained = {name: trained_settings(checkpoint) for name, checkpoint in checkpoints.items()
                if checkpoint and net_of(name, None) is None}
-    defaults = default_settings(args.dataset)
+    defaults = default_settings(args.dataset, args.csv_root)
     if None not in others:
         if args.net:
             raise UserError(f'--net {args.net}: --weights names the networks; leave --net out')

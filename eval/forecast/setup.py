@@ -56,7 +56,7 @@ def prepare_predictions(args):
     UserError: a file that can't be used, a missing list."""
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
     resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
-                     {**default_settings('' if args.video else args.dataset), 'pred_step': 3},
+                     {**default_settings('' if args.video else args.dataset, args.csv_root), 'pred_step': 3},
                      args.weights if checkpoint else None)
     if args.pred_step >= args.num_seq:
         raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')

@@ -7,19 +7,21 @@ from process_data.extract_frames import report_unlabelled
 from tests.process_data.tiny_videos import run, write_video
 from utils.data.classes import read_class_list
 
-GIVEN = {'split_root': ['--split_root', 'splits'], 'annotations': ['--annotations', 'a.csv'], None: []}
+GIVEN = {'split_root': ['--split_root', 'splits'], 'annotations': ['--annotations', 'a.csv'], 'labels': ['--labels', 'l']}
 
 
 @pytest.mark.parametrize('name', KINDS)
 def test_both_scripts_take_a_kind(name, capsys):
     kind = KINDS[name]
     extract_frames.parse_args(['--dataset', name, '--video_root', 'videos', '--frame_root', 'frames'])
-    args = write_csv.parse_args(['--dataset', name, '--videos', 'videos', *GIVEN[kind.needs]])
+    args = write_csv.parse_args(['--dataset', name, '--videos', 'videos',
+                                 *sum((GIVEN[flag] for flag in kind.needs), [])])
     assert args.test_share == kind.test_share
-    if kind.needs and not kind.own_folders:
+    for lacking in kind.needs if not kind.own_folders else ():
         with pytest.raises(SystemExit):
-            write_csv.parse_args(['--dataset', name, '--videos', 'videos'])
-        assert f'--{kind.needs} is needed for {name}' in capsys.readouterr().err
+            write_csv.parse_args(['--dataset', name, '--videos', 'videos',
+                                  *sum((GIVEN[flag] for flag in kind.needs if flag != lacking), [])])
+        assert f'--{lacking} is needed for {name}' in capsys.readouterr().err
 
 
 def test_a_new_kind_is_one_entry(tmp_path, monkeypatch):

@@ -184,13 +184,14 @@ def is_kinetics(dataset):
 def list_folder(csv_root, dataset, img_dim):
     """The folder of a data set's csv lists and class list, or a folder of videos.
 
-    dataset: ucf101, hmdb51, demo, k400, the name of any folder under `csv_root`, or a path. k400 has a folder for each
-             size of frames: k400_150 or kinetics400 with a short side of 150 px, k400_256 or kinetics400_256 for an
-             `img_dim` above 140
+    dataset: ucf101, hmdb51, demo, k400, the name of any folder under `csv_root`, or a path. k400, k600 and k700 have a
+             folder for each size of frames: k400_150 or kinetics400 with a short side of 150 px, k400_256 or
+             kinetics400_256 for an `img_dim` above 140
     UserError: no such folder."""
     names = [dataset]
-    if dataset == 'k400':
-        names = ['k400_256', 'kinetics400_256', 'k400'] if img_dim > 140 else ['k400_150', 'kinetics400', 'k400']
+    if dataset in ('k400', 'k600', 'k700'):
+        long = f'kinetics{dataset[1:]}'
+        names = [f'{dataset}_256', f'{long}_256', dataset] if img_dim > 140 else [f'{dataset}_150', long, dataset]
     folders = [os.path.join(csv_root, name) for name in names] + [dataset]
     found = next(filter(os.path.isdir, folders), None)
     if found is None:

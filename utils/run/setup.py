@@ -6,6 +6,7 @@ import torch
 from utils.cli import UserError, cpu_cores
 from utils.data.batches import AHEAD, PIECE, ClipBatches
 from utils.data.clips import Clip
+from utils.data.demands import compare
 from utils.data.lists import list_folder
 from utils.data.seen import CLASSIFIER, record_of, train_list, trainings_of
 from utils.data.splits import at_frame_rate, listed_paths, read_split, train_and_validation, usable
@@ -33,7 +34,18 @@ def start(args, resumed=None):
     obstacle = obstacle_to_compilation(on_cuda)
     if obstacle and args.compile == 'colour' and on_cuda and distributed.is_main():
         warn(f'{obstacle}: colour augmentation is not compiled and will be slow on the GPU')
+    if distributed.is_main():
+        say_demands(args)
     return start_evaluation(args, resumed, training=True)
+
+
+def say_demands(args):
+    """Says what the flags obey of what the data set demands, and warns of what they don't."""
+    obeyed, other = compare(args)
+    if obeyed:
+        say(obeyed)
+    if other:
+        warn(other)
 
 
 def start_evaluation(args, resumed=None, training=False, views=1):
