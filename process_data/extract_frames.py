@@ -92,7 +92,9 @@ def main(args):
     if not videos:
         raise UserError(f'{args.video_root}: no video in it; --video_root needs {{class}}/{{video}} with one of '
                         + ' '.join(sorted(VIDEO_EXTENSIONS)))
-    report_unlabelled(videos, args.video_root, KINDS[args.dataset].class_folders)
+    kind = KINDS[args.dataset]
+    if kind.class_folders or not kind.needs:  # else annotations have the labels, wherever the videos are stored
+        report_unlabelled(videos, args.video_root, kind.class_folders)
     videos = [name for name in videos if in_shard(name, args.shard)]
     shard = '{}of{}'.format(*args.shard)
     settings = {'short_side': args.short_side, 'upscale': args.upscale, 'quality': args.quality,
@@ -102,7 +104,7 @@ def main(args):
     status = conclude(rows, report.report_path(args.frame_root, shard), args.allow_failures)
     if status == 0:
         say_next(command('process_data/write_csv.py', dataset=args.dataset, frame_root=args.frame_root,
-                         **KINDS[args.dataset].asked_for()))
+                         **kind.asked_for()))
     return status
 
 

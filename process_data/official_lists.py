@@ -21,7 +21,8 @@ def ssv2_lists(given):
     """labels.json, {class: id}, and lists of {"id", "template"}; [brackets] in a template mark what the class doesn't
     name: `Putting [something] on [something]` is the class `Putting something on something`."""
     ids = read_json(given.labels)
-    if not (isinstance(ids, dict) and all(re.fullmatch('[0-9]{1,9}', str(number)) for number in ids.values())):
+    if not (isinstance(ids, dict) and all(re.fullmatch('[0-9]{1,9}', str(number)) for number in ids.values())
+            and len(set(map(int, ids.values()))) == len(ids) > 0):
         raise UserError(f'{given.labels}: not the labels.json of Something-Something, {{class: id}}; {AS_PUBLISHED}')
     names = class_list(sorted(ids, key=lambda name: int(ids[name])), given.labels)
 
@@ -37,8 +38,8 @@ def ssv2_lists(given):
 
 
 def diving48_lists(given):
-    """The vocabulary, for each class a list of words, and lists of {"vid_name", "label"}. A group is a competition: the
-    YouTube id in the name of a video."""
+    """Diving48_vocab.json, a list of words for each class, and Diving48_V2_train.json and Diving48_V2_test.json, lists
+    of {"vid_name", "label"}. A group is the video on YouTube that clips are from: the id in their names."""
     vocabulary = read_json(given.labels)
     if not (isinstance(vocabulary, list) and vocabulary and all(map(is_words, vocabulary))):
         raise UserError(f'{given.labels}: not the vocabulary of Diving48, a list of words for each class; '
@@ -95,11 +96,10 @@ def lists_of(given, read):
     if len(listed) < 2 or 'train_split' not in listed:
         raise UserError(f'{", ".join(given.annotations)}: a training and a validation or test list are needed; give '
                         'both files to --annotations')
-    folders = {}  # by the name of the video
-    for folder in sorted(given.index()):
-        first = folders.setdefault(os.path.basename(folder), folder)
-        if first != folder:
-            warn(f'{folder}: {first} has the same name, left out')
+    there = sorted(given.index())
+    folders = {os.path.basename(folder): folder for folder in reversed(there)}  # by the name of the video
+    if same := [folder for folder in there if folder != folders[os.path.basename(folder)]]:
+        warn(f'{same[0]}: {folders[os.path.basename(same[0])]} has the same name ({len(same)} such videos): left out')
     labels = {folders.get(name, name): label for pairs in listed.values() for name, label in pairs}
     return {name: [folders.get(video, video) for video, _ in pairs] for name, pairs in listed.items()}, labels
 

@@ -44,7 +44,9 @@ def test_a_new_kind_is_one_entry(tmp_path, monkeypatch):
 def test_videos_of_a_csv_need_no_class_folders(tmp_path, capsys):
     report_unlabelled(['a.mp4'], str(tmp_path), KINDS['csv'].class_folders)
     assert 'unless a csv file has their labels' in capsys.readouterr().out
-    write_video(tmp_path / 'videos/a.avi', n_frames=3)
+    for name in ('a', 'more/b'):
+        write_video(tmp_path / f'videos/{name}.avi', n_frames=3)
     done = run('extract_frames', '--dataset', 'csv', '--video_root', tmp_path / 'videos', '--frame_root',
                tmp_path / 'frames', '--jobs', 1)
     assert done.returncode == 0 and (tmp_path / 'frames/a/image_00003.jpg').exists(), done.stderr
+    assert 'no class folder' not in done.stdout + done.stderr

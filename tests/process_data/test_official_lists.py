@@ -98,7 +98,7 @@ def test_ssv2(tmp_path, write, ssv2, capsys):
 
 
 def test_diving48(tmp_path, write, diving48, capsys):
-    """Clips of a competition are a group; the empty word of a class is left out; the first version is warned of."""
+    """Clips of one source video are a group; the empty word of a class is left out; the first version is warned of."""
     write('diving48', diving48[1], *diving48[0])
     assert '(15027 published)' in capsys.readouterr().out
     assert listed(tmp_path, 'diving48', 'train') == ([('rgb/-mmq0PT-u8k_00155', 'Back 15som 05Twis FREE'),
@@ -182,6 +182,7 @@ BAD = {
     'no entry': ('ssv2', 0, [], 'train.json: not a list of videos'),
     'no objects': ('ssv2', 0, ['7'], 'train.json, entry 1: not an object'),
     'vocabulary for labels.json': ('ssv2', 2, DIVES, 'labels.json: not the labels.json of Something-Something'),
+    'an id twice': ('ssv2', 2, {**SSV2, 'More': '01'}, 'labels.json: not the labels.json of Something-Something'),
     'other version': ('ssv2', 2, {'Pushing something from left to right': '0'}, 'labels.json lacks the class'),
     'cut short': ('ssv2', 0, '[{"id": "7", "templ', 'train.json: not a json file, or cut short'),
     'picture': ('ssv2', 0, '\ufffd\x00' * 9, 'train.json: not a json file'),
@@ -229,5 +230,5 @@ def test_names_of_annotation_files(tmp_path, write, ssv2, files, message):
 
 def test_two_videos_of_a_name(tmp_path, write, ssv2, capsys):
     write('ssv2', [*ssv2[1], 'copy/7'], *ssv2[0])
-    assert 'part/7: copy/7 has the same name, left out' in capsys.readouterr().err
+    assert 'part/7: copy/7 has the same name (1 such videos): left out' in capsys.readouterr().err
     assert listed(tmp_path, 'ssv2', 'train')[0][0] == ('copy/7', SSV2_NAMES[0])

@@ -4,7 +4,6 @@
 
 source: folder of the frames or videos. labels: the version of the annotations. flip: 0 where classes tell left from
 right. ds: take every ds-th frame, as suits the frame rate. Without a flag, training obeys flip and ds."""
-import contextlib
 import json
 import os
 
@@ -32,14 +31,14 @@ def demands(csv_root, dataset, img_dim=None):
     """{flag: value} that the lists of `--dataset` demand, of 'flip' and 'ds'. A value that can't be is a warning."""
     if not dataset:
         return {}
-    with contextlib.suppress(UserError):  # a missing folder is reported where it is read
+    try:
         folder = list_folder(csv_root, dataset, img_dim or 0)
-        content = read_dataset_file(folder)
-        for name in FITS.keys() & content.keys():
-            if not FITS[name](content[name]):
-                warn(f'{os.path.join(folder, DATASET_FILE)}: {name} {content.pop(name)!r} cannot be, and is ignored')
-        return {name: content[name] for name in FITS if name in content}
-    return {}
+    except UserError:  # reported where the lists are read
+        return {}
+    demanded = {name: value for name, value in read_dataset_file(folder).items() if name in FITS}
+    for name in [name for name, value in demanded.items() if not FITS[name](value)]:
+        warn(f'{os.path.join(folder, DATASET_FILE)}: {name} {demanded.pop(name)!r} cannot be, and is ignored')
+    return demanded
 
 
 def settle_flip(args):
