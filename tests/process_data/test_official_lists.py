@@ -10,9 +10,10 @@ from eval.classify.test_classifier import warn_of_mirrored_views
 from process_data import write_csv
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
-from utils.data.demands import compare, demands
-from utils.data.lists import VideoList
+from utils.data.demands import demands
+from utils.data.lists import VideoList, list_folder
 from utils.default_settings import default_settings
+from utils.run.setup import say_demands
 
 # Class: id, in labels.json neither sorted nor of one type; templates have brackets, and some names commas and quotes.
 SSV2 = {'Trying but failing to attach something to something because it doesn\'t stick': '1',
@@ -127,22 +128,25 @@ def test_later_kinetics(tmp_path, write, dataset, counts, capsys):
     assert all(f'0 missing ({count} published)' in said for count in counts) and f'lists/{dataset}_150/' in said
     args = pretraining.parse_args(['--dataset', dataset, '--csv_root', str(tmp_path / 'lists')])
     assert (args.ds, args.flip) == (5, 0.5)
+    assert list_folder(str(tmp_path / 'lists'), dataset, 128) == str(tmp_path / f'lists/{dataset}_150')
 
 
 # ---- what the data demands
 
-def test_training_obeys_the_data_set(tmp_path, write, ssv2):
+def test_training_obeys_the_data_set(tmp_path, write, ssv2, capsys):
     write('ssv2', ssv2[1], *ssv2[0])
+    capsys.readouterr()
     content = json.loads((tmp_path / 'lists/ssv2/dataset.json').read_text())
     assert content == {'source': str(tmp_path / 'frames'), 'labels': 'Something-Something V2', 'flip': 0, 'ds': 1}
     data = ['--dataset', 'ssv2', '--csv_root', str(tmp_path / 'lists')]
     args = pretraining.parse_args(data)
     assert (args.flip, args.ds) == (0, 1)
-    assert compare(args) == ('dataset.json of ssv2: --flip 0 (its classes tell left from right) and --ds 1 (suits its '
-                             'frame rate)', '')
-    assert compare(pretraining.parse_args([*data, '--flip', '0.5', '--ds', '3'])) == (
-        '', 'dataset.json of ssv2: --flip 0.5 for --flip 0 (its classes tell left from right) and --ds 3 for --ds 1 '
-        '(suits its frame rate)')
+    say_demands(args)
+    assert capsys.readouterr() == ('dataset.json of ssv2: --flip 0 (its classes tell left from right) and --ds 1 (suits '
+                                   'its frame rate)\n', '')
+    say_demands(pretraining.parse_args([*data, '--flip', '0.5', '--ds', '3']))
+    assert capsys.readouterr() == ('', 'warning: dataset.json of ssv2: --flip 0.5 for --flip 0 (its classes tell left '
+                                   'from right) and --ds 3 for --ds 1 (suits its frame rate)\n')
     assert classifier.parse_args(data).flip == 0 and classifier.parse_args([*data, '--flip', '1']).flip == 1
     assert attentive.parse_args([*data, '--weights', 'random', '--out', 'o']).flip == 0
     assert default_settings('ssv2', str(tmp_path / 'lists'))['ds'] == 1
