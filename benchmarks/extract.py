@@ -43,7 +43,7 @@ sys.path.insert(0, ROOT)
 from process_data import extract_frames, layout  # noqa: E402
 from process_data.extract_one_video import extract_video  # noqa: E402
 from utils.cli import Parser, cpu_cores, positive_int  # noqa: E402
-from utils.data.frames import frame_name  # noqa: E402
+from utils.video.frames import frame_name  # noqa: E402
 
 # name: width, height, codec, extension, short side of the frames
 KINDS = {'ucf101': (320, 240, 'XVID', '.avi', 240), 'kinetics': (340, 256, 'mp4v', '.mp4', 150),

@@ -32,10 +32,10 @@ from utils.data.batches import ClipBatches
 from utils.data.clips import Clip, ClipDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.data.crops import draw_box
-from utils.data.frames import frame_name
 from utils.data.lists import VideoList
 from utils.parallel.gpus import choose_device
 from utils.parallel.precision import Precision
+from utils.video.frames import frame_name
 
 NUM_SEQ, SEQ_LEN, DS = 8, 5, 5
 HEIGHT, WIDTH = 150, 266  # px

@@ -17,7 +17,7 @@ import torch
 from utils.data.clips import Clip, ClipDataset
 from utils.data.crops import cut, draw_box
 from utils.data.lists import VideoList
-from utils.data.video import VideoFile, resize
+from utils.video.reader import VideoFile, resize
 
 NUM_SEQ, SEQ_LEN, DS, IMG_DIM = 8, 5, 3, 128
 H100_CLIPS = 1600   # a second, R18 at 128 px

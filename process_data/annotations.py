@@ -6,10 +6,10 @@ import os
 from process_data.layout import class_of, folder_of
 from utils.cli import UserError, warn
 from utils.data.classes import SEPARATOR, class_key, is_label, names_in
-from utils.data.files import is_video
 from utils.data.groups import group_of
 from utils.data.lists import check_group
 from utils.data.random_split import random_split
+from utils.video.files import is_video
 
 KINETICS_COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end', 'split')
 SUBSETS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validate': 'val', 'validation': 'val',

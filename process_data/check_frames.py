@@ -24,10 +24,10 @@ import utils.packages
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
-from utils.data.frames import BAD_ZIP, DiskError, FrameError, count_in, decode, frame_name, frame_names, open_frames
 from utils.data.lists import datasets_in, parse_row
-from utils.data.video import VideoError, VideoFile
 from utils.next_step import command, same_command, say_next
+from utils.video.frames import BAD_ZIP, DiskError, FrameError, count_in, decode, frame_name, frame_names, open_frames
+from utils.video.reader import VideoError, VideoFile
 
 FINDINGS = ('bad row', 'missing folder', 'fewer frames than listed', 'more frames than listed', 'unreadable frames',
             'listed twice', 'in train and test')

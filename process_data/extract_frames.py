@@ -30,9 +30,9 @@ from process_data.extract_one_video import extract_video
 from process_data.extract_workspace import open_workspace
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, number, positive, run_cli, warn, whole_number
-from utils.data.files import VIDEO_EXTENSIONS, find_videos
-from utils.data.frame_rate import spread_of_rates
 from utils.next_step import command, say_next
+from utils.video.files import VIDEO_EXTENSIONS, find_videos
+from utils.video.frame_rate import spread_of_rates
 
 SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20

@@ -11,7 +11,7 @@ import numpy as np
 from process_data import extract_report as report
 from process_data import layout
 from utils.cli import UserError
-from utils.data.frames import (
+from utils.video.frames import (
     BAD_ZIP,
     DiskError,
     FrameError,
@@ -22,7 +22,7 @@ from utils.data.frames import (
     has_frames,
     open_frames,
 )
-from utils.data.video import VideoError, VideoFile
+from utils.video.reader import VideoError, VideoFile
 
 
 def extract_video(name, source, target, work, packed, settings):

@@ -5,7 +5,7 @@
     {csv_root}/{data set}/train_split01.csv …
 
 Unlabelled videos may be stored without class folders. A video is identified by its `folder`: the path of its frame
-folder relative to the frame root, with '/'. utils.data.files finds frame folders, utils.data.frames reads them.
+folder relative to the frame root, with '/'. utils.video.files finds frame folders, utils.video.frames reads them.
 """
 import contextlib
 import csv

@@ -24,9 +24,9 @@ import utils.packages
 from process_data import layout
 from process_data.worker_processes import add_jobs_argument, in_processes, progress_bar
 from utils.cli import Parser, UserError, run_cli
-from utils.data.files import find_frame_folders, walk
-from utils.data.frames import BAD_ZIP, DiskError, FrameError, frame_names, has_frames, open_frames
 from utils.next_step import same_command, say_next
+from utils.video.files import find_frame_folders, walk
+from utils.video.frames import BAD_ZIP, DiskError, FrameError, frame_names, has_frames, open_frames
 
 PART, GONE = '.part-', '.gone-'         # prefixes: an incomplete zip, a loose folder being removed
 

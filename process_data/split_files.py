@@ -5,7 +5,7 @@ import re
 from process_data import layout
 from utils.cli import UserError, warn
 from utils.data.classes import read_class_list
-from utils.data.files import entries_of
+from utils.video.files import entries_of
 
 
 def ucf101_lists(given):

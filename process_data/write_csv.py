@@ -54,11 +54,11 @@ from process_data.missing_classes import missing_classes
 from utils.cli import Parser, UserError, cpu_cores, positive_int, run_cli, warn, whole_number
 from utils.data.classes import SEPARATOR
 from utils.data.demands import DATASET_FILE, read_dataset_file
-from utils.data.files import find_frame_folders, find_videos, other_pictures
-from utils.data.frame_rate import spread_of_rates
 from utils.data.groups import group_of
-from utils.data.sources import count_all
 from utils.next_step import command, say_next
+from utils.video.files import find_frame_folders, find_videos, other_pictures
+from utils.video.frame_rate import spread_of_rates
+from utils.video.sources import count_all
 
 LISTED_MISSING = 10
 

@@ -4,8 +4,8 @@ import os
 import cv2
 import numpy as np
 
-from utils.data.frames import frame_name
 from utils.data.lists import VideoList
+from utils.video.frames import frame_name
 
 
 def write_video(path, n_frames, height=24, width=32):

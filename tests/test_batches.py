@@ -16,9 +16,9 @@ from utils.cli import UserError
 from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item, start_reading
 from utils.data.clips import Clip, ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING, to_block
-from utils.data.frames import frame_name
 from utils.parallel.precision import Precision
 from utils.parallel.signals import kill_workers
+from utils.video.frames import frame_name
 
 CPU = Precision('off', torch.device('cpu'))
 

@@ -24,8 +24,8 @@ from tests.test_golden import published_state
 from tests.tiny import CLASSIFIER, ROOT, checkpoint, classify, equal, read_log, resized, run, run_folder, ucf101_classes
 from utils.checkpoint import load_weights
 from utils.cli import UserError
-from utils.data import sources
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
+from utils.video import sources
 
 FEATURES = ('backbone.', 'agg.')
 

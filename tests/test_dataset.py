@@ -12,14 +12,14 @@ import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
 from tests.tiny import make_frames, resized
-from utils.data import sources
 from utils.data.clip_starts import clip_starts, spaced_starts, training_starts
 from utils.data.clips import Clip, ClipDataset, VideoDataset, read_frames
 from utils.data.colour import FINETUNING, PRETRAINING
 from utils.data.crops import Box, views_of
-from utils.data.frames import MAX_PIXELS, FrameError, frame_name
 from utils.data.lists import VideoList
 from utils.random_streams import stream
+from utils.video import sources
+from utils.video.frames import MAX_PIXELS, FrameError, frame_name
 
 
 def clips_of(videos, crop='resized', **options):

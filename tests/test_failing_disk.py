@@ -17,10 +17,10 @@ from utils import system_errors
 from utils.checkpoint import read_checkpoint
 from utils.cli import UserError, run_cli
 from utils.data.classes import read_class_list
-from utils.data.frames import DiskError
 from utils.data.lists import VideoList, check_on_disk
-from utils.data.sources import count_all, read_pictures
 from utils.run.check_backbone import check_backbone
+from utils.video.frames import DiskError
+from utils.video.sources import count_all, read_pictures
 
 
 class FailingFile(io.FileIO):

@@ -16,12 +16,12 @@ from tests.films import film, write_film
 from tests.tiny import checkpoint, pretrain, run
 from utils.cli import UserError
 from utils.data.clips import Clip, ClipDataset, VideoDataset
-from utils.data.frame_rate import at_rate
-from utils.data.frames import frame_name
 from utils.data.lists import VideoList
-from utils.data.sources import count_frames, has_frame
 from utils.data.splits import at_frame_rate
-from utils.data.video import VideoError, VideoFile
+from utils.video.frame_rate import at_rate
+from utils.video.frames import frame_name
+from utils.video.reader import VideoError, VideoFile
+from utils.video.sources import count_frames, has_frame
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 UNEVEN = np.cumsum([0] + [33, 100, 33, 234] * 12)[:48].tolist()   # ms

@@ -13,7 +13,7 @@ import pytest
 from tests.numbered import numbers, write_video
 from tests.tiny import ROOT
 from utils.cli import UserError
-from utils.data.frames import (
+from utils.video.frames import (
     MAX_BYTES,
     MAX_PIXELS,
     FrameError,
@@ -23,7 +23,7 @@ from utils.data.frames import (
     read_jpegs,
     size_in_header,
 )
-from utils.data.sources import has_frame
+from utils.video.sources import has_frame
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def with_size(jpeg, height, width):
 def test_a_header_with_a_huge_size(video):
     """Decided from the header: nothing is decoded, nothing allocated. OpenCV takes a minute for these."""
     jpeg = list(read_jpegs(video, [1]))[0]
-    code = ('import resource, sys\nimport cv2\nfrom utils.data.frames import decode\ncv2.setNumThreads(1)\n'
+    code = ('import resource, sys\nimport cv2\nfrom utils.video.frames import decode\ncv2.setNumThreads(1)\n'
             'used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()\n'
             'resource.setrlimit(resource.RLIMIT_AS, (used + 2 ** 28, used + 2 ** 28))\n'
             'print([decode(open(path, "rb").read()) is None for path in sys.argv[1:]])\n')
@@ -226,7 +226,7 @@ def test_whole_or_not(video):
 
 def test_without_torch():
     """The preparation scripts share this module and start at once."""
-    code = 'import sys, utils.data.frames, utils.data.lists; print("torch" in sys.modules)'
+    code = 'import sys, utils.video.frames, utils.data.lists; print("torch" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == 'False\n', done.stderr
 

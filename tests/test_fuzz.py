@@ -23,10 +23,10 @@ from tests import forked
 from tests.tiny import ROOT
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
-from utils.data.frames import MAX_PIXELS, decode, frame_name, read_jpegs
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
-from utils.data.sources import has_frame
+from utils.video.frames import MAX_PIXELS, decode, frame_name, read_jpegs
+from utils.video.sources import has_frame
 
 # what libjpeg remarks on stderr
 LIBJPEG = ('Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters|Inconsistent progression|'

@@ -27,10 +27,10 @@ WINGS = {
     'page': {'protocols', 'classify', 'forecast', 'extract', 'networks', 'metrics', 'model'},
 }
 # all that process_data may import from utils: small modules without torch, so that its scripts start at once
-SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.classes', 'utils.data.files', 'utils.data.frames',
-                            'utils.data.demands', 'utils.data.frame_rate', 'utils.data.groups', 'utils.data.lists',
-                            'utils.data.sources', 'utils.data.text_files', 'utils.data.random_split', 'utils.data.shrink',
-                            'utils.data.truncated_video', 'utils.data.video',
+SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.classes', 'utils.data.demands', 'utils.data.groups',
+                            'utils.data.lists', 'utils.data.random_split', 'utils.data.text_files',
+                            'utils.video.files', 'utils.video.frame_rate', 'utils.video.frames', 'utils.video.reader',
+                            'utils.video.shrink', 'utils.video.sources', 'utils.video.truncated',
                             'utils.next_step', 'utils.packages', 'utils.system_errors'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/attentive.py',
                  'eval/visualise.py', 'eval/horizon.py', 'eval/predict.py', 'eval/export.py', 'eval/report.py',
@@ -98,12 +98,12 @@ def test_no_package_bears_a_commands_name():
 
 
 @pytest.mark.parametrize('package, below', [
-    ('parallel', ()), ('data', ('parallel',)), ('run', ('parallel', 'data'))])
+    ('parallel', ()), ('video', ()), ('data', ('parallel', 'video')), ('run', ('parallel', 'video', 'data'))])
 def test_the_packages_of_utils_build_on_each_other(package, below):
     """parallel <- data <- run: no import circle."""
     for path in modules(f'utils/{package}'):
         used = {module.split('.')[1] for module in ours(path) if module.startswith('utils.')}
-        assert used & {'parallel', 'data', 'run'} <= {package, *below}, name_of(path)
+        assert used & {'parallel', 'video', 'data', 'run'} <= {package, *below}, name_of(path)
 
 
 def test_process_data_imports_only_the_shared_modules_of_utils():

@@ -20,7 +20,7 @@ from tests.films import write_film
 from tests.tiny import CLASSES, run
 from utils.data.clips import Clip, PieceDataset, VideoDataset
 from utils.data.lists import VideoList
-from utils.data.sources import read_pictures
+from utils.video.sources import read_pictures
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 

@@ -14,12 +14,12 @@ from utils.data.batches import ClipBatches
 from utils.data.classes import labels_of
 from utils.data.clips import Clip, ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING
-from utils.data.frames import FrameError, frame_name
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
-from utils.data.sources import SHORT_SIDE, has_frame, read_pictures, stamp_of
-from utils.data.video import VideoFile
 from utils.parallel.precision import Precision
+from utils.video.frames import FrameError, frame_name
+from utils.video.reader import VideoFile
+from utils.video.sources import SHORT_SIDE, has_frame, read_pictures, stamp_of
 
 LENGTHS = (25, 40, 33, 60)
 B_FRAMES = {'g': '12', 'bf': '3', 'b_strategy': '0'}
@@ -169,7 +169,7 @@ def test_a_broken_file_is_named_and_replaced(lists, tmp_path, spoil, message):
 
 
 def test_a_slow_decoder_counts_as_broken(lists, monkeypatch):
-    monkeypatch.setattr('utils.data.sources.PATIENCE', 1e-9)
+    monkeypatch.setattr('utils.video.sources.PATIENCE', 1e-9)
     with pytest.raises(FrameError, match='v1.mp4: the decoder gave no wanted frame in 1e-09 s'):
         next(read_pictures(lists['file'].path(1), [3]))
 

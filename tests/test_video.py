@@ -9,9 +9,9 @@ import pytest
 
 from tests.films import MILLISECOND, cut_off_first, decoded, film, replace_bytes, write_film
 from utils.cli import UserError
-from utils.data import video
-from utils.data.shrink import halved
-from utils.data.video import VideoError, VideoFile
+from utils.video import reader as video
+from utils.video.reader import VideoError, VideoFile
+from utils.video.shrink import halved
 
 B_FRAMES = {'g': '12', 'bf': '3', 'b_strategy': '0'}
 OPEN_GOP = {**B_FRAMES, 'x264-params': 'open-gop=1:scenecut=0'}

@@ -13,8 +13,8 @@ def command(script, *words, **flags):
 
     script: path from the root of the repository. Flags that are None or False are left out; lists are several words.
 
-    >>> command('eval/test.py', dataset='my videos', test=None)[-34:]
-    "eval/test.py --dataset 'my videos'"
+    >>> command('eval/test.py', dataset='my videos', test=None).split('/')[-1]
+    "test.py --dataset 'my videos'"
     """
     return line_of([ROOT / script, *words], flags)
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from eval.networks.torchvision_models import net_of, split_weights
 from utils.cli import UserError
-from utils.data.sources import stamp_of
 from utils.parallel import distributed
 from utils.run.log import say
+from utils.video.sources import stamp_of
 
 FORMAT = 2  # raised when features of the same weights and videos change
 NO_ARRAYS = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile  # not there, cut short, or of something else

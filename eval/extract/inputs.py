@@ -2,13 +2,13 @@
 import os
 
 from utils.cli import UserError, beside
-from utils.data.files import is_folder, is_video, other_pictures, walk
-from utils.data.frames import has_frames
 from utils.data.lists import VideoList
-from utils.data.sources import count_frames
-from utils.data.video import VideoError
 from utils.parallel import distributed
 from utils.run.log import warn
+from utils.video.files import is_folder, is_video, other_pictures, walk
+from utils.video.frames import has_frames
+from utils.video.reader import VideoError
+from utils.video.sources import count_frames
 
 WHAT_VIDEOS = 'video files, frame folders, packed files, or folders of these'
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from eval.protocols.pictures import middle_frame
 from utils.cli import UserError
-from utils.data.sources import count_frames
-from utils.data.video import VideoError
 from utils.run.log import warn
+from utils.video.reader import VideoError
+from utils.video.sources import count_frames
 
 # The pictures of the report, {kind of folder (see eval.page.sources): {heading: (files, description)}}; another picture
 # is a line here. A file that fits several patterns is shown once, where it fits first.

@@ -10,8 +10,8 @@ from eval.protocols.protocol import Outcome, make_task
 from utils.cli import UserError
 from utils.data.clips import read_frames
 from utils.data.crops import draw_box
-from utils.data.frames import FrameError
 from utils.run.log import progress_bar, warn
+from utils.video.frames import FrameError
 
 FRAMES = 5  # of a video, evenly spaced; the third is the middle one
 SIDE = 24   # px, of the frames: their centre crop, made small

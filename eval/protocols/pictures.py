@@ -10,9 +10,9 @@ from sklearn.manifold import TSNE
 
 from eval.protocols.protocol import Task
 from eval.protocols.retrieval import neighbours_of_test
-from utils.data.frames import FrameError
-from utils.data.sources import read_pictures
 from utils.text import printable
+from utils.video.frames import FrameError
+from utils.video.sources import read_pictures
 
 QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE

@@ -29,9 +29,9 @@ from tests.process_data.tiny_videos import (
     write_video,
 )
 from utils.cli import UserError
-from utils.data.files import find_videos
-from utils.data.frames import frame_name
-from utils.data.video import VideoFile, resize, target_size
+from utils.video.files import find_videos
+from utils.video.frames import frame_name
+from utils.video.reader import VideoFile, resize, target_size
 
 
 def decoded(path):

@@ -20,11 +20,11 @@ from process_data.split_files import ucf101_lists
 from tests import forked
 from tests.process_data.tiny_videos import command, cut, extract, run, tree_bytes, write_video
 from utils.cli import UserError, run_cli
-from utils.data import files
-from utils.data.files import find_frame_folders
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk
 from utils.data.random_split import random_split
+from utils.video import files
+from utils.video.files import find_frame_folders
 
 
 def rows_of(path):

@@ -10,8 +10,8 @@ from process_data import layout
 from process_data.missing_classes import missing_classes
 from process_data.write_csv import index_frames
 from utils.cli import UserError
-from utils.data.frames import frame_name
-from utils.data.sources import count_frames
+from utils.video.frames import frame_name
+from utils.video.sources import count_frames
 
 
 def write_pictures(folder, names):

@@ -9,7 +9,7 @@ from tests.films import decoded, film, write_film
 from tests.process_data.tiny_videos import cut, run
 from tests.test_video import B_FRAMES, KINDS, write_kind
 from utils.data.lists import VideoList
-from utils.data.video import VideoFile
+from utils.video.reader import VideoFile
 
 
 def lines(path):

@@ -12,10 +12,10 @@ import torch
 from utils.data.clip_starts import clip_starts, count_blocks, training_starts
 from utils.data.colour import ColourRecipe, draw_colour
 from utils.data.crops import Box, View, cut, draw_box, reduction, views_of
-from utils.data.frames import FrameError
 from utils.data.lists import VideoList
-from utils.data.sources import has_frame, read_pictures
 from utils.random_streams import stream
+from utils.video.frames import FrameError
+from utils.video.sources import has_frame, read_pictures
 
 TRIES = 10  # videos tried for one sample before the run stops
 

@@ -13,8 +13,8 @@ import numpy as np
 from utils.cli import UserError
 from utils.data.classes import CONTROL, SEPARATOR, is_label, names_in
 from utils.data.groups import group_of
-from utils.data.sources import has_frame, refuse_failure
 from utils.data.text_files import ENCODING, brief, lines_of
+from utils.video.sources import has_frame, refuse_failure
 
 KINETICS_NAME = re.compile(r'(k|kinetics)[-_]?(400|600|700)([-_].*)?')
 

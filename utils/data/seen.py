@@ -15,8 +15,8 @@ import hashlib
 import numpy as np
 import torch
 
-from utils.data.files import is_video
 from utils.data.text_files import ENCODING
+from utils.video.files import is_video
 
 CLASSIFIER = 'lc'
 DEPTH = 2  # class folder and name: these stay when the frames move

@@ -7,14 +7,14 @@ import numpy as np
 
 from utils.cli import UserError, cpu_cores, warn
 from utils.data.classes import read_class_list
-from utils.data.files import find_videos
-from utils.data.frame_rate import spread_of_rates
 from utils.data.groups import group_of
 from utils.data.held_out import hold_out
 from utils.data.lists import VideoList, check_on_disk, class_name, csv_file, spread_rows
 from utils.data.random_split import random_split
-from utils.data.sources import count_all, frame_rate
 from utils.parallel import distributed
+from utils.video.files import find_videos
+from utils.video.frame_rate import spread_of_rates
+from utils.video.sources import count_all, frame_rate
 
 LISTED_UNUSABLE = 10
 

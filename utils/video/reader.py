@@ -20,10 +20,10 @@ import numpy as np
 
 from utils import system_errors
 from utils.cli import UserError
-from utils.data.frame_rate import at_rate
-from utils.data.frames import MAX_PIXELS
-from utils.data.shrink import halved, resize, target_size
-from utils.data.truncated_video import AVI, MATROSKA, MOV, ends_early, promised_frames
+from utils.video.frame_rate import at_rate
+from utils.video.frames import MAX_PIXELS
+from utils.video.shrink import halved, resize, target_size
+from utils.video.truncated import AVI, MATROSKA, MOV, ends_early, promised_frames
 
 # Containers and codecs whose packets are one frame each, with a time stamp of its own. Not in the list, among others:
 # H.264 in .avi (time stamps don't tell the order of B-frames), VP8 (packets may hold invisible frames), MPEG-TS.
@@ -56,11 +56,11 @@ class VideoFile:
     layout:      'rgb24' or 'bgr24', the order of the channels
     short_side:  px, what larger frames are shrunk to (0 keeps the size); see `target_size` and `resize`
     upscale:     also enlarge smaller frames
-    rate:        frames a second to take by time, see utils.data.frame_rate: the file then reads as if these were its
+    rate:        frames a second to take by time, see utils.video.frame_rate: the file then reads as if these were its
                  frames (None: every frame once; none is repeated or dropped)
     patience:    seconds after which a wanted frame is given up (None: never)
 
-    announced:   frames that its index or header promises, 0 if none does; see utils.data.truncated_video
+    announced:   frames that its index or header promises, 0 if none does; see utils.video.truncated
     notes:       list of str, what was read differently from what the file says; filled while frames are read
     VideoError: there is no such file, or no video in it that the decoder can read. UserError: the file system fails."""
 

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from utils import system_errors
 from utils.cli import UserError
-from utils.data.frames import (
+from utils.video.frames import (
     BAD_ZIP,
     MAX_PIXELS,
     DiskError,
@@ -18,7 +18,7 @@ from utils.data.frames import (
     frame_names,
     read_jpegs,
 )
-from utils.data.video import VideoError, VideoFile
+from utils.video.reader import VideoError, VideoFile
 
 SHORT_SIDE = 240  # px, of the frames of a video file: what extract_frames.py shrinks to by default
 PATIENCE = 30     # s of decoding without a wanted frame; less than the default of --timeout, which ends a run

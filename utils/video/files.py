@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from utils.cli import UserError
-from utils.data.frames import frame_name, has_frames
+from utils.video.frames import frame_name, has_frames
 
 VIDEO_EXTENSIONS = frozenset('.avi .mp4 .m4v .mov .mkv .webm .mpg .mpeg .mpe .vob .wmv .flv .f4v .3gp .3g2 .ts .mts '
                              '.m2ts .ogv .ogg .asf .divx'.split())
