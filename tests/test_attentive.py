@@ -278,7 +278,7 @@ def test_rows_table_and_pictures(csv_root, pretrained, tmp_path, capsys):
     assert all(0 <= row['low'] <= row['value'] <= row['high'] <= 1 and row['videos'] == 12 for row in rows)
     assert [row['deviation'] is None for row in rows] == [True, False] * 2
     assert rows[1]['chosen'].count('lr') == 3
-    assert '4 deep, 1 epochs' in (tmp_path / 'results.md').read_text()
+    assert '4 deep, 1 epoch' in (tmp_path / 'results.md').read_text()
     assert {path.name for path in (tmp_path / 'pictures').iterdir()} == {
         f'{name}_{kind}_attentive.png' for name in ('epoch1', 'random') for kind in ('context', 'block')}
     assert attend(csv_root, tmp_path, '--depth', 4, weights=weights) == rows, 'the same again from stored tokens'

@@ -226,7 +226,7 @@ def test_features_of_one_net_are_not_taken_for_another(csv_root, tmp_path, capsy
 
 def test_fingerprints_differ(tmp_path):
     files = [saved(plain_net('r3d_18', seed), tmp_path / f'{seed}.pth') for seed in range(2)]
-    videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1])
+    videos = SimpleNamespace(paths=lambda: ['a'], n_frames=[1], fps=None)
     listed = SimpleNamespace(videos=videos, label=np.array([0]), part=['train'])
     names = ['random', *THIRD_PARTY_MODELS, *(f'torchvision:r3d_18={file}' for file in files), str(files[0])]
     prints = [json.dumps(fingerprint(name, 0, 'resnet18', Clip(2, 3, 1, 16), listed, 'off')) for name in names]
