@@ -89,7 +89,7 @@ def main(args):
 def next_command(args):
     if args.picture:
         return command('eval/export.py', weights=args.weights, out='classifier.pt2')
-    return command('eval/predict.py', *args.video, **data_flags(args), weights=args.weights,
+    return command('eval/predict.py', *map(Path, args.video), **data_flags(args), weights=args.weights,
                    picture='timelines')
 
 

@@ -24,6 +24,7 @@ from utils.cli import UserError
 from utils.data.lists import VideoList
 from utils.data.splits import has_labels, split_by_class, videos_below
 from utils.default_settings import CLIP as DEFAULT_CLIP
+from utils.next_step import command, same_command
 from utils.parallel.signals import StopSignals
 from utils.run import proposal
 from utils.run.proposal import CLIPS, ENOUGH, changes_for, propose
@@ -239,3 +240,11 @@ def test_lists_of_another_source_are_not_replaced(folder, tmp_path, capsys):
     args = pretraining.parse_args(write(other, '--name', 'mine')[0][2:])
     assert (args.dataset, args.csv_root) == ('mine', str(tmp_path / 'csv'))
     assert json.loads((tmp_path / 'csv/mine/dataset.json').read_text()) == {'source': str(other)}
+
+
+def test_this_command_again_replaces_flags(monkeypatch, tmp_path):
+    """None stands twice; a file name with a leading dash is given as a path."""
+    monkeypatch.setattr(sys, 'argv', [str(ROOT / 'dpc/main.py'), '--epochs', '10', '--dataset', 'mine', '--ds=3', '--dry_run'])
+    assert same_command(without=['--dry_run'], epochs=300, ds=1).split('main.py ')[1] == '--dataset mine --epochs 300 --ds 1'
+    monkeypatch.chdir(tmp_path)
+    assert command('eval/predict.py', Path('-dash.mp4')).endswith('predict.py ./-dash.mp4')

@@ -30,12 +30,15 @@ def test_status(tmp_path, capsys, pretrained):
     for name in ('epoch9.pth.tar', newest.name, 'epoch_of_mine.pth.tar'):
         (newest.parent / name).touch()
     write_log(tmp_path / 'log_b' / 'ended', {'kind': 'start', 'host': host, 'pid': dead.pid}, *steps,
-              {'kind': 'end', 'how': 'stopped by SIGTERM'})
+              {'kind': 'end', 'how': 'stopped by SIGTERM in epoch 2 after step 3. Resume with the same command and --resume a'})
+    saved = tmp_path / 'log_b' / 'ended' / 'model' / 'last.pth.tar'
+    saved.parent.mkdir()
+    saved.touch()
     status.main(status.parse_args([str(tmp_path)]))
     lines = capsys.readouterr().out.splitlines()
     states = [line.split('  ')[-1].strip() for line in lines[1:4]]
     assert states == ['running', 'killed', 'stopped by SIGTERM']
-    assert lines[4:] == [f'log_a/dead: resume with --resume {newest}']
+    assert lines[4:] == [f'log_a/dead: resume with --resume {newest}', f'log_b/ended: resume with --resume {saved}']
     # 28 steps left at 100 s each
     assert ' 0.2/3 ' in lines[1] and '1.250' in lines[1] and '46m' in lines[1]
 

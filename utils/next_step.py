@@ -20,8 +20,14 @@ def command(script, *words, **flags):
 
 
 def same_command(without=(), **flags):
-    """This command again, without some of its words, and with other flags behind them, which count."""
-    return line_of([Path(sys.argv[0]), *(word for word in sys.argv[1:] if word not in without)], flags)
+    """This command again, without some of its words, and with the values of some flags replaced or added."""
+    words, replaced = [], False
+    for word in sys.argv[1:]:
+        if word.startswith('--'):
+            replaced = word.partition('=')[0].removeprefix('--') in flags
+        if not replaced and word not in without:
+            words.append(word)
+    return line_of([Path(sys.argv[0]), *words], flags)
 
 
 def line_of(words, flags):
@@ -56,7 +62,10 @@ def python():
 
 def shortest(value):
     """A word as str; of a Path, the shorter of the whole one and the one from the current folder."""
-    return str(value) if not isinstance(value, Path) else min(os.path.abspath(value), os.path.relpath(value), key=len)
+    if not isinstance(value, Path):
+        return str(value)
+    relative = os.path.relpath(value)
+    return min(os.path.abspath(value), f'./{relative}' if relative.startswith('-') else relative, key=len)
 
 
 def say_next(*commands):

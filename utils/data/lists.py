@@ -199,8 +199,8 @@ def list_folder(csv_root, dataset, img_dim):
             raise UserError(f'--dataset {dataset} is a file: give the folder it is in')
         if os.sep in dataset:
             raise UserError(f'--dataset {dataset}: no such folder')
-        raise UserError(f'{folders[0]}: no such data set (there are: {datasets_in(csv_root)}); '
-                        'process_data/write_csv.py writes one')
+        raise UserError(f'--dataset {dataset}: no such folder of videos here, and {folders[0]}: no such data set '
+                        f'(there are: {datasets_in(csv_root)}); process_data/write_csv.py writes one')
     return found
 
 

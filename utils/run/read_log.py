@@ -21,7 +21,9 @@ def read_records(log):
 def state(records, log):
     """How the run ended, or whether it still runs: known for sure on its own machine only."""
     if records and records[-1]['kind'] == 'end':
-        return records[-1]['how']
+        how = records[-1]['how']
+        stopped = re.match(r'stopped by \w+', how)
+        return stopped[0] + resume_advice(log.parent) if stopped else how
     start = next((record for record in reversed(records) if record['kind'] == 'start'), None)
     if start and start['host'] == socket.gethostname():
         return 'running' if is_alive(start['pid']) else f'killed{resume_advice(log.parent)}'
