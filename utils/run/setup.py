@@ -105,6 +105,7 @@ def prepare_model(args, model, precision):
 def leave_wrong_bf16(backbone, img_dim, seq_len, precision, automatic):
     """Training in float32 instead, or with `--amp bf16` a UserError, where bfloat16 gives wrong gradients."""
     wrong = wrong_gradient(backbone, img_dim, seq_len) if distributed.is_main() else None
+    distributed.wait_for_main()
     wrong = distributed.from_main(wrong)
     if wrong and not automatic:
         raise UserError(f'--amp bf16: {wrong}; give --amp off')
