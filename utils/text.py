@@ -20,3 +20,8 @@ def counted(number: int, noun: str) -> str:
     ('1 epoch', '90 epochs')
     """
     return f'{number} {noun}' + 's' * (number != 1)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without the rest of a long one; '' if it has none."""
+    return (str(error).splitlines() or [''])[0][:200]

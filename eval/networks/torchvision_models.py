@@ -22,8 +22,9 @@ from eval.model import Representation
 from utils.checkpoint import parameters_among, read_checkpoint
 from utils.cli import UserError
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD
-from utils.run.check_backbone import check_backbone, first_line, run_on_meta
+from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
+from utils.text import first_line
 
 IMAGENET = IMAGENET_MEAN, IMAGENET_STD
 KINETICS = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)

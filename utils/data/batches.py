@@ -18,6 +18,7 @@ from utils.data.colour import to_block
 from utils.parallel.precision import Precision
 from utils.parallel.signals import kill_workers, leave_signals_to_parent
 from utils.random_streams import stream
+from utils.text import first_line
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight
 AHEAD = 2   # tasks in flight per worker
@@ -194,7 +195,7 @@ def shared(item):
 
 
 def full_shared_memory(error):
-    said = str(error).splitlines()[0][:200]
+    said = first_line(error)
     with contextlib.suppress(OSError):
         usage = shutil.disk_usage('/dev/shm')
         said += f'; /dev/shm has {usage.total / 1e6:.0f} MB, {usage.free / 1e6:.0f} MB are free'

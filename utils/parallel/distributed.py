@@ -19,6 +19,7 @@ from utils.cli import UserError
 from utils.parallel.environment import group_in_environment, in_environment
 from utils.parallel.joining import JOIN_SECONDS, connect, join
 from utils.parallel.signals import Stopped
+from utils.text import first_line
 
 BEAT_SECONDS = 2
 SILENT_SECONDS = 3 * BEAT_SECONDS
@@ -161,7 +162,7 @@ def group(timeout, nccl=False):
         if said is None:
             raise
         raise LostContact(f'process {number} of {count} lost contact with the others '
-                          f'({str(error).splitlines()[0][:200]}). {said}', _heartbeat.saved) from error
+                          f'({first_line(error)}). {said}', _heartbeat.saved) from error
     finally:
         _heartbeat.leave()
         _heartbeat = None

@@ -8,6 +8,7 @@ import time
 import torch.distributed as dist
 
 from utils.cli import UserError
+from utils.text import first_line
 
 JOIN_SECONDS = 600   # machines of a cluster may start minutes apart
 NOTICE_SECONDS = 5   # of waiting, before a line says for whom
@@ -41,8 +42,8 @@ def connect(address, port, count, serves):
         if 'EADDRINUSE' in str(error):
             raise UserError(f'MASTER_PORT {port} is in use on this machine: choose another for all processes'
                             ) from error
-        raise UserError(f'process 0 cannot be reached at {address}:{port} ({str(error).splitlines()[0][:200]}): see '
-                        'how it ended, and check MASTER_ADDR and MASTER_PORT') from error
+        raise UserError(f'process 0 cannot be reached at {address}:{port} ({first_line(error)}): see how it ended, and '
+                        'check MASTER_ADDR and MASTER_PORT') from error
     restart = os.environ.get('TORCHELASTIC_RESTART_COUNT')  # the agent's store outlives a restart
     return store if restart is None else dist.PrefixStore(restart, store)
 

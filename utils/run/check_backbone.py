@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from utils.cli import UserError
+from utils.text import first_line
 
 CHECKED_BLOCKS = 2  # the shapes of a batch in a fraction of its time
 GRADIENT_ERROR = 0.1  # rounding to bfloat16 makes 0.01
@@ -97,7 +98,3 @@ def run_on_meta(backbone, shape):
     state = {name: tensor.to('meta') for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers())}
     with torch.device('meta'):
         return torch.func.functional_call(backbone, state, (torch.empty(shape),))
-
-
-def first_line(error):
-    return (str(error).splitlines() or [''])[0][:200]

@@ -13,10 +13,10 @@ from utils.parallel.memory import peak_gb
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.averages import Averages
 from utils.run.best_and_newest import Saver, readable_checkpoints
-from utils.run.check_backbone import first_line
 from utils.run.clip_picture import draw_clips
 from utils.run.log import epoch_line, open_log, say, warn
 from utils.run.optimisation import follow_schedule, load_optimizer, set_learning_rate, step_schedule
+from utils.text import first_line
 
 SHOWN_REPLACEMENTS = 10  # samples with unreadable frames that are named per epoch; all are counted
 
