@@ -15,6 +15,7 @@ from eval.protocols.verdict import verdict
 from experiments.run_script import epoch_curves, newest_model, run_folder
 from utils import ROOT
 from utils.data.lists import VideoList
+from utils.text import counted
 
 # name of each run (its folder is log_{name}): colour in the picture
 RUNS = {'pretraining': 'black', 'finetune_pretrained': 'tab:blue', 'finetune_random': 'tab:orange'}
@@ -87,7 +88,7 @@ def print_report(output, weights, seconds):
     print(f'\n{verdict(rows, differences)}; chance: {1 / CLASSES:.1%}')
 
     epochs = len(epoch_curves(run_folder(output, 'pretraining'))['train']['loss'])
-    print(f'\n{seconds / 60:.1f} minutes, {epochs} epoch{"s" * (epochs > 1)} of pretraining. Made in {output}:')
+    print(f'\n{seconds / 60:.1f} minutes, {counted(epochs, "epoch")} of pretraining. Made in {output}:')
     made = {'report.html': 'all of it on one page', 'curves.png': 'loss and top-1 by epoch',
             'frozen/': 'results.json, results.md with all rows, retrieval pages and other pictures',
             'prediction/': 'what the network predicts: similarity maps over frames, overview.png',

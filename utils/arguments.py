@@ -3,7 +3,7 @@ import argparse
 
 from utils import ROOT
 from utils.cli import fraction, not_negative, number, positive, positive_int, whole_number
-from utils.default_settings import CLIP, NET
+from utils.default_settings import BATCH_SIZE, CLIP, EPOCHS, NET
 from utils.run.optimisation import OPTIMIZERS, SCHEDULES
 
 
@@ -70,7 +70,8 @@ def add_data_arguments(parser, short_videos=None, default='default'):
 
 def add_optimisation_arguments(parser, wd, schedule):
     group = parser.add_argument_group('optimisation')
-    group.add_argument('--batch_size', default=4, type=positive_int, help='clips in a batch, all processes (default 4)')
+    group.add_argument('--batch_size', default=BATCH_SIZE, type=positive_int,
+                       help=f'clips in a batch, all processes (default {BATCH_SIZE})')
     group.add_argument('--encode_chunks', default=1, type=positive_int, metavar='K',
                        help='encode the batch in K chunks, recomputed in the backward pass: memory of one chunk, a '
                             'third more time; BN statistics are per chunk (default 1)')
@@ -84,8 +85,8 @@ def add_optimisation_arguments(parser, wd, schedule):
     group.add_argument('--warmup_epochs', default=0, type=whole_number,
                        help='epochs over which the learning rate rises linearly (default 0: none)')
     group.add_argument('--clip_grad', type=positive, metavar='NORM', help='largest norm of the gradient (default: any)')
-    group.add_argument('--epochs', default=10, type=positive_int,
-                       help='epochs in all, resumed ones included (default 10)')
+    group.add_argument('--epochs', default=EPOCHS, type=positive_int,
+                       help=f'epochs in all, resumed ones included (default {EPOCHS})')
     group.add_argument('--start-epoch', default=None, type=whole_number,
                        help='number of the first epoch; the schedule stays, and a resumed run ignores it (default 0)')
     group.add_argument('--skip_nonfinite', default=0, type=whole_number, metavar='K',

@@ -6,6 +6,7 @@ from utils.data.lists import is_kinetics
 NET = 'resnet18'
 # img_dim: side of the input frames, px · num_seq: N, blocks in a clip · seq_len: T, frames in a block
 CLIP = {'img_dim': 128, 'num_seq': 8, 'seq_len': 5}
+BATCH_SIZE, EPOCHS = 4, 10  # of training
 
 
 def default_ds(dataset, csv_root=''):

@@ -2,7 +2,7 @@
 import numpy as np
 
 from utils.cli import UserError
-from utils.default_settings import CLIP, default_ds
+from utils.default_settings import BATCH_SIZE, CLIP, EPOCHS, default_ds
 from utils.next_step import same_command
 from utils.run.log import say
 
@@ -12,7 +12,7 @@ ENOUGH = 0.8
 CLIP_FLAGS = {'num_seq', 'seq_len', 'ds'}
 BATCH, IMG_DIM = {'cuda': 64, 'cpu': 8}, {'cuda': 128, 'cpu': 64}  # clips and px that both can afford
 SEEN = {'cuda': 500_000, 'cpu': 20_000}                            # clips trained on: some hours
-EPOCHS = 10, 300                                                   # at least, at most
+EPOCH_RANGE = 10, 300                                              # at least, at most
 
 
 def propose(n_frames, device):
@@ -28,7 +28,7 @@ def propose(n_frames, device):
     batch = BATCH[device]
     while batch > 2 and batch > videos / 4:
         batch //= 2
-    epochs = int(np.clip(SEEN[device] // videos, *EPOCHS))
+    epochs = int(np.clip(SEEN[device] // videos, *EPOCH_RANGE))
     return {**dict(zip(('num_seq', 'seq_len', 'ds'), clip)), **pad, 'img_dim': IMG_DIM[device], 'batch_size': batch,
             'epochs': epochs}
 
@@ -36,7 +36,8 @@ def propose(n_frames, device):
 def changes_for(n_frames, args, device):
     """Those of `propose` that differ from the flags and that nobody has chosen. {}: the flags will do, as half of the
     videos hold a clip and --batch_size or --epochs is given."""
-    defaults = {**CLIP, 'ds': default_ds(args.dataset), 'batch_size': 4, 'epochs': 10, 'short_videos': 'drop'}
+    defaults = {**CLIP, 'ds': default_ds(args.dataset), 'batch_size': BATCH_SIZE, 'epochs': EPOCHS,
+                'short_videos': 'drop'}
     chosen = {name for name in defaults if getattr(args, name) != defaults[name]}
     if args.short_videos == 'pad' or np.mean(n_frames >= args.num_seq * args.seq_len * args.ds) >= 0.5:
         if chosen & {'batch_size', 'epochs'}:
