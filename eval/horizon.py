@@ -11,7 +11,6 @@ import utils.packages
 import numpy as np
 import torch
 
-from eval.extract.inference import read_videos
 from eval.extract.resources import resources_of
 from eval.forecast.clip_pictures import write_picture
 from eval.forecast.list_pictures import draw_horizon
@@ -23,6 +22,7 @@ from eval.forecast.setup import (
     middle_clips,
     next_command,
     prepare_predictions,
+    read_videos,
     skipped_lines,
 )
 from eval.metrics.intervals import FEWEST_GROUPS

@@ -25,17 +25,24 @@ class Representation(nn.Module):
         self.backbone = select_backbone(network)
         self.agg = make_aggregator(self.backbone.feature_size)
 
-    def forward(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clips [B, N, C, T, H, W] -> (rectified features of the blocks [B, N, S, D], the aggregator's last state
-        [B, S, D])."""
-        feature, _, state = self.all_states(block)
-        return feature, state
+    def forward(self, block: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Clips [B, N, C, T, H, W] -> what `summarise` makes of their features."""
+        return self.summarise(self.encode(block))
 
-    def all_states(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same with the aggregator's states after every block [B, N, S, D] in the middle."""
-        feature = encode_blocks(self.backbone, block, rectify=True, chunks=self.encode_chunks)
+    def encode(self, block: torch.Tensor) -> torch.Tensor:
+        """Clips [B, N, C, T, H, W] -> rectified features of the blocks [B, N, S, D], each block on its own."""
+        return encode_blocks(self.backbone, block, rectify=True, chunks=self.encode_chunks)
+
+    def all_states(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features [B, N, S, D] -> (the same, the aggregator's states after every block [B, N, S, D], the last one
+        [B, S, D])."""
         with full_precision(feature):
             return feature, *self.agg(feature)
+
+    def summarise(self, feature: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, N, S, D] -> (the same, the aggregator's last state [B, S, D])."""
+        feature, _, state = self.all_states(feature)
+        return feature, state
 
 
 class ContextEncoder(Representation):
@@ -46,9 +53,9 @@ class ContextEncoder(Representation):
     torch.Size([1, 256])
     """
 
-    def forward(self, block: torch.Tensor) -> torch.Tensor:
-        """Clips [B, N, C, T, H, W] -> context [B, D]."""
-        _, state = super().forward(block)                               # [B, S, D]
+    def summarise(self, feature: torch.Tensor) -> torch.Tensor:
+        """Features [B, N, S, D] -> context [B, D]."""
+        _, state = super().summarise(feature)                           # [B, S, D]
         return state.mean(dim=1)
 
 
@@ -70,8 +77,8 @@ class ActionClassifier(ContextEncoder):
         nn.init.orthogonal_(self.final_fc[1].weight)
         nn.init.zeros_(self.final_fc[1].bias)
 
-    def forward(self, block: torch.Tensor) -> torch.Tensor:
-        """Clips [B, N, C, T, H, W] -> logits [B, num_class]."""
-        context = super().forward(block)                                # [B, D]
+    def summarise(self, feature: torch.Tensor) -> torch.Tensor:
+        """Features [B, N, S, D] -> logits [B, num_class]."""
+        context = super().summarise(feature)                            # [B, D]
         with full_precision(context):
             return self.final_fc(self.final_bn(context))

@@ -3,7 +3,6 @@ import contextlib
 import csv
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -23,7 +22,7 @@ from eval.networks.settings import resolve_settings, trained_settings
 from utils.checkpoint import read_checkpoint
 from utils.cli import Parser, UserError, make_folder
 from utils.data.classes import read_class_list
-from utils.data.clips import PieceDataset
+from utils.data.clips import VideoDataset
 from utils.data.lists import list_folder
 from utils.data.splits import at_frame_rate
 from utils.default_settings import default_settings
@@ -34,7 +33,6 @@ from utils.run.setup import clip_settings, put_on, start_evaluation
 from utils.text import printable
 
 TOP = 5          # classes that are named
-CLIPS_READ = 16  # clips of a video in memory at a time: its length doesn't matter
 COLUMNS = ('video', 'rank', 'class', 'probability', 'error')
 
 
@@ -69,16 +67,18 @@ def main(args):
         answers = Answers(out, args, model.class_names)
         for name, error in failed:
             answers.fail(name, error)
-        dataset = PieceDataset(videos, clip_settings(args), most=CLIPS_READ)
-        broken = []
-        for index, starts, probability in video_probabilities(model, dataset, resources_of(args, precision), broken):
+        dataset, broken = VideoDataset(videos, clip_settings(args)), []
+        for video, logits in outputs_of(model.encode, model.summarise, dataset, resources_of(args, precision), 'videos',
+                                        broken):
+            index, starts = video['index'], video['start'].numpy()
+            probability = probabilities(logits, model.multi_label).numpy()      # [K, num_class]
             answers.give(names[index], probability.mean(axis=0))
             if args.picture:
                 picture = Path(args.picture, f'{index + 1:03d}_{Path(names[index]).stem}.png')
                 draw_timeline(picture, Path(names[index]).name, videos.path(index), int(videos.n_frames[index]),
                               starts * args.seq_len * args.ds, args.num_seq * args.seq_len * args.ds, probability,
                               model.class_names, args.fps)
-        for index, error in dict(broken).items():
+        for index, error in broken:
             answers.fail(names[index], error)
         if answers.form == 'text':
             say_next(next_command(args))
@@ -110,20 +110,6 @@ def load_classifier(args):
     model = load_model('classifier', args.weights, listed, net=args.net, **clip_settings(args)._asdict())
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     return put_on(model.requires_grad_(False), precision.device), precision
-
-
-def video_probabilities(model, dataset, resources, broken):
-    """Yields (index, first blocks int64 [K], probabilities of each of the K clips [K, num_class]) of every video of a
-    PieceDataset, as soon as its last piece has been scored. broken: gets (index, error) of each unreadable piece."""
-    clips, found = Counter(), {}
-    for index, starts in dataset.pieces:
-        clips[index] += len(starts)
-    for index, video, logits in outputs_of(model, dataset, resources, 'videos', broken):
-        pieces = found.setdefault(index, [])
-        pieces.append((video['start'].numpy(), probabilities(logits, model.multi_label).numpy()))
-        if sum(len(starts) for starts, _ in pieces) == clips[index]:
-            starts, probability = zip(*found.pop(index))
-            yield index, np.concatenate(starts), np.concatenate(probability)
 
 
 class Answers:

@@ -10,7 +10,6 @@ import utils.packages
 import numpy as np
 import torch
 
-from eval.extract.inference import read_videos
 from eval.extract.resources import resources_of
 from eval.forecast.breakdown import easiest_first, principal_colours, summarise
 from eval.forecast.clip_pictures import (
@@ -30,6 +29,7 @@ from eval.forecast.setup import (
     middle_clips,
     next_command,
     prepare_predictions,
+    read_videos,
     skipped_lines,
 )
 from eval.networks.seen import seen_text
@@ -118,10 +118,10 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
 
 def middle_frames(dataset, index):
     """uint8 [N, H, W, 3]: the middle frame of each block of a video's clip. UserError: it can't be read any more."""
-    video = dataset[index]
+    video = dataset[dataset.pieces(index)[0]]
     if 'broken' in video:
         raise UserError(video['broken'])
-    return video['frames'][0].unflatten(0, (dataset.num_seq, -1))[:, dataset.seq_len // 2].numpy()
+    return video['blocks'][0, :, dataset.seq_len // 2].numpy()
 
 
 def draw_ranked(path, ranked, dataset, summary):

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from eval.extract import inference
 from tests.numbered import write_videos
 from utils.cli import UserError
 from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item, start_reading
@@ -192,28 +194,34 @@ def test_wrong_batch_sizes(clips):
 
 # ---- whole videos
 
-def read_videos(dataset, num_workers, rank=0, world=1):
-    loader = make_loader(dataset, num_workers, 0, batch_size=None, sampler=range(rank, len(dataset), world))
-    items = iter(loader)
-    return [next_item(items, loader) for _ in range(len(loader))]
+def read_all(dataset, num_workers, broken, monkeypatch, rank=0, world=1):
+    """What `read_pieces` yields in one of `world` processes."""
+    monkeypatch.setattr(inference, 'rank', lambda: rank)
+    monkeypatch.setattr(inference, 'world', lambda: world)
+    return list(inference.read_pieces(dataset, SimpleNamespace(num_workers=num_workers, timeout=0), '', broken))
 
 
-def test_videos_over_processes_and_workers(clips):
-    dataset = VideoDataset(clips.videos, Clip(2, 3, 2, 16), labels=np.arange(10))
-    seen = [int(video['index']) for rank in range(3) for video in read_videos(dataset, 2, rank, 3)]
-    assert sorted(seen) == list(range(10))
-    assert read_videos(dataset, 0)[0]['frames'].shape == (4, 6, 16, 16, 3)  # 15 frames, 5 blocks
+def test_videos_over_processes_and_workers(clips, monkeypatch):
+    dataset = VideoDataset(clips.videos, Clip(2, 3, 1, 16), most=4)  # 30 frames, 10 blocks
+    seen = [int(piece['index']) for rank in range(3) for piece in read_all(dataset, 2, [], monkeypatch, rank, 3)]
+    assert sorted(seen) == sorted([*range(10)] * 3)
+    shapes = [piece['blocks'].shape for piece in read_all(dataset, 0, [], monkeypatch)[:3]]
+    assert shapes == [(1, 4, 3, 16, 16, 3)] * 2 + [(1, 2, 3, 16, 16, 3)]
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_a_broken_frame_of_a_tested_video_is_one_line_in_its_place(tmp_path, num_workers):
+def test_a_broken_frame_of_a_tested_video_is_one_line(tmp_path, num_workers, monkeypatch, capsys):
+    """Said once, and nothing more is read of the video, also where it comes in its middle."""
     videos = write_videos(tmp_path, [20, 20, 20])
     broken = f'{videos.path(1)}/{frame_name(5)}'
     with open(broken, 'r+b') as file:
         file.truncate(200)
-    messages = [item.get('broken') for item in read_videos(VideoDataset(videos, Clip(2, 3, 2, 16)), num_workers)]
-    assert messages[0] is messages[2] is None
-    assert messages[1].startswith(f'{broken}: not a whole JPEG') and '\n' not in messages[1]
+    found = []
+    items = read_all(VideoDataset(videos, Clip(1, 2, 1, 16), most=2), num_workers, found, monkeypatch)
+    assert [int(item['index']) for item in items if 'broken' not in item] == [0] * 5 + [1] + [2] * 5
+    (index, message), = found
+    assert index == 1 and message.startswith(f'{broken}: not a whole JPEG') and '\n' not in message
+    assert capsys.readouterr().err.count('warning: skipped') == 1
 
 
 # ---- failures

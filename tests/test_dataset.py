@@ -12,6 +12,7 @@ import torch
 
 from tests.numbered import is_flipped, numbers, write_videos
 from tests.tiny import make_frames, resized
+from tests.whole_videos import whole_video
 from utils.data.clip_starts import clip_starts, spaced_starts, training_starts
 from utils.data.clips import Clip, ClipDataset, VideoDataset, read_frames
 from utils.data.colour import FINETUNING, PRETRAINING
@@ -213,7 +214,7 @@ def slow_blocks(n_frames, ds, seq_len, num_seq):
 def test_whole_videos(tmp_path, n_frames):
     videos = write_videos(tmp_path, [n_frames])
     num_seq, seq_len, ds = 3, 2, 2
-    item = VideoDataset(videos, Clip(num_seq, seq_len, ds, 16), labels=np.array([4]))[0]
+    item = whole_video(VideoDataset(videos, Clip(num_seq, seq_len, ds, 16), labels=np.array([4])), 0)
     blocks = slow_blocks(n_frames, ds, seq_len, num_seq)
     clips = numbers(item['frames']).tolist()  # [K][N·T]
     as_blocks = [[clip[i:i + seq_len] for i in range(0, len(clip), seq_len)] for clip in clips]
@@ -228,9 +229,9 @@ def test_whole_videos(tmp_path, n_frames):
 def test_whole_videos_with_chosen_clips(tmp_path):
     videos = write_videos(tmp_path, [24, 12])
     dataset = VideoDataset(videos, Clip(2, 3, 2, 16), starts_of=lambda n: np.array([0, 2] if n == 24 else [0]))
-    assert [dataset[i]['start'].tolist() for i in range(2)] == [[0, 2], [0]]
-    assert numbers(dataset[0]['frames']).tolist() == [[1, 3, 5, 7, 9, 11], [13, 15, 17, 19, 21, 23]]
-    assert numbers(dataset[1]['frames']).tolist() == [[1, 3, 5, 7, 9, 11]]
+    assert [whole_video(dataset, i)['start'].tolist() for i in range(2)] == [[0, 2], [0]]
+    assert numbers(whole_video(dataset, 0)['frames']).tolist() == [[1, 3, 5, 7, 9, 11], [13, 15, 17, 19, 21, 23]]
+    assert numbers(whole_video(dataset, 1)['frames']).tolist() == [[1, 3, 5, 7, 9, 11]]
 
 
 def test_views_of_whole_videos(tmp_path, monkeypatch):
@@ -240,7 +241,8 @@ def test_views_of_whole_videos(tmp_path, monkeypatch):
     decoded = []
     decode = sources.decode
     monkeypatch.setattr(sources, 'decode', lambda jpeg, factor: decoded.append(len(jpeg)) or decode(jpeg, factor))
-    item = VideoDataset(videos, Clip(2, 2, 1, 32), starts_of=lambda n: np.array([0, 1]), views=views_of(10))[0]
+    dataset = VideoDataset(videos, Clip(2, 2, 1, 32), starts_of=lambda n: np.array([0, 1]), views=views_of(10))
+    item = whole_video(dataset, 0)
     assert len(decoded) == 6  # three blocks of two
     assert item['start'].tolist() == [0, 1] * 10 and item['frames'].shape == (20, 4, 32, 32, 3)
     frames = [cv2.imread(f'{tmp_path}/a/v/{frame_name(number)}')[:, :, ::-1] for number in range(1, 7)]
@@ -263,7 +265,7 @@ def test_a_mirrored_video_has_the_same_views(tmp_path, monkeypatch, crops, size)
     videos = VideoList.from_rows([str(tmp_path / 'a' / 'v')], [4])
 
     def views_seen(flip):
-        frames = VideoDataset(videos, Clip(2, 2, 1, 32), views=views_of(crops, flip))[0]['frames']
+        frames = whole_video(VideoDataset(videos, Clip(2, 2, 1, 32), views=views_of(crops, flip)), 0)['frames']
         return {view.numpy().tobytes() for view in frames}
 
     seen, plain = views_seen(flip=True), views_seen(flip=False)
@@ -281,19 +283,19 @@ def test_a_broken_whole_video_says_why(tmp_path):
     shutil.rmtree(videos.path(2))
     videos = VideoList.from_rows(videos.paths(), [20, 20, 20, 2 ** 31 - 1, 20])
     dataset = VideoDataset(videos, Clip(2, 3, 2, 16))
-    broken = [dataset[i].get('broken', '') for i in range(5)]
+    broken = [whole_video(dataset, i).get('broken', '') for i in range(5)]
     assert broken[0] == f'{videos.path(0)}/{frame_name(5)}: not a whole JPEG of at most {MAX_PIXELS} pixels'
     assert broken[1] == f'{videos.path(1)}/{frame_name(7)}: No such file or directory'
     assert videos.path(2) in broken[2]
     assert broken[3].startswith(videos.path(3)) and '2147483647' in broken[3]
-    assert broken[4] == '' and dataset[3]['index'] == 3
+    assert broken[4] == '' and whole_video(dataset, 3)['index'] == 3
 
 
 def test_a_count_that_is_far_too_large_allocates_nothing(tmp_path):
     """2^31 − 1 frames of 16×16 px would be 800 GB."""
     videos = VideoList.from_rows(write_videos(tmp_path, [20]).paths(), [2 ** 31 - 1])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert 'broken' in VideoDataset(videos, Clip(2, 3, 2, 16))[0]
+    assert 'broken' in whole_video(VideoDataset(videos, Clip(2, 3, 2, 16)), 0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 

@@ -14,6 +14,7 @@ from eval.networks.preprocessing import Preprocessing
 from tests.test_checkpoint import published_file
 from tests.test_features import extract
 from tests.tiny import ROOT, checkpoint, classify, make_frames, pretrain
+from tests.whole_videos import whole_video
 from utils.cli import UserError
 from utils.data.clips import Clip, VideoDataset
 from utils.data.colour import to_block
@@ -91,7 +92,7 @@ def frames_of(folder):
 def pipeline(folder, count, num_seq, seq_len, ds, img_dim):
     """The clips of a video as in a test."""
     videos = VideoList.from_rows([str(folder)], [count])
-    return to_block(VideoDataset(videos, Clip(num_seq, seq_len, ds, img_dim))[0]['frames'], None, num_seq)
+    return to_block(whole_video(VideoDataset(videos, Clip(num_seq, seq_len, ds, img_dim)), 0)['frames'], None, num_seq)
 
 
 SHADOWED = '''

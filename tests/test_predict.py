@@ -17,9 +17,7 @@ from eval import test as classifier_cli
 from eval.classify import timeline
 from tests import tiny
 from tests.films import write_film
-from tests.tiny import CLASSES, run
-from utils.data.clips import Clip, PieceDataset, VideoDataset
-from utils.data.lists import VideoList
+from tests.tiny import run
 from utils.video.sources import read_pictures
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
@@ -36,9 +34,8 @@ def answers(capsys, *words):
     return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_answers_are_those_of_a_test(csv_root, classifier, tmp_path, capsys, monkeypatch):
-    """Every test video, a clip at a time; net, clips and class names come from the checkpoint."""
-    monkeypatch.setattr(predict, 'CLIPS_READ', 1)
+def test_answers_are_those_of_a_test(csv_root, classifier, tmp_path, capsys):
+    """Every test video; net, clips and class names come from the checkpoint."""
     weights = classifier / 'model' / 'epoch1.pth.tar'
     paths = [row[0] for row in rows_of(csv_root)]
     status, found = answers(capsys, *paths, '--weights', weights)
@@ -150,18 +147,3 @@ def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsy
                                (good, ['--picture', nameless], 'cannot make this folder')):
         assert run(predict, [given, '--weights', classifier / 'model' / 'epoch1.pth.tar', *FLAGS, *flags]) == 2
         assert re.search(said, capsys.readouterr().err.splitlines()[-1])
-
-
-def test_pieces_are_the_clips_of_whole_videos(csv_root):
-    """In bounded memory: no item has more clips than asked for, and together they are those of VideoDataset."""
-    rows = rows_of(csv_root)
-    videos = VideoList.from_rows([row[0] for row in rows], [int(row[1]) for row in rows])
-    about = videos, Clip(2, 3, 1, 16)
-    whole, pieces = VideoDataset(*about), PieceDataset(*about, most=3)
-    items = [pieces[number] for number in range(len(pieces))]
-    assert max(len(item['frames']) for item in items) == 3 < max(len(whole[i]['frames']) for i in range(len(whole)))
-    for i in range(len(whole)):
-        own = [item for item in items if item['index'] == i]
-        assert torch.equal(torch.cat([item['frames'] for item in own]), whole[i]['frames'])
-        assert np.concatenate([item['start'] for item in own]).tolist() == whole[i]['start'].tolist()
-    assert CLASSES[0] in rows[0][0]

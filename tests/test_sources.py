@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.films import film, write_film
+from tests.whole_videos import whole_video
 from utils.cli import UserError
 from utils.data.batches import ClipBatches
 from utils.data.classes import labels_of
@@ -86,7 +87,7 @@ def test_the_clip_of_seed_epoch_and_index_is_the_same_from_a_file_and_from_its_f
 
 def test_whole_videos(lists):
     for i in range(len(LENGTHS)):
-        ours, theirs = (VideoDataset(lists[source], Clip(2, 3, 4, 128))[i] for source in ('file', 'frames'))
+        ours, theirs = (whole_video(VideoDataset(lists[source], Clip(2, 3, 4, 128)), i) for source in ('file', 'frames'))
         assert difference(ours['frames'], theirs['frames']) < 1 and torch.equal(ours['start'], theirs['start'])
 
 
@@ -162,7 +163,7 @@ def test_a_broken_file_is_named_and_replaced(lists, tmp_path, spoil, message):
     with pytest.raises(FrameError, match=message):
         raise FrameError(sample['broken'][0])
     assert str(paths[1]) in sample['broken'][0]
-    broken = VideoDataset(videos, Clip(2, 3, 4, 32))[1]
+    broken = whole_video(VideoDataset(videos, Clip(2, 3, 4, 32)), 1)
     assert set(broken) == {'index', 'broken'} and str(paths[1]) in broken['broken']
     with pytest.raises(FrameError, match='10 broken videos in a row'):
         clips_of(videos.select([1]))[0, 0]

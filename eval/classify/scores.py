@@ -124,21 +124,22 @@ def score_videos(model, dataset, protocols, resources, num_class, multi_label=Fa
     UserError: no video can be read; logits that are not finite.
     """
     model.eval()
-    label = torch.zeros(len(dataset), *([num_class] if multi_label else []), dtype=torch.long)
+    label = torch.zeros(len(dataset.videos), *([num_class] if multi_label else []), dtype=torch.long)
     # Per protocol. Each process fills the rows of its own videos; the sum over processes then has all rows.
-    probability = torch.zeros(len(protocols), len(dataset), num_class)
-    loss = torch.zeros(len(protocols), len(dataset))
-    scored = torch.zeros(len(protocols), len(dataset), dtype=torch.long)
+    probability = torch.zeros(len(protocols), len(dataset.videos), num_class)
+    loss = torch.zeros(len(protocols), len(dataset.videos))
+    scored = torch.zeros(len(protocols), len(dataset.videos), dtype=torch.long)
     broken = []
-    for index, video, logits in outputs_of(model, dataset, resources, 'test', broken):     # [K, num_class]
-        label[index] = video['label']
+    for video, logits in outputs_of(model.encode, model.summarise, dataset, resources, 'test', broken):
+        index = video['index']
+        label[index] = video['label']                                           # logits [K, num_class]
         for i, protocol in enumerate(protocols):
             chosen = logits[np.isin(video['start'], protocol.starts(video['n_frames']))]
             if len(chosen):
                 probability[i, index] = probabilities(chosen, multi_label).mean(dim=0)
                 loss[i, index] = protocol.loss(chosen, video['label'] if multi_label else int(video['label']))
                 scored[i, index] = 1
-    broken = broken_of_all(broken, len(dataset))
+    broken = broken_of_all(broken, len(dataset.videos))
     label, probability, loss, scored = (sum_over_processes(tensor).numpy()
                                         for tensor in (label, probability, loss, scored))
     label = label.astype(bool) if multi_label else label

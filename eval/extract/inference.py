@@ -1,11 +1,11 @@
-"""Runs a network over the clips of whole videos. Clips of several videos share a batch, as most videos have few."""
+"""Runs a network over the clips of whole videos."""
 import signal
 
 import torch
 
+from eval.extract.walk import Walk
 from utils.cli import UserError
 from utils.data.batches import make_loader, next_item, start_reading
-from utils.data.colour import to_block
 from utils.parallel.distributed import any_process, lists_of_all, rank, world
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, warn
@@ -13,70 +13,63 @@ from utils.run.log import progress_bar, warn
 SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen, as it meets them
 
 
-def outputs_of(network, dataset, resources, title, broken):
-    """Runs a network over this process's share of a VideoDataset: yields (index, video, output) of each readable
-    video: `video` is the dataset's dict; `output`, float32 [K, …] on the CPU, is what the network makes of its K clips.
+def outputs_of(encode, summarise, dataset, resources, title, broken):
+    """Runs a network over this process's share of a VideoDataset: yields (video, output) of each readable video, in
+    order. `video` has index, label and n_frames, see VideoDataset.about, and start [V·K]; `output`, float32 [V·K, …] on
+    the CPU, is what the network makes of its clips, in the first view, then in the second …
 
-    network: clips [B, N, C, T, H, W] -> [B, …]. broken: gets (index, error) of each unreadable video.
+    Each block is encoded once, however many clips it is in. Memory doesn't depend on the length of a video, but for its
+    outputs.
+
+    encode:    blocks as clips [B, 1, C, T, H, W] -> maps [B, 1, …], each on its own
+    summarise: maps of clips [B, N, …] -> outputs [B, …]
+    broken:    gets (index, error) of each unreadable video
     UserError: an output that is not finite."""
-    videos = read_videos(dataset, resources, title, broken)
-    for video, output in clip_outputs(network, videos, dataset.num_seq, resources.precision, resources.clips_at_once):
-        index = int(video['index'])
-        check_finite(f'the outputs for {dataset.videos.path(index)}', output)
-        yield index, video, output
+    walk = Walk(encode, summarise, dataset, resources.precision, resources.clips_at_once)
+    for piece in read_pieces(dataset, resources, title, broken):
+        walk.add(piece)
+        yield from finished(walk)
+    walk.encode_rest()
+    yield from finished(walk)
 
 
-def read_videos(dataset, resources, title, broken):
-    """Yields the readable videos of this process's share of a VideoDataset, dicts as it describes them.
+def finished(walk):
+    """The videos that are finished, and their outputs, which are checked."""
+    for video, output in walk.finished():
+        check_finite(f'the outputs for {walk.dataset.videos.path(video["index"])}', output)
+        yield video, output
+
+
+def read_pieces(dataset, resources, title, broken):
+    """Yields what is read of this process's share of a VideoDataset, dicts as its items are; of an unreadable video the
+    error, and nothing more.
 
     broken: gets (index, error) of each unreadable video.
     Every process of a group must iterate to the end. Stopped: a signal asked for it."""
-    loader = make_loader(dataset, resources.num_workers, resources.timeout, batch_size=None,
-                         sampler=range(rank(), len(dataset), world()))
-    signals = StopSignals()
-    videos = start_reading(loader)
-    for step in progress_bar(range(-(-len(dataset) // world())), title):
-        signum, = any_process([signals.received])  # also keeps the processes in step: none waits long for another
-        if signum:
-            raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing is saved before the end')
-        if step == len(loader):  # the others have one video more
-            continue
-        video = next_item(videos, loader)
-        if 'broken' not in video:
-            yield video
-            continue
-        if len(broken) < SHOWN_BROKEN:
-            warn(f'skipped a video: {video["broken"]}')
-        broken.append((int(video['index']), video['broken']))
-
-
-@torch.no_grad()
-def clip_outputs(network, videos, num_seq, precision, clips_at_once):
-    """Yields (video, output) for the dicts of a VideoDataset, in their order. network, output: see `outputs_of`.
-
-    clips_at_once: B; only the last batch may be smaller."""
-    clips, outputs, waiting = [], [], []  # not yet encoded; encoded but not yet yielded; videos not yet yielded
-
-    def encode(count):
-        block = to_block(torch.stack(clips[:count]).to(precision.device), None, num_seq)
-        with precision.autocast():
-            outputs.extend(network(block).float().cpu())
-        del clips[:count]
-
-    def finished():
-        while waiting and len(outputs) >= (count := len(waiting[0]['frames'])):
-            yield waiting.pop(0), torch.stack(outputs[:count])
-            del outputs[:count]
-
-    for video in videos:
-        waiting.append(video)
-        clips.extend(video['frames'])
-        while len(clips) >= clips_at_once:
-            encode(clips_at_once)
-        yield from finished()
-    if clips:
-        encode(len(clips))
-    yield from finished()
+    share, unreadable = range(rank(), len(dataset.videos), world()), set()
+    wanted = (piece for index in share for piece in dataset.pieces(index) if index not in unreadable)
+    loader = make_loader(dataset, resources.num_workers, resources.timeout, batch_size=None, sampler=wanted)
+    signals, items, more = StopSignals(), start_reading(loader), True
+    with progress_bar(None, title, total=len(share)) as bar:
+        while True:
+            # also keeps the processes in step: none waits long for another
+            signum, others = any_process([signals.received, int(more)])
+            if signum:
+                raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing is saved before the end')
+            if not others:
+                break
+            piece = next_item(items, loader, None) if more else None
+            more = piece is not None
+            if not more or (index := int(piece['index'])) in unreadable:
+                continue
+            if 'broken' in piece:
+                unreadable.add(index)
+                if len(broken) < SHOWN_BROKEN:
+                    warn(f'skipped a video: {piece["broken"]}')
+                broken.append((index, piece['broken']))
+            if 'broken' in piece or piece['last']:
+                bar.update()
+            yield piece
 
 
 def check_finite(what, *tensors):

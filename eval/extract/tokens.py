@@ -136,8 +136,8 @@ def write_maps(model, dataset, rows, size, folder, kinds, resources, title):
     """Writes {kind}.npy of `size` [K, M, D] for a VideoDataset; returns the broken videos, [(index, error), …].
 
     Every process writes the `rows` [R, 2] of its share. UserError: tokens that are not finite in float16."""
-    def encode(block):
-        feature, states, _ = model.all_states(block)
+    def summarise(maps):
+        feature, states, _ = model.all_states(maps)
         maps = {'context': states, 'block': feature}
         return torch.stack([maps[kind].flatten(1, 2) for kind in kinds], dim=1).half()      # [B, kinds, M, D]
 
@@ -149,12 +149,12 @@ def write_maps(model, dataset, rows, size, folder, kinds, resources, title):
     distributed.wait_for_main()
     maps = [np.lib.format.open_memmap(folder / f'{kind}.npy', 'r+') for kind in kinds]
     broken = []
-    for index, _, output in outputs_of(encode, dataset, resources, title, broken):
+    for video, output in outputs_of(model.encode, summarise, dataset, resources, title, broken):
         for each, tokens in zip(maps, output.unbind(1)):
-            each[slice(*rows[index])] = tokens.numpy()
+            each[slice(*rows[video['index']])] = tokens.numpy()
     for each in maps:
         each.flush()
-    return broken_of_all(broken, len(dataset))
+    return broken_of_all(broken, len(dataset.videos))
 
 
 # ---- reading them

@@ -100,12 +100,12 @@ def load_representation(net, checkpoint, origin, seed, listed, clip, resources):
 
 
 def vectors_of(model):
-    """A Representation as a function of clips [B, N, C, T, H, W]: context and block side by side, [B, 2·D]."""
-    def encode(block):
-        feature, state = model(block)                                           # [B, N, S, D], [B, S, D]
+    """A Representation as a function of the maps of clips [B, N, S, D]: context and block side by side, [B, 2·D]."""
+    def summarise(maps):
+        feature, _, state = model.all_states(maps)                              # [B, N, S, D], [B, S, D]
         return torch.cat([state.mean(dim=1), feature.mean(dim=(1, 2))], dim=1)
 
-    return encode
+    return summarise
 
 
 def extract_features(model, listed, clip, resources, title, per_clip=False):
@@ -114,16 +114,16 @@ def extract_features(model, listed, clip, resources, title, per_clip=False):
     UserError: no video can be read; features that are not finite."""
     dataset = VideoDataset(listed.videos, clip)
     size = model.backbone.feature_size
-    vectors = torch.zeros(len(dataset), 2 * size)  # context, then block
+    vectors = torch.zeros(len(listed.videos), 2 * size)  # context, then block
     of_clips, broken = [], []
-    for index, video, output in outputs_of(vectors_of(model), dataset, resources, title, broken):
-        vectors[index] = output.mean(dim=0)
+    for video, output in outputs_of(model.encode, vectors_of(model), dataset, resources, title, broken):
+        vectors[video['index']] = output.mean(dim=0)
         if per_clip:
-            of_clips.append((index, video['start'].numpy(), output.numpy()))
+            of_clips.append((video['index'], video['start'].numpy(), output.numpy()))
 
-    broken = broken_of_all(broken, len(dataset))
+    broken = broken_of_all(broken, len(listed.videos))
     context, block = sum_over_processes(vectors).numpy().reshape(-1, 2, size).swapaxes(0, 1)
-    rows = np.setdiff1d(np.arange(len(dataset)), [index for index, _ in broken])
+    rows = np.setdiff1d(np.arange(len(listed.videos)), [index for index, _ in broken])
     clips = as_arrays(sorted(lists_of_all(of_clips), key=lambda each: each[0]), rows, size) if per_clip else {}
     path = np.array(listed.videos.paths())
     return Features(context[rows], block[rows], path[rows], listed.label[rows], listed.part[rows],

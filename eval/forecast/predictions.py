@@ -38,7 +38,7 @@ class Batch:
 def encode_clips(model, videos, num_seq, precision):
     """The dicts of a VideoDataset, of one clip each -> (frames uint8 [B, N·T, H, W, 3] on the CPU, their features
     [B, N, S, D] of a DPC on its device)."""
-    frames = torch.cat([video['frames'] for video in videos])
+    frames = torch.cat([video['blocks'].flatten(1, 2) for video in videos])
     with precision.autocast():
         return frames, model.encode(to_block(frames.to(precision.device), None, num_seq))
 

@@ -4,7 +4,7 @@ import os
 import numpy as np
 
 from dpc.model import DPC
-from eval.extract.inference import broken_of_all
+from eval.extract.inference import broken_of_all, read_pieces
 from eval.extract.inputs import WHAT_VIDEOS, names_given, readable_videos
 from eval.extract.setup import add_feature_arguments
 from eval.networks.seen import split_to_follow
@@ -114,7 +114,12 @@ def map_size(model, seq_len, img_dim):
     return (1, 1) if model.pooled else tuple(run_on_meta(model.backbone, (1, 3, seq_len, img_dim, img_dim)).shape[-2:])
 
 
+def read_videos(dataset, resources, title, broken):
+    """Yields the readable ones of `middle_clips`, items of the VideoDataset. broken: gets (index, error) of others."""
+    return (video for video in read_pieces(dataset, resources, title, broken) if 'broken' not in video)
+
+
 def middle_clips(videos, clip):
     """The VideoDataset of one clip in the middle of each video."""
     return VideoDataset(videos, clip, starts_of=lambda n_frames: np.array(
-        [(count_blocks(n_frames, clip.num_seq, clip.seq_len, clip.ds) - clip.num_seq) // 2]))
+        [(count_blocks(n_frames, clip.num_seq, clip.seq_len, clip.ds) - clip.num_seq) // 2]), most=clip.num_seq)

@@ -123,11 +123,15 @@ class ThirdPartyRepresentation(nn.Module):
 
     def forward(self, block):
         """Clips [B, N, C, T, H, W] -> (its last map [B, 1, M, D], what its classifier reads [B, 1, D]); float32."""
-        feature, _, vector = self.all_states(block)
+        feature, _, vector = self.all_states(self.encode(block))
         return feature, vector
 
+    def encode(self, block):
+        """The clips as they are: it encodes all N·T frames at once."""
+        return block
+
     def all_states(self, block):
-        """The same with None in the middle: it has no states after every block."""
+        """What `forward` gives with None in the middle: it has no states after every block."""
         clip = block.transpose(1, 2).flatten(2, 3)                              # [B, C, N·T, H, W]
         locations, vector = self.feature(self.backbone, clip * self.scale + self.shift)
         return locations.float().unsqueeze(1), None, vector.float().unsqueeze(1)

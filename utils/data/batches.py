@@ -223,21 +223,22 @@ def start_reading(loader):
         raise as_user_error(error, loader) from None
 
 
-def next_item(items, loader):
-    """next(items), for as long as the workers still read frames: the DataLoader's own timeout is for whole items.
+def next_item(items, loader, *default):
+    """next(items, *default), for as long as the workers still read frames, as the DataLoader's own timeout is for whole
+    items.
 
     UserError: the workers hang, or a sample can't be read.
     """
     while True:
         frames_read = loader.dataset.progress.value
         try:
-            item = next(items)
+            item = next(items, *default)
         except RuntimeError as error:
             error = as_user_error(error, loader)
             if not isinstance(error, UserError) or loader.dataset.progress.value == frames_read:
                 raise error from None
         else:
-            if item.get('error'):
+            if item and item.get('error'):
                 raise UserError(item['error'])
             return item
 

@@ -18,6 +18,8 @@ from utils.video.frames import FrameError
 from utils.video.sources import has_frame, read_pictures
 
 TRIES = 10  # videos tried for one sample before the run stops
+BLOCKS_READ = 64  # of a whole video at a time: 16 MB at 128 px
+MOST_FRAMES = 10 ** 7  # of a video in a test: four days
 
 
 class Clip(NamedTuple):
@@ -118,93 +120,103 @@ class ClipDataset(torch.utils.data.Dataset):
                     self.progress, self.videos.fps)
 
 
+class Plan(NamedTuple):
+    """What is read of a video for its clips, each block once.
+
+    first: int64 [U], the first frame of each block, from 0, ascending
+    rows:  int64 [K, N], the blocks of each clip, rows of `first`
+    start: int64 [K], where the clips start, in the unit of the data set
+    """
+    first: np.ndarray
+    rows: np.ndarray
+    start: np.ndarray
+
+
 class VideoDataset(torch.utils.data.Dataset):
     """Whole videos for a test (paper, section 4): every ds-th frame, cut into blocks of T, and those into clips of N
     blocks that may overlap. A video shorter than a clip repeats its last frame.
 
-    starts_of: frames of a video -> first blocks of its clips, int64 [K]; None: clips that cover the whole video, see
-               `clip_starts`
+    starts_of: frames of a video -> first blocks of its clips, int64 [K], ascending; None: clips that cover the whole
+               video, see `clip_starts`
     labels:    int64 [R], bool [R, C] of several labels, or None
     views:     V views of utils.data.crops, or a function of the index that gives them; None: the centre crop
+    most:      blocks read at a time, which bounds memory
 
-    `dataset[index]` is a dict:
-        frames    uint8 [V·K, N·T, H, W, 3], the clips in the first view, then in the second …
-        start     int64 [V·K], the first block of each clip
-        n_frames  int, frames of the video as listed
-        label     int64 [], -1 where there are no labels; or bool [C]
-        index     int64 []
-    For a video with a missing or broken frame it is {index, broken: str} instead: the error does not end a test.
+    A video is read in pieces, each block once however many clips it is in. `dataset[piece]`, of `pieces(index)`, is
+        blocks    uint8 [V, u, T, H, W, 3], successive blocks of each view
+        index     int64 [], the video
+        last      bool [], whether it is the last piece
+    For a missing or broken frame it is {index, broken: str} instead: the error does not end a test.
     `progress.value` counts the frames read by all workers.
 
     >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [200, 31])
-    >>> dataset = VideoDataset(videos, Clip(8, 5, 3, img_dim=128))    # dataset[0] is the first video
-    >>> dataset.starts_of(200)
-    array([0, 4, 5])
+    >>> dataset = VideoDataset(videos, Clip(8, 5, 3, img_dim=128), most=10)
+    >>> dataset.pieces(0)
+    [(0, 0, 10), (0, 10, 13)]
+    >>> dataset.plan(0).rows[:, 0].tolist()  # its 13 blocks are in three clips
+    [0, 4, 5]
     """
+    unit = None  # frames that starts are counted in; None: those of a block
 
     def __init__(self, videos: VideoList, clip: Clip, labels: Optional[np.ndarray] = None,
                  starts_of: Optional[Callable[[int], np.ndarray]] = None,
-                 views: Union[list[View], Callable[[int], list[View]], None] = None):
-        self.videos, self.labels = videos, labels
+                 views: Union[list[View], Callable[[int], list[View]], None] = None, most: int = BLOCKS_READ):
+        self.videos, self.labels, self.most = videos, labels, most
         self.num_seq, self.seq_len, self.ds, self.img_dim = clip
         self.starts_of = starts_of or self._covering_starts
         self.views = views or views_of()
         self.progress = multiprocessing.RawValue('L')
 
-    def __len__(self) -> int:
-        return len(self.videos)
+    def starts(self, index: int) -> np.ndarray:
+        """Where the clips of a video start, int64 [K], ascending."""
+        return self.starts_of(int(self.videos.n_frames[index]))
 
-    def __getitem__(self, index: int) -> dict:
-        return self.clips_of(index, self.starts_of)
+    def plan(self, index: int) -> Plan:
+        """The Plan of a video."""
+        start, span = self.starts(index), self.seq_len * self.ds
+        first = (start * (self.unit or span))[:, None] + span * np.arange(self.num_seq)     # [K, N]
+        blocks, rows = np.unique(first, return_inverse=True)
+        return Plan(blocks, rows.reshape(first.shape), start)
 
-    def clips_of(self, index: int, starts_of: Callable[[int], np.ndarray]) -> dict:
-        """The dict of some clips of a video. starts_of: frames -> their first blocks, int64 [K], ascending."""
-        try:
-            return self._read_clips(index, starts_of)
-        except FrameError as error:
-            return {'index': torch.tensor(index), 'broken': str(error)}
-
-    def _read_clips(self, index, starts_of):
-        path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
-        if not has_frame(path, n_frames, self.videos.fps):  # before allocating memory: the count may be far too large
-            raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
-        starts = starts_of(n_frames)
-        first, end = starts[0], starts[-1] + self.num_seq  # blocks
-        numbers = np.minimum(1 + self.ds * np.arange(first * self.seq_len, end * self.seq_len), n_frames)
-        views = self.views(index) if callable(self.views) else self.views
-        frames = torch.empty(len(views), len(numbers), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
-        read_views(path, numbers, views, frames.numpy(), self.progress, self.videos.fps)
-
-        clips = frames.unflatten(1, (end - first, self.seq_len))[:, (starts - first)[:, None] + np.arange(self.num_seq)]
+    def about(self, index: int) -> dict:
+        """{index, label (-1 where there are no labels; or bool [C]), n_frames as listed} of a video."""
         label = -1 if self.labels is None else self.labels[index]
-        return {'frames': clips.flatten(0, 1).flatten(1, 2), 'start': torch.from_numpy(starts).repeat(len(views)),
-                'n_frames': n_frames, 'label': torch.as_tensor(label), 'index': torch.tensor(index)}
+        return {'index': index, 'label': torch.as_tensor(label), 'n_frames': int(self.videos.n_frames[index])}
+
+    def pieces(self, index: int) -> list[tuple[int, int, int]]:
+        """What to read of a video: [(index, first, end) of at most `most` blocks, …]."""
+        if self.videos.n_frames[index] > MOST_FRAMES:  # reading it will say so
+            return [(index, 0, self.num_seq)]
+        count = len(self.plan(index).first)
+        return [(index, first, min(first + self.most, count)) for first in range(0, count, self.most)]
+
+    def views_of(self, index: int) -> list[View]:
+        """The V views of a video."""
+        return self.views(index) if callable(self.views) else self.views
+
+    def __getitem__(self, piece: tuple[int, int, int]) -> dict:
+        try:
+            return self._read_piece(*piece)
+        except FrameError as error:
+            return {'index': torch.tensor(piece[0]), 'broken': str(error)}
+
+    def _read_piece(self, index, first, end):
+        path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
+        # before allocating memory: the count may be far too large
+        if first == 0 and not has_frame(path, n_frames, self.videos.fps):
+            raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
+        if n_frames > MOST_FRAMES:
+            raise FrameError(f'{path}: {n_frames} frames; at most {MOST_FRAMES} are read')
+        blocks, views = self.plan(index).first, self.views_of(index)
+        numbers = 1 + blocks[first:end, None] + self.ds * np.arange(self.seq_len)           # [u, T]
+        distinct, rows = np.unique(np.minimum(numbers, n_frames), return_inverse=True)
+        frames = torch.empty(len(views), len(distinct), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
+        read_views(path, distinct, views, frames.numpy(), self.progress, self.videos.fps)
+        return {'blocks': frames[:, torch.from_numpy(rows.reshape(numbers.shape))], 'index': torch.tensor(index),
+                'last': torch.tensor(end == len(blocks))}
 
     def _covering_starts(self, n_frames):
         return clip_starts(count_blocks(n_frames, self.num_seq, self.seq_len, self.ds), self.num_seq)
-
-
-class PieceDataset(VideoDataset):
-    """The same for videos of any length in bounded memory: an item has at most `most` successive clips of a video, and
-    items of a video follow each other. Errors come once for each piece.
-
-    >>> videos = VideoList.from_rows(['/frames/run/v1'], [600])    # 7 clips
-    >>> [starts.tolist() for _, starts in PieceDataset(videos, Clip(8, 5, 3, 128), most=3).pieces]
-    [[0, 4, 8], [12, 16, 20], [24, 28, 32]]
-    """
-
-    def __init__(self, *about, most: int, **options):
-        super().__init__(*about, **options)
-        starts = [self.starts_of(int(n_frames)) for n_frames in self.videos.n_frames]
-        self.pieces = [(index, part) for index, each in enumerate(starts)
-                       for part in np.split(each, range(most, len(each), most))]
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, number: int) -> dict:
-        index, starts = self.pieces[number]
-        return self.clips_of(index, lambda n_frames: starts)
 
 
 def read_frames(path, numbers, box_of, flip, out, progress, fps=None):
