@@ -32,8 +32,9 @@ PARTS = {
     2: {'step_memory': (60, ['--batch_size', '128'], SMALL),
         'step_memory_r34': (60, ['--net', 'resnet34', '--img_dim', '224', '--batch_size', '44'], SMALL),
         'loss_memory': (60, [], ['--clips', '4']),
-        'evaluation': (60, ['--batch_size', '64'],
-                       [*SMALL, '--num_seq', '2', '--videos', '2', '--rounds', '1']),
+        'evaluation': (90, ['--batch_size', '64', '--rounds', '3'],
+                       [*SMALL, '--num_seq', '2', '--lengths', '60', '--blocks', '8', '--rounds', '1',
+                        '--num_workers', '0']),
         'volume_conv': (60, [], ['--blocks', '2', '--rounds', '1'])},
     3: {'study': (540, ['--minutes', '8'], None)},
 }
