@@ -127,6 +127,18 @@ class VideoFile:
             rate = rate if abs(measured - rate) < RATE_TOLERANCE * measured else measured
         return round(rate, 3)
 
+    def times(self):
+        """Time stamps of all frames of the file, whatever `rate` takes of them: [s or None, …] in order of display.
+
+        They are as stored: the first need not be 0, and they may jump. Files without an index (`TIMED`) are decoded."""
+        times, _ = self._read_index()
+        if times is not None:
+            return [float(each * self._stream.time_base) for each in times]
+        seconds = [frame.time for frame in self._from_start()]
+        # An .avi has a rate only, which gives times in the order of decoding.
+        in_disorder = self._container.format.name == AVI and None not in seconds
+        return sorted(seconds) if in_disorder else seconds
+
     def frames(self, numbers):
         """Yields the frames of ascending distinct `numbers`, from 1: uint8 [H, W, 3].
 
