@@ -47,7 +47,9 @@ def dpc_features(net: str | None = None, weights: str | None = None, *, batch_st
     locations. The mean over the clips of a video is the `context` of eval/features.py.
 
     clip: img_dim, num_seq, seq_len or ds, where they differ from the checkpoint's.
-    `transform`: consecutive frames of a video -> its K clips [K, N, 3, T, img_dim, img_dim]. See dpc_backbone."""
+    `transform`: consecutive frames of a video -> its K clips [K, N, 3, T, img_dim, img_dim]. See dpc_backbone.
+    `over_time(frames, every)`: the same frames -> the context of windows along the video, [windows, D], one every
+    `every` frames; those of eval/features.py --every. See eval/networks/over_time.py."""
     return _load_model('features', weights, batch_statistics=batch_statistics, net=net, **clip)
 
 

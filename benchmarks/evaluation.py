@@ -5,9 +5,9 @@
     python -m benchmarks.evaluation --img_dim 48 --num_seq 4          the clips of the demo
 
 Times eval.extract.inference.outputs_of, which eval/features.py, eval/test.py and eval/predict.py use, in the precision
-of --amp auto, for videos of 60 frames, of 180 as UCF101's, and of 3,000. "One video a step" encodes all clips of a video
-at once and blocks that are in two clips twice, as the published test did. "Model alone" gets the same number of blocks
-in full batches that are ready on the device: nothing can be faster than that.
+of --amp auto, for videos of 60 frames, of 180 as UCF101's, and of 3,000. "One video a step" encodes all clips of a
+video at once and blocks that are in two clips twice, as the published test did. "Model alone" gets the same number of
+blocks in full batches that are ready on the device: nothing can be faster than that.
 """
 import statistics
 import tempfile
@@ -91,7 +91,8 @@ def parse_args(argv=None):
                         help='frames of the videos (default 60 180 3000)')
     parser.add_argument('--blocks', type=positive_int, default=None,
                         help='per turn, in as many videos as it takes (default 200 on the CPU, 5000 on a GPU)')
-    parser.add_argument('--num_workers', type=whole_number, help='processes that read (default: a core each, 16 at most)')
+    parser.add_argument('--num_workers', type=whole_number,
+                        help='processes that read (default: one per core, at most 16)')
     parser.add_argument('--rounds', type=positive_int, default=5,
                         help='alternating rounds; the median is reported (default 5)')
     args = parse(parser, argv)

@@ -1,4 +1,7 @@
-"""Stores the features of every video of a data set: the aggregator's context and the backbone's blocks."""
+"""Stores the features of every video of a data set: the aggregator's context and the backbone's blocks. With --every, a
+row for each window along every video instead, as detectors of actions take them."""
+import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -8,16 +11,18 @@ import utils.packages
 
 from eval.classify.outputs import skipped_text
 from eval.extract.inputs import WHAT_VIDEOS
+from eval.extract.over_time import POOLS, write_over_time
 from eval.extract.setup import add_feature_arguments, features_of, prepare
 from eval.networks.load import is_classifier
 from eval.networks.seen import labels_text, seen_text
 from eval.networks.settings import SPLITS
 from eval.networks.torchvision_models import WHAT_THIRD_PARTY, net_of
-from utils.cli import Parser, positive_int_or_all
+from utils.cli import Parser, make_folder, positive, positive_int_or_all
 from utils.next_step import command, data_flags, say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
+from utils.text import counted, printable
 
 
 def parse_args(argv=None):
@@ -27,19 +32,70 @@ def parse_args(argv=None):
                         help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed; '
                              + WHAT_THIRD_PARTY)
     parser.add_argument('--out', required=True, metavar='FILE',
-                        help='.npz to write; if it has just these features already, nothing is done')
+                        help='.npz to write, or with --every a folder for {video}.npy and {video}.json; if it has just '
+                             'these features already, nothing is done')
     parser.add_argument('--split', type=positive_int_or_all, choices=[*SPLITS, 'all'],
                         help='training and test list to read; all: every video of the three splits (default: that of '
                              '--weights if they are of this data set, else 1)')
     parser.add_argument('--per_clip', action='store_true', help='also store the vectors of every clip')
+    over_time = parser.add_argument_group('features over time')
+    over_time.add_argument('--every', type=positive, metavar='SECONDS',
+                           help='seconds from the start of one window, a clip, to that of the next. Multiples of the '
+                                'length of a block (0.6 for --ds 3 at 25 frames a second) are fastest: windows then '
+                                'share blocks, and each is encoded once')
+    over_time.add_argument('--feature', choices=['context', 'block'],
+                           help='context: the aggregator\'s state; block: the backbone\'s features (default context)')
+    over_time.add_argument('--pool', choices=POOLS,
+                           help='mean: over locations, rows [T, D]; none: keep them, [T, S, D] (default mean)')
+    over_time.add_argument('--frame_rate', type=positive, metavar='F',
+                           help='frames a second of extracted frames, or of files without usable time stamps')
+    over_time.add_argument('--json', action='store_true',
+                           help='print an object a line: {"video", "rows", …} or {"video", "error"}')
     add_feature_arguments(parser)
     args = parser.parse_args(argv)
+    if args.every:
+        args.feature, args.pool = args.feature or 'context', args.pool or 'mean'
+        if args.per_clip or args.out.endswith('.npz'):
+            parser.error(f'--every writes a file for each video: {"leave out --per_clip" if args.per_clip else ""}'
+                         f'{"" if args.per_clip else f"give a folder instead of --out {args.out}"}')
+        return args
+    for flag in ('feature', 'pool', 'frame_rate', 'json'):
+        if getattr(args, flag):
+            parser.error(f'--{flag} is for features over time: give --every SECONDS, too')
     if not args.out.endswith('.npz') or Path(args.out).is_dir():
         parser.error(f'--out {args.out}: give the name of an .npz file')
     return args
 
 
 def main(args):
+    if args.every:
+        features_over_time(args)
+    else:
+        features_of_videos(args)
+
+
+def features_over_time(args):
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if args.json else out):  # there, only answers are printed
+        checkpoints, listed, _, precision = prepare(args, args.video)
+        make_folder(args.out, '--out')
+        found, failed = write_over_time(args, checkpoints[args.weights], listed, precision)
+        if not distributed.is_main():
+            found, failed = [], []
+        for about in found:
+            if args.json:
+                print(json.dumps(about), file=out)
+        for path, error in [*listed.unusable, *failed]:
+            print(json.dumps({'video': path, 'error': error}) if args.json else printable(f'{path}: {error}'), file=out)
+        if distributed.is_main():
+            print(f'{args.out}: {args.feature} of {sum(about["rows"] for about in found)} windows of '
+                  f'{counted(len(found), "video")}, one every {args.every:g} s')
+            say_next(*next_commands(args, checkpoints[args.weights], listed))
+    if args.video and distributed.from_main(bool(failed or listed.unusable)):
+        sys.exit(1)
+
+
+def features_of_videos(args):
     checkpoints, listed, _, precision = prepare(args, args.video)
     features = features_of(args, args.weights, args.seed, checkpoints[args.weights], listed, precision, args.out,
                            args.per_clip)

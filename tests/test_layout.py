@@ -198,7 +198,7 @@ def test_importing_has_no_side_effect(tmp_path):
     code = f"""
 import importlib, random, signal, sys, threading
 sys.path.insert(0, {str(ROOT)!r})
-import numpy, torch
+import numpy, sklearn.preprocessing, torch  # scikit-learn draws a random number where rich is installed
 def state():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     return (threading.active_count(), torch.initial_seed(), torch.get_rng_state().sum().item(), random.getstate(),

@@ -1,5 +1,6 @@
 """Videos that are named on a command line instead of in a list."""
 import os
+from pathlib import Path
 
 from utils.cli import UserError, beside
 from utils.data.lists import VideoList
@@ -42,6 +43,18 @@ def readable_videos(given):
     if not len(videos):
         raise UserError(f'none of the {len(failed)} videos can be read')
     return videos, failed
+
+
+def stems_of(names):
+    """What the files made of each video are called: its name without folder and ending; of equal ones the second is
+    {stem}_2, …
+
+    >>> stems_of(['a/run.mp4', 'b/run.mp4', 'walk'])
+    ['run', 'run_2', 'walk']
+    """
+    stems = [Path(name).name if os.path.isdir(name) else Path(name).stem for name in names]
+    counts = [stems[:place].count(stem) for place, stem in enumerate(stems)]
+    return [f'{stem}_{count + 1}' if count else stem for stem, count in zip(stems, counts)]
 
 
 def videos_in(path):

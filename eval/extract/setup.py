@@ -72,8 +72,7 @@ def prepare(args, given=(), by_class=False):
 
 def unlabelled(videos, failed):
     """The LabelledVideos of `readable_videos`, without labels, all for training."""
-    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'),
-                          [f'{name}: {error}' for name, error in failed])
+    return LabelledVideos(videos, np.full(len(videos), -1), np.full(len(videos), 'train'), failed)
 
 
 def labelled_videos(folder, split, frame_root, class_names, fps=0):
@@ -129,6 +128,6 @@ def features_of(args, weights, seed, checkpoint, listed, precision, path, per_cl
         return features
 
     def read():
-        return read_features(path, expected, per_clip, listed.unusable)
+        return read_features(path, expected, per_clip, listed.unusable_lines())
 
     return stored_or_made(f'features of {weights}', path, read, make)

@@ -22,16 +22,19 @@ class LabelledVideos:
 
     label: int64 [R], -1 for videos without labels; bool [R, C] if some video has several
     part:  str [R], 'train' or 'test'; for several splits [R, splits], '' where a split doesn't list the video
-    unusable: a line for each video that was given and is not among them, as its frames could not be counted
+    unusable: (name, error) of each video that was given and is not among them, as its frames could not be counted
     """
     videos: VideoList
     label: np.ndarray
     part: np.ndarray
-    unusable: Sequence[str] = ()
+    unusable: Sequence[tuple[str, str]] = ()
 
     def rows_of(self, part):
         """Mask [R] of the 'train' or 'test' videos: of all splits if there are several."""
         return (self.part.reshape(len(self.part), -1) == part).any(axis=1)
+
+    def unusable_lines(self):
+        return [f'{name}: {error}' for name, error in self.unusable]
 
     def training(self):
         """The training videos that no split tests on; those of the first split if there are none."""
@@ -127,7 +130,7 @@ def extract_features(model, listed, clip, resources, title, per_clip=False):
     clips = as_arrays(sorted(lists_of_all(of_clips), key=lambda each: each[0]), rows, size) if per_clip else {}
     path = np.array(listed.videos.paths())
     return Features(context[rows], block[rows], path[rows], listed.label[rows], listed.part[rows],
-                    [*listed.unusable, *(error for _, error in broken)], clips)
+                    [*listed.unusable_lines(), *(error for _, error in broken)], clips)
 
 
 def as_arrays(of_clips, rows, size):

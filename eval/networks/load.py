@@ -1,7 +1,8 @@
 """Networks from a checkpoint, ready for use by other code: with their settings, class names and preprocessing."""
 from backbone import NETWORKS, remove_running_statistics
-from eval.model import ActionClassifier, ContextEncoder
+from eval.model import ActionClassifier
 from eval.networks.bn_statistics import layers_without_statistics
+from eval.networks.over_time import FeatureExtractor
 from eval.networks.preprocessing import Preprocessing
 from eval.networks.settings import trained_settings
 from utils.checkpoint import load_weights, plain_names, read_checkpoint
@@ -39,7 +40,7 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
         model.class_names = class_names
         model.multi_label = checkpoint.get('settings', {}).get('multi_label', False)
     else:
-        model = ContextEncoder(settings['net'])
+        model = FeatureExtractor(settings['net'])
     if checkpoint:
         missing = load_weights(model, checkpoint, strict=True, origin=str(weights)).missing
         layers = layers_without_statistics(model, missing)

@@ -28,15 +28,20 @@ class Preprocessing:
     img_dim: int
 
     def __call__(self, frames):
-        frames = np.asarray(frames)
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-            raise UserError(f'frames are uint8 [T, H, W, 3], RGB; these are {frames.dtype} {list(frames.shape)}')
+        frames = self.checked(frames)
         if self.num_seq is None:
             return self.block(frames).flatten(0, 1)                             # [1, 3, F, h, w]
         blocks = count_blocks(len(frames), self.num_seq, self.seq_len, self.ds)
         numbers = np.minimum(self.ds * np.arange(blocks * self.seq_len), len(frames) - 1)
         video = self.block(frames[numbers], blocks)[0]                          # [blocks, 3, T, h, w]
         return video[clip_starts(blocks, self.num_seq)[:, None] + np.arange(self.num_seq)]
+
+    def checked(self, frames):
+        """The frames as an array. UserError: they are not uint8 [F, H, W, 3]."""
+        frames = np.asarray(frames)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+            raise UserError(f'frames are uint8 [T, H, W, 3], RGB; these are {frames.dtype} {list(frames.shape)}')
+        return frames
 
     def block(self, frames, count=1):
         """uint8 [F, H, W, 3] -> [1, count, 3, F / count, img_dim, img_dim]"""

@@ -4,6 +4,7 @@ Letters: a clip has N = `num_seq` blocks of T = `seq_len` frames, every `ds`-th 
 """
 import numpy as np
 
+ROUNDING = 1e-6  # of times, s
 # Blocks from the start of one test clip to that of the next in the published code, as a share of the N of a clip.
 PUBLISHED_STRIDE = {'ucf101': 1 / 2, 'hmdb51': 3 / 4}
 
@@ -41,6 +42,32 @@ def spaced_starts(blocks: int, num_seq: int, count: int) -> np.ndarray:
     if count == 1:
         return np.array([last // 2])
     return np.linspace(0, last, min(count, last + 1)).round().astype(np.int64)
+
+
+def window_starts(times: np.ndarray, every: float, span: int) -> np.ndarray:
+    """First frames, int64 [K], of windows that span `span` frames: at each multiple of `every`, the first frame that is
+    shown then or later; the last window reaches the end of the video, or beyond.
+
+    times: [F], when each frame is shown, in the unit of `every`
+
+    >>> window_starts(np.arange(50) / 25, every=0.5, span=20)
+    array([ 0, 13, 25, 38])
+    """
+    starts = np.searchsorted(times, every * np.arange(times[-1] // every + 1) - ROUNDING)
+    return starts[:np.argmax(starts + span >= len(times)) + 1]
+
+
+def blocks_of_clips(starts: np.ndarray, num_seq: int, span: int) -> tuple[np.ndarray, np.ndarray]:
+    """First frames, int64 [K], of clips of N blocks that span `span` frames each -> (first frames of all their blocks,
+    each once, int64 [U], ascending; the blocks of each clip, int64 [K, N], rows of these).
+
+    >>> blocks_of_clips(np.array([0, 30]), num_seq=3, span=15)
+    (array([ 0, 15, 30, 45, 60]), array([[0, 1, 2],
+           [2, 3, 4]]))
+    """
+    first = starts[:, None] + span * np.arange(num_seq)
+    blocks, rows = np.unique(first, return_inverse=True)
+    return blocks, rows.reshape(first.shape)
 
 
 def published_stride(dataset: str, num_seq: int) -> int:

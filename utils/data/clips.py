@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from utils.data.clip_starts import clip_starts, count_blocks, training_starts
+from utils.data.clip_starts import blocks_of_clips, clip_starts, count_blocks, training_starts
 from utils.data.colour import ColourRecipe, draw_colour
 from utils.data.crops import Box, View, cut, draw_box, reduction, views_of
 from utils.data.lists import VideoList
@@ -174,9 +174,7 @@ class VideoDataset(torch.utils.data.Dataset):
     def plan(self, index: int) -> Plan:
         """The Plan of a video."""
         start, span = self.starts(index), self.seq_len * self.ds
-        first = (start * (self.unit or span))[:, None] + span * np.arange(self.num_seq)     # [K, N]
-        blocks, rows = np.unique(first, return_inverse=True)
-        return Plan(blocks, rows.reshape(first.shape), start)
+        return Plan(*blocks_of_clips(start * (self.unit or span), self.num_seq, span), start)
 
     def about(self, index: int) -> dict:
         """{index, label (-1 where there are no labels; or bool [C]), n_frames as listed} of a video."""
