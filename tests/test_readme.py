@@ -16,6 +16,7 @@ import torch
 
 from dpc import main
 from dpc.model import DPC
+from eval.extract.over_time import write_rows
 from eval.extract.vectors import Features, write_features
 from eval.model import ActionClassifier
 from tests import films
@@ -223,13 +224,13 @@ def checkpoints(tmp_path):
 def test_the_examples_with_torch_hub_run(checkpoints, monkeypatch):
     example, = blocks(README.read_text(), ('python',))
     assert run_example(example, checkpoints, monkeypatch)['context'].shape == (256,)
-    example = blocks(EVAL.read_text(), ('python',))[1]
+    example = blocks(EVAL.read_text(), ('python',))[2]
     names = run_example(example, checkpoints, monkeypatch)
     assert names['probability'].shape == (2,) and names['model'].class_names == ['jump', 'run']
 
 
 def test_the_example_with_the_model_runs(checkpoints, monkeypatch):
-    names = run_example(blocks(EVAL.read_text(), ('python',))[2], checkpoints, monkeypatch)
+    names = run_example(blocks(EVAL.read_text(), ('python',))[3], checkpoints, monkeypatch)
     assert names['feature'].shape == (1, 8, 4, 256) and names['context'].shape == (1, 4, 256)
 
 
@@ -241,6 +242,12 @@ def test_the_example_on_stored_features_runs(tmp_path, monkeypatch):
     assert names['context'].shape == names['block'].shape == (3, 5)
     assert names['training'].tolist() == [True, True, False]
     assert names['path'].tolist() == ['/a/x', '/a/y', '/b/z'] and names['label'].tolist() == [0, 0, 1]
+
+
+def test_the_example_on_features_over_time_runs(tmp_path, monkeypatch):
+    write_rows(tmp_path / 'run', np.zeros((3, 5), np.float32), {'every': 0.6, 'window': 4.8, 'fps': 25.0})
+    names = run_example(blocks(EVAL.read_text(), ('python',))[1], tmp_path, monkeypatch)
+    assert names['rows'].shape == (3, 5) and (names['feat_stride'], names['num_frames']) == (15, 120)
 
 
 def test_the_figure_is_drawn_by_its_script(tmp_path):
