@@ -93,7 +93,8 @@ def export_folder(args):
     state_dict = plain_names(weights_in(checkpoint))
     about = {name: value for name, value in facts_of(model, kind, args.weights).items()
              if name not in ('weights', 'class_names')}
-    about.update(kind=kind, parameters=sum(state_dict[name].numel() for name in parameters_among(state_dict)),
+    about.update(kind=kind, feature_size=model.backbone.feature_size,
+                 parameters=sum(state_dict[name].numel() for name in parameters_among(state_dict)),
                  batch_norm_statistics=any(name.endswith('running_mean') for name in state_dict))
     config, weights = packed(checkpoint, state_dict,
                              {'model': about, 'training': training_facts(args.weights, checkpoint)})

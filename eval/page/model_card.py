@@ -11,6 +11,8 @@ PAPER = '[Dense Predictive Coding](https://arxiv.org/abs/1909.04656)'
 SHOWN_CLASSES = 20
 COPIES = ('; of the pretraining task; `copy_last` and `copy_mean`: top-1 of copies of seen maps in place of '
           'predictions, `top1_shuffled`: of predictions from shuffled blocks')
+READING = ('`random`: the same network with random weights; `none`: a frame or its colours without a network. Compare '
+           'only numbers of one `hash`, which stands for lists, labels, clips and protocol.')
 HEALTH = 'wrong_', 'guess_', 'spread', 'effective_rank'  # statistics that are left to config.json
 
 
@@ -58,7 +60,8 @@ def markdown_table(header, rows):
 
 def model_lines(config, size):
     model, settings = config['model'], config.get('settings', {})
-    rows = [('input', f'`{model["input"]}`'), ('output', f'`{model["output"]}`'),
+    size_of = '' if is_classifier(config) else f', D = {model["feature_size"]}'
+    rows = [('input', f'`{model["input"]}`'), ('output', f'`{model["output"]}`{size_of}'),
             *clip_rows(settings, model['preprocessing']), *prediction_rows(settings),
             *class_rows(settings),
             ('weights', f'`{WEIGHTS}`, {size / 1e6:.1f} MB, {model["parameters"] / 1e6:.1f} million parameters'),
@@ -142,13 +145,18 @@ def flag_lines(config):
     revisions = ', '.join(f'`{each}`' for each in facts['git_revisions'])
     lines = [f'Run `{facts["run"]}`, code of revision {revisions}. All its flags, with only the last part of paths:',
              code('\n'.join(given_flags(facts['flags'])))]
-    left_out = [f'`--{name}`' for name, value in facts['flags'].items() if not is_given(value)]
+    left_out = [f'`{spelled(name)}`' for name, value in facts['flags'].items() if not is_given(value)]
     if left_out:
         lines.append(f'Not given, or off: {", ".join(left_out)}.')
     if facts['resumed_with']:
         changes = [' '.join(given_flags(flags)) for flags in facts['resumed_with']]
         lines.append(f'It was resumed {", then ".join(f"with `{each}`" if each else "as it was" for each in changes)}.')
     return lines
+
+
+def spelled(name):
+    """The flag that args.json calls `name`; only one is published with a dash."""
+    return '--start-epoch' if name == 'start_epoch' else f'--{name}'
 
 
 def is_given(value):
@@ -159,7 +167,7 @@ def given_flags(flags):
     """['--net resnet18', '--sync_bn', …], those that are given."""
     given = {name: [] if value is True else value if isinstance(value, list) else [value]
              for name, value in flags.items() if is_given(value)}
-    return [shlex.join([f'--{name}', *map(str, words)]) for name, words in given.items()]
+    return [shlex.join([spelled(name), *map(str, words)]) for name, words in given.items()]
 
 
 def code(text, language=''):
@@ -171,7 +179,7 @@ def code(text, language=''):
 def frozen_lines(results):
     if not results:
         return ['None was given (`--results` of `eval/export.py`).']
-    return [part for each in results for part in (
+    return [READING] + [part for each in results for part in (
         f'**{each.verdict}**' if each.verdict else '',
         '\n'.join(f'- {fact}' for fact in each.facts),
         '\n'.join(table_lines(each.rows, names=lambda columns, own=each.weights: [

@@ -130,7 +130,8 @@ def frozen_results(weights, folder):
                         'eval/frozen.py, and give its --out folder')
     rows = [row for row in rows if row['weights'] in (own[0], 'random', 'none')]
     differences = [row for row in differences if (row['weights'], row['than']) == (own[0], 'random')]
-    return FrozenResults(own[0], rows, [FOLDERS.sub('', fact) for fact in facts], verdict(rows, differences))
+    facts = [FOLDERS.sub('', fact.split('; results.json')[0]) for fact in facts]  # the card has no results.json
+    return FrozenResults(own[0], rows, facts, verdict(rows, differences))
 
 
 def is_of(name, weights):
