@@ -103,8 +103,8 @@ def read_model_folder(path: str | Path) -> dict:
     if hashlib.sha256(weights).hexdigest() != config.get('sha256'):
         wrong = known_start(weights[:64]) or f'does not match its sha256 in {CONFIG}: it is cut short or damaged'
         raise UserError(f'{folder / WEIGHTS} {wrong}; take another copy of the folder')
-    state_dict = safetensors_torch().load(weights)
-    return {**{name: config[name] for name in FROM_CHECKPOINT if name in config}, 'state_dict': state_dict}
+    tensors = sorted(safetensors_torch().load(weights).items())  # it gives them in any order
+    return {**{name: config[name] for name in FROM_CHECKPOINT if name in config}, 'state_dict': dict(tensors)}
 
 
 def read_config(folder):
