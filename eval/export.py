@@ -65,7 +65,7 @@ def check_out(parser, args):
         if args.results:
             parser.error('--results is for the card of a model folder: give --out a folder')
         return
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+    if os.path.lexists(out) and (not out.name or not out.is_dir() or any(out.iterdir())):
         parser.error(f'--out {out} is there already: remove it, or give a new folder')
     given = [name for name in ('net', 'img_dim', 'num_seq', 'seq_len', 'ds') if getattr(args, name) is not None]
     if given:

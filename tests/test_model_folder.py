@@ -323,7 +323,9 @@ def test_commands_end_in_that_line(csv_root, folder, tmp_path, monkeypatch, caps
 
 def test_nothing_is_written_on_an_error(pretrained, folder, tmp_path, monkeypatch, capsys):
     weights = pretrained / 'model/epoch1.pth.tar'
-    for flags, said in ((['--out', folder], 'is there already'), (['--out', tmp_path / 'new/', '--img_dim', 64], 'leave it out'),
+    (tmp_path / 'empty').mkdir()
+    monkeypatch.chdir(tmp_path / 'empty')
+    for flags, said in ((['--out', folder], 'is there already'), (['--out', '.'], 'is there already'), (['--out', tmp_path / 'new/', '--img_dim', 64], 'leave it out'),
                         (['--out', tmp_path / 'net.pt2', '--results', folder], 'give --out a folder'),
                         (['--out', '/dev/null/new/'], 'cannot write this folder')):
         assert run_export('--weights', weights, *flags) == 2
@@ -334,4 +336,4 @@ def test_nothing_is_written_on_an_error(pretrained, folder, tmp_path, monkeypatc
 
     monkeypatch.setattr(os, 'fsync', full)
     assert run_export('--weights', weights, '--out', tmp_path / 'new') == 2
-    assert 'No space left on device' in capsys.readouterr().err and os.listdir(tmp_path) == ['model']
+    assert 'No space left on device' in capsys.readouterr().err and sorted(os.listdir(tmp_path)) == ['empty', 'model']
