@@ -36,7 +36,7 @@ def dpc_backbone(net: str | None = None, weights: str | None = None, img_dim: in
     """The 2D-3D ResNet: blocks [B, 3, T, H, W] -> signed features [B, D, ceil(T/4), H/32, W/32].
 
     `transform`: the T frames of one block, already as far apart as wanted, -> [1, 3, T, img_dim, img_dim].
-    weights: a checkpoint of pretraining or of a classifier; None for random weights.
+    weights: a checkpoint or model folder, of pretraining or of a classifier; None for random weights.
     batch_statistics: for files without BN running statistics: normalise by the batch at hand."""
     return _load_model('backbone', weights, batch_statistics=batch_statistics, net=net, img_dim=img_dim)
 

@@ -29,7 +29,8 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=f'{WHAT_VIDEOS}; default: the lists of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='checkpoint of pretraining or of a classifier; random: weights drawn from --seed; '
+                        help='checkpoint or model folder, of pretraining or of a classifier; random: weights drawn '
+                             'from --seed; '
                              + WHAT_THIRD_PARTY)
     parser.add_argument('--out', required=True, metavar='FILE',
                         help='.npz to write, or with --every a folder for {video}.npy and {video}.json; if it has just '

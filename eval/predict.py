@@ -40,7 +40,8 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('video', nargs='+', metavar='VIDEO', help=WHAT_VIDEOS)
     parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='checkpoint of a classifier of eval/test.py; net, clips and class names follow it')
+                        help='checkpoint or model folder of a classifier of eval/test.py; net, clips and class names '
+                             'follow it')
     output = parser.add_mutually_exclusive_group()
     output.add_argument('--json', action='store_true',
                         help='print an object a line: {"video", "top"} or {"video", "error"}')

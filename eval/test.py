@@ -44,9 +44,9 @@ def parse_args(argv=None):
     add_run_arguments(parser, 'classify, of a test test')
     test = parser.add_argument_group('test')
     test.add_argument('--test', metavar='FILE', nargs='+',
-                      help='score this classifier on the test split (random: an untrained one), or with --split all '
-                           'three, of splits 1, 2 and 3; --net, --img_dim, --num_seq, --seq_len and --ds follow the '
-                           'file where they are left out')
+                      help='score this classifier, a checkpoint or model folder, on the test split (random: an '
+                           'untrained one), or with --split all three, of splits 1, 2 and 3; --net, --img_dim, '
+                           '--num_seq, --seq_len and --ds follow the file where they are left out')
     test.add_argument('--crops', default=1, type=int, choices=VIEWS,
                       help='1: centre · 3: along the longer side · 5: corners and centre · 10: these and their mirror '
                            'images; scores are averaged (default 1)')

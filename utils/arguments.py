@@ -119,7 +119,8 @@ def add_device_arguments(parser, training=True):
 def add_run_arguments(parser, prefix):
     """prefix: the default of that flag, in words where it depends on others; the command settles it."""
     group = parser.add_argument_group('run')
-    group.add_argument('--pretrain', metavar='FILE', help='start from the weights in this checkpoint; random for none')
+    group.add_argument('--pretrain', metavar='FILE',
+                       help='start from the weights in this checkpoint or model folder; random for none')
     group.add_argument('--resume', metavar='FILE',
                        help='resume exactly from this checkpoint, in its run folder; auto: the run under log_{prefix} '
                             'that began with the same flags, or a new one if there is none')

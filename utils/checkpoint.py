@@ -18,6 +18,7 @@ import torch
 from utils import system_errors
 from utils.cli import UserError, beside
 from utils.data.seen import is_training
+from utils.model_folder import is_model_folder, read_model_folder
 from utils.not_a_checkpoint import what_it_is
 
 # A published file may hold its best accuracy as a numpy number or array; these rebuild one and do nothing else.
@@ -33,10 +34,19 @@ CLIP = ('img_dim', 'num_seq', 'seq_len', 'ds')
 
 
 def read_checkpoint(path: str | Path, resumable: bool = False) -> dict:
-    """Returns the checkpoint stored at `path`, a dict, on the CPU.
+    """Returns the checkpoint stored at `path`, a file or a model folder, as a dict on the CPU.
 
     resumable: it must hold all that a resumed run needs; otherwise only its weights are checked, as published files
     hold little else. UserError: no such file, not a checkpoint, damaged, or a field missing or of another kind."""
+    checkpoint = read_model_folder(path) if is_model_folder(path) else read_file(path)
+    check_fields(checkpoint, str(path))
+    if resumable:
+        check_resumable(checkpoint, path)
+    return checkpoint
+
+
+def read_file(path):
+    """What a file stored by torch.save holds, on the CPU. UserError: it is not there, or can't be loaded."""
     if not os.path.isfile(path):
         what = 'is a folder' if os.path.isdir(path) else 'is not there'
         raise UserError(f'{path} {what}: give the path of a checkpoint{beside(path)}')
@@ -58,9 +68,6 @@ def read_checkpoint(path: str | Path, resumable: bool = False) -> dict:
         raise UserError(f'{path} {what_it_is(path, error)}') from error
     if damaged:
         raise UserError(f'{path} is damaged: {damaged!r} in it does not match its checksum; take another copy')
-    check_fields(checkpoint, str(path))
-    if resumable:
-        check_resumable(checkpoint, path)
     return checkpoint
 
 
@@ -178,6 +185,13 @@ def plain_names(state_dict):
     return plain
 
 
+def weights_in(checkpoint: dict) -> dict:
+    """The tensors by name of a checkpoint, or of a state dict by itself."""
+    if checkpoint.get('state_dict') is not None:
+        return checkpoint['state_dict']
+    return {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}
+
+
 def load_weights(model: torch.nn.Module, source: str | Path | dict, strict: bool = False,
                  origin: str | None = None) -> LoadReport:
     """Copies the weights of a checkpoint into `model` by name; prints and returns a `LoadReport`.
@@ -189,9 +203,7 @@ def load_weights(model: torch.nn.Module, source: str | Path | dict, strict: bool
     origin = origin or ('the given weights' if isinstance(source, dict) else str(source))
     checkpoint = source if isinstance(source, dict) else read_checkpoint(source)
     check_fields(checkpoint, origin)
-    weights = checkpoint.get('state_dict')
-    if weights is None:  # a state dict by itself
-        weights = {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}
+    weights = weights_in(checkpoint)
     if not weights:
         raise UserError(f'{origin} holds no weights (no `state_dict` of tensors): give a .pth.tar of a training run')
     if not is_state_dict(weights):

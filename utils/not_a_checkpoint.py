@@ -7,8 +7,8 @@ STARTS = {
     rb'\s*(<!doctype|<html|<\?xml|<!--)': 'a web page, not a file of weights: the download failed; get the file itself',
     rb'version https://git-lfs': 'a Git LFS pointer, not the file it stands for: run git lfs pull',
     rb'\x1f\x8b': 'compressed with gzip: unpack it first (gunzip, or tar xzf)',
-    rb'.{7}\0\{': 'a safetensors file: store what safetensors.torch.load_file gives with torch.save',
 }
+SAFETENSORS = rb'.{7}\0\{'
 OBJECT = re.compile(r'GLOBAL ([\w.]+) was not an allowed global')
 
 
@@ -19,9 +19,11 @@ def what_it_is(path, error):
     error: of torch.load or zipfile"""
     with open(path, 'rb') as file:
         start = file.read(64)
-    for pattern, words in STARTS.items():
-        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
-            return f'is {words}'
+    if words := known_start(start):
+        return words
+    if re.match(SAFETENSORS, start, re.DOTALL):
+        return ('is a safetensors file: give the folder that it is in if eval/export.py wrote it, else store what '
+                'safetensors.torch.load_file gives with torch.save')
     if is_torchscript(path):
         return 'is a TorchScript program: store the state_dict() of torch.jit.load(…) with torch.save'
     found = OBJECT.search(str(error))
@@ -30,6 +32,14 @@ def what_it_is(path, error):
                 'loaded, as other objects could run code; store it again without')
     return ('is not a readable checkpoint: it may be cut short, or hold more than tensors, numbers and strings; take '
             'another copy')
+
+
+def known_start(start):
+    """What begins with these bytes and can't hold weights, in words as above; None: unknown."""
+    for pattern, words in STARTS.items():
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            return f'is {words}'
+    return None
 
 
 def is_torchscript(path):

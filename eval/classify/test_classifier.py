@@ -33,7 +33,7 @@ def test_experiment_name(tests):
     args = tests[0]
     split = args.split if len(tests) == 1 else 'all'
     views = ''.join('_' + word.replace(' ', '-') for word in special_views(args.crops, args.flip_views, args.clips))
-    weights = '+'.join(dict.fromkeys(Path(one.test).name.removesuffix('.pth.tar') for one in tests))
+    weights = '+'.join(dict.fromkeys(Path(one.test).absolute().name.removesuffix('.pth.tar') for one in tests))
     return (f'{Path(args.dataset).name}-{args.img_dim}-sp{split}_{network_name(args.net)}_{args.model}'
             f'_ds{args.ds}{rate_suffix(args.fps)}_seq{args.num_seq}_len{args.seq_len}{views}_test={weights}')
 

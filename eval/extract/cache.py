@@ -3,12 +3,12 @@ import hashlib
 import json
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from eval.networks.torchvision_models import net_of, split_weights
 from utils.cli import UserError
+from utils.model_folder import weights_hash
 from utils.parallel import distributed
 from utils.run.log import say
 from utils.video.sources import stamp_of
@@ -27,12 +27,8 @@ def fingerprint(weights, seed, net, clip, listed, amp):
         videos.update(f'{path},{n_frames},{label},{part},{stamp_of(path, n_frames)}\n'.encode(errors='surrogateescape'))
     rate = {'fps': listed.videos.fps} if listed.videos.fps else {}
     _, file = split_weights(weights)
-    return {'format': FORMAT, 'weights': 'random' if file is None else file_hash(file), 'seed': seed,
+    return {'format': FORMAT, 'weights': 'random' if file is None else weights_hash(file), 'seed': seed,
             'net': net_of(weights, net), **clip._asdict(), **rate, 'amp': amp, 'videos': videos.hexdigest()}
-
-
-def file_hash(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def stored_or_made(what, path, read, make):

@@ -28,7 +28,7 @@ def add_prediction_arguments(parser):
     parser.add_argument('video', nargs='*', metavar='VIDEO',
                         help=f'{WHAT_VIDEOS}, to use as far as they fill batches; default: videos of --dataset')
     parser.add_argument('--weights', required=True, metavar='FILE',
-                        help='checkpoint of pretraining; random: weights drawn from --seed')
+                        help='checkpoint or model folder of pretraining; random: weights drawn from --seed')
     parser.add_argument('--split', type=int, choices=SPLITS,
                         help='split whose test list is read, or training list if there is no other (default: that of '
                              '--weights if they are of this data set, else 1)')

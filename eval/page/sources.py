@@ -148,9 +148,14 @@ def read_predictions(path):
 
 
 def read_frozen(name, path):
-    found = read_json(path / 'results.json', list)
-    rows = pd.DataFrame(found)
-    lacking = [column for column in RESULT_COLUMNS if column not in rows]
+    rows, differences, facts = read_results(path)
+    return Frozen(name, path, pd.DataFrame(rows), facts, albums_of('frozen', path), verdict(rows, differences))
+
+
+def read_results(path):
+    """(rows of results.json, rows of differences.json, facts of results.md) in the folder of a frozen evaluation."""
+    rows = read_json(path / 'results.json', list)
+    lacking = [column for column in RESULT_COLUMNS if column not in pd.DataFrame(rows)]
     if lacking:
         raise UserError(f'{path / "results.json"}: its rows have no {", ".join(lacking)}; only results.json of '
                         'eval/frozen.py and commands like it can be reported')
@@ -159,7 +164,7 @@ def read_frozen(name, path):
         facts = [line[2:] for line in (path / 'results.md').read_text(**ENCODING).splitlines()
                  if line.startswith('- ')]
     differences = read_json(path / 'differences.json', list) if (path / 'differences.json').is_file() else []
-    return Frozen(name, path, rows, facts, albums_of('frozen', path), verdict(found, differences))
+    return rows, differences, facts
 
 
 def read_prediction(name, path):

@@ -44,8 +44,8 @@ SHOWN_CLASSES = 5
 
 def add_evaluation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
-                        help='checkpoints of pretraining or of classifiers, of one net; random weights of every net '
-                             f'are always evaluated, too; {WHAT_THIRD_PARTY}')
+                        help='checkpoints or model folders, of pretraining or of classifiers, of one net; random '
+                             f'weights of every net are always evaluated, too; {WHAT_THIRD_PARTY}')
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the extracted features, which are '
                              'reused')

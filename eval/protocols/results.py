@@ -142,7 +142,7 @@ def short_names(weights: Sequence[str]) -> list[str]:
     names = []
     for each in weights:
         net, file = split_weights(each)
-        name = Path(file or each).name.removesuffix('.pth.tar')
+        name = Path(file or each).absolute().name.removesuffix('.pth.tar')
         name = f'{net}={name}' if net and file else name
         candidates = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
         names.append(next(candidate for candidate in candidates if candidate not in names))

@@ -39,7 +39,7 @@ def pretrained_suffix(pretrain):
     """'' or '_pt=' and a short name of what the run starts from; the whole path is in args.json."""
     if not pretrain:
         return ''
-    stem = Path(pretrain).name.removesuffix('.tar').removesuffix('.pth')
+    stem = Path(pretrain).absolute().name.removesuffix('.tar').removesuffix('.pth')
     return '_pt=' + re.sub(r'[^A-Za-z0-9._-]', '-', stem)[:40]
 
 
