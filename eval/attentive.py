@@ -6,6 +6,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils.packages
 
+from eval.extract.setup import flags_for
 from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens_of
 from eval.protocols.attentive_probe import GRID, HeadTraining, attentive
 from eval.protocols.common import (
@@ -69,12 +70,12 @@ def evaluate_split(args, checkpoints, listed, class_names, precision, folder, se
     kinds = kinds_of(args)
     evaluated = [weights for weights, _, _ in repetitions_of(args)]
     kinds_by_weights = {weights: kinds_with_locations(weights, kinds) for weights in evaluated}
-    sizes = {weights: size_of(args, listed, weights) for weights in evaluated}
+    sizes = {weights: size_of(flags_for(args, weights), listed, weights) for weights in evaluated}
     say_sizes(folder / 'tokens', [sizes[weights] for weights in evaluated for _ in kinds_by_weights[weights]])
 
     def extract(weights, seed, name):
-        return tokens_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision, folder / 'tokens' / name,
-                         kinds_by_weights[weights])
+        return tokens_of(flags_for(args, weights), weights, seed, checkpoints.get(weights, {}), listed, precision,
+                         folder / 'tokens' / name, kinds_by_weights[weights])
 
     tokens = of_all_weights(args, extract)
     if distributed.is_main():

@@ -16,7 +16,7 @@ from eval.extract.setup import add_feature_arguments, features_of, prepare
 from eval.networks.load import is_classifier
 from eval.networks.seen import labels_text, seen_text
 from eval.networks.settings import SPLITS
-from eval.networks.torchvision_models import WHAT_THIRD_PARTY, net_of
+from eval.networks.weights import WHAT_THIRD_PARTY, net_of
 from utils.cli import Parser, make_folder, positive, positive_int_or_all
 from utils.next_step import command, data_flags, say_next
 from utils.parallel import distributed

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils.packages
 
-from eval.extract.setup import features_of
+from eval.extract.setup import features_of, flags_for
 from eval.protocols.appearance import appearance
 from eval.protocols.common import (
     add_evaluation_arguments,
@@ -58,7 +58,7 @@ def main(args):
 def evaluate_split(args, checkpoints, listed, class_names, precision, folder, seen):
     """Evaluates the weights on one split. Returns [(row of results, Outcome), …] in the main process."""
     def extract(weights, seed, name):
-        return features_of(args, weights, seed, checkpoints.get(weights, {}), listed, precision,
+        return features_of(flags_for(args, weights), weights, seed, checkpoints.get(weights, {}), listed, precision,
                            folder / 'features' / f'{name}.npz')
 
     features = of_all_weights(args, extract)

@@ -14,17 +14,10 @@ from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.extract.cache import fingerprint
 from eval.extract.tokens import open_tokens
-from eval.networks.torchvision_models import (
-    IMAGENET,
-    THIRD_PARTY_MODELS,
-    ThirdPartyModel,
-    build_representation,
-    net_of,
-    read_weights,
-    s3d_feature,
-    split_weights,
-    token_shape,
-)
+from eval.networks.representation import build_representation, token_shape
+from eval.networks.third_party import IMAGENET, ThirdPartyModel
+from eval.networks.torchvision_models import THIRD_PARTY_MODELS, s3d_feature
+from eval.networks.weights import net_of, read_weights, split_weights
 from eval.protocols.results import short_names
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import run

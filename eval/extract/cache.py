@@ -3,12 +3,12 @@ import hashlib
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
-from eval.networks.torchvision_models import net_of, split_weights
+from eval.networks.weights import files_behind, net_of
 from utils.cli import UserError
-from utils.model_folder import weights_hash
 from utils.parallel import distributed
 from utils.run.log import say
 from utils.video.sources import stamp_of
@@ -26,9 +26,17 @@ def fingerprint(weights, seed, net, clip, listed, amp):
                                            listed.part):
         videos.update(f'{path},{n_frames},{label},{part},{stamp_of(path, n_frames)}\n'.encode(errors='surrogateescape'))
     rate = {'fps': listed.videos.fps} if listed.videos.fps else {}
-    _, file = split_weights(weights)
-    return {'format': FORMAT, 'weights': 'random' if file is None else weights_hash(file), 'seed': seed,
+    files = files_behind(weights)
+    return {'format': FORMAT, 'weights': hash_of(files) if files else 'random', 'seed': seed,
             'net': net_of(weights, net), **clip._asdict(), **rate, 'amp': amp, 'videos': videos.hexdigest()}
+
+
+def hash_of(paths):
+    """Of what is in the files, one after the other."""
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(Path(path).read_bytes())
+    return content.hexdigest()
 
 
 def stored_or_made(what, path, read, make):

@@ -1,4 +1,5 @@
 """From flags to features: what the commands of frozen evaluation share."""
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,16 @@ from eval.extract.cache import fingerprint, stored_or_made
 from eval.extract.inputs import names_given, readable_videos
 from eval.extract.resources import resources_of
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
+from eval.networks.representation import announce, clip_demands
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
-from eval.networks.torchvision_models import announce, net_of, read_weights
+from eval.networks.weights import net_of, read_weights
 from utils.arguments import FOLLOWS, add_data_arguments, add_device_arguments, add_model_arguments
 from utils.cli import UserError, positive_int, whole_number
 from utils.data.classes import SEPARATOR, labels_of
 from utils.data.lists import VideoList, csv_file, list_folder
 from utils.data.splits import at_frame_rate, class_names_of, has_lists, read_split
-from utils.default_settings import default_settings
+from utils.default_settings import CLIP, default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation
@@ -37,7 +39,7 @@ def add_feature_arguments(parser):
 
 def prepare(args, given=(), by_class=False):
     """Reads the checkpoints and lists that the flags name: ({weights: checkpoint, {} for random}, LabelledVideos, class
-    names, Precision). Settings that were left out follow the checkpoints.
+    names, Precision). Settings that were left out follow the checkpoints; `flags_for` has those of a third-party model.
 
     given: names of videos to take instead of the lists, unlabelled. by_class: labels are needed, and those of a folder
     of videos without lists are its class folders.
@@ -52,9 +54,14 @@ def prepare(args, given=(), by_class=False):
         if args.net:
             raise UserError(f'--net {args.net}: --weights names the networks; leave --net out')
         del defaults['net']
+    flags = {name: getattr(args, name) for name in CLIP}
+    demands = {net: clip_demands(net, flags) for net in filter(None, others)}
+    if None not in others and all(demands.values()):
+        trained = dict([next(iter(demands.items()))])
     resolve_settings(args, common_settings(trained) if trained else {}, defaults, origin=next(iter(trained), None))
-    for name in filter(None, others):
-        announce(name, clip_settings(args))
+    args.clips = {net: clip_settings(args)._replace(**demanded) for net, demanded in demands.items()}
+    for net, clip in args.clips.items():
+        announce(net, clip)
     given = names_given(given)
     folder = None if given else list_folder(args.csv_root, args.dataset, args.img_dim)
     precision = start_evaluation(args)
@@ -68,6 +75,12 @@ def prepare(args, given=(), by_class=False):
         say(f'{folder} has no classInd.txt: all labels are -1')
     listed = labelled_videos(folder, args.split, args.frame_root, class_names, args.fps)
     return checkpoints, listed, class_names, precision
+
+
+def flags_for(args, weights):
+    """The flags with the clip settings for these --weights: of some third-party models they are their own."""
+    clip = args.clips.get(net_of(weights, None), clip_settings(args))
+    return Namespace(**{**vars(args), **clip._asdict()})
 
 
 def unlabelled(videos, failed):

@@ -14,8 +14,9 @@ from eval.extract.cache import NO_ARRAYS, fingerprint, read_arrays, stored_or_ma
 from eval.extract.inference import broken_of_all, outputs_of
 from eval.extract.resources import resources_of
 from eval.extract.vectors import load_representation
+from eval.networks.representation import token_shape
 from eval.networks.settings import trained_settings
-from eval.networks.torchvision_models import net_of, token_shape
+from eval.networks.weights import net_of
 from utils.cli import UserError
 from utils.data.clip_starts import clip_starts, count_blocks
 from utils.data.clips import VideoDataset

@@ -8,7 +8,8 @@ import torch
 from eval.extract.cache import read_arrays, write_arrays
 from eval.extract.inference import broken_of_all, outputs_of
 from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics
-from eval.networks.torchvision_models import build_representation, check_representation, net_of
+from eval.networks.representation import build_representation, check_representation
+from eval.networks.weights import net_of
 from utils.checkpoint import load_weights
 from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import VideoList
@@ -48,7 +49,7 @@ class Features:
 
     context: float32 [V, D], the aggregator's last state, averaged over locations and clips
     block:   float32 [V, D], the rectified maps of the backbone, averaged over locations, blocks and clips
-             (what both are for third-party models: eval/networks/torchvision_models.py)
+             (what both are for third-party models: eval/networks/third_party.py)
     path, label, part: [V], see LabelledVideos; several labels are bool [V, C]
     skipped: a line for each video that could not be read
     clips:   arrays of the K clips of all videos, if asked for: context and block [K, D], video [K] (a row of the arrays

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from eval.classify.outputs import confusion_figure, confusion_matrix
-from eval.networks.torchvision_models import split_weights
+from eval.networks.weights import split_weights
 from eval.page.svg import inline_svg
 from eval.protocols.results import key_of, short_names
 from utils.run.read_log import duration

@@ -1,19 +1,20 @@
 """What the commands of frozen evaluation share: flags, which weights are evaluated, the table of results."""
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
 
 from eval.classify.outputs import class_accuracies_figure, skipped_text
-from eval.extract.setup import add_feature_arguments, prepare
+from eval.extract.setup import add_feature_arguments, flags_for, prepare
 from eval.extract.vectors import LabelledVideos
 from eval.metrics.multi_label import classes_in
 from eval.metrics.protocol_hash import protocol_hash
 from eval.networks.seen import check_all_unseen
 from eval.networks.settings import SPLITS
-from eval.networks.torchvision_models import (
+from eval.networks.weights import (
     VECTORS_OF_THIRD_PARTY,
     WHAT_THIRD_PARTY,
     baseline_of,
@@ -103,7 +104,9 @@ def repetitions_of(args: Namespace) -> list[tuple[str, int, str]]:
     """
     files = files_of(args)
     trained = [(weights, args.seed, name) for weights, name in zip(files, short_names(files))]
-    random = [(weights, args.seed + i, f'{weights}-{i}') for weights in baselines_of(args) for i in range(RANDOM_SEEDS)]
+    baselines = baselines_of(args)
+    random = [(weights, args.seed + i, f'{name}-{i}') for weights, name in zip(baselines, short_names(baselines))
+              for i in range(RANDOM_SEEDS)]
     return trained + random
 
 
@@ -142,11 +145,15 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
     choices: of the flags, those that decide what the protocol measures."""
     classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
     train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
-    hashes = {name: protocol_hash(train, test, protocol=name, **clip_settings(args)._asdict(), **rate_setting(args),
-                                  **choices)
-              for name in {outcome.protocol for each in outcomes.values() for outcome in each}}
-    return [({**row_of(*key, outcome), 'hash': hashes[outcome.protocol]}, outcome)
-            for key, each in outcomes.items() for outcome in each]
+    rate = rate_setting(args)
+
+    @cache
+    def hash_of(clip, protocol):
+        return protocol_hash(train, test, protocol=protocol, **clip._asdict(), **rate, **choices)
+
+    return [({**row_of(weights, feature, outcome),
+              'hash': hash_of(clip_settings(flags_for(args, weights)), outcome.protocol)}, outcome)
+            for (weights, feature), each in outcomes.items() for outcome in each]
 
 
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:
@@ -179,12 +186,10 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
     differences = difference_rows(outcomes, compared(args))
     evaluated = next(iter(found.values()))
     skipped = evaluated[0].skipped
-    nets = dict.fromkeys(net_of(name, args.net) for name in args.weights)
     baselines = baselines_of(args)
     named = '' if baselines == ['random'] else f' ({", ".join(baselines)})'
     facts = [f'data: {args.dataset}, split {args.split}: {len(task.train)} training and {len(task.test)} test videos',
-             f'clip: {args.num_seq} blocks of {args.seq_len} frames, {frames_taken(args)}, {args.img_dim} px; net '
-             + ', '.join(nets),
+             *clip_facts(args),
              *([f'checkpoints: mean of {len(evaluated)} seeds'] if args.mean else []),
              *([VECTORS_OF_THIRD_PARTY] if any(net_of(name, None) for name in args.weights) else []),
              *([f'random weights{named}: mean of {RANDOM_SEEDS} seeds'] if baselines else []),
@@ -196,6 +201,15 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
     write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
     print('\n'.join([*facts, '', *map(printable, tables)]))
     return printable(sentence)
+
+
+def clip_facts(args: Namespace) -> list[str]:
+    """A line for each kind of clips, with the networks that get them."""
+    nets = {}
+    for weights in args.weights:
+        nets.setdefault(clip_settings(flags_for(args, weights)), {})[net_of(weights, args.net)] = None
+    return [f'clip: {clip.num_seq} blocks of {clip.seq_len} frames, {frames_taken(args)}, {clip.img_dim} px; net '
+            + ', '.join(each) for clip, each in nets.items()]
 
 
 def next_commands(args: Namespace, script: Optional[str] = None, out: str = '') -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, bootstrap_means, by_group
-from eval.networks.torchvision_models import split_weights
+from eval.networks.weights import short_name
 from eval.protocols.protocol import Outcome
 from utils.text import ENCODING
 
@@ -133,17 +133,13 @@ def interval_text(row: dict) -> str:
 
 
 def short_names(weights: Sequence[str]) -> list[str]:
-    """Distinct names for --weights: those of the files, numbered where several are alike; behind the name of a
-    third-party model, if they are of one.
+    """Distinct names for --weights: `short_name`, numbered where several are alike.
 
     >>> short_names(['a/epoch9.pth.tar', 'b/epoch9.pth.tar', 'random'])
     ['epoch9', 'epoch9-2', 'random']
     """
     names = []
-    for each in weights:
-        net, file = split_weights(each)
-        name = Path(file or each).absolute().name.removesuffix('.pth.tar')
-        name = f'{net}={name}' if net and file else name
+    for name in map(short_name, weights):
         candidates = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
         names.append(next(candidate for candidate in candidates if candidate not in names))
     return names

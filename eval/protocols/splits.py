@@ -9,7 +9,7 @@ from eval.metrics.intervals import bootstrap, by_group
 from eval.metrics.protocol_hash import protocol_hash
 from eval.networks.seen import check_own_split
 from eval.networks.settings import SPLITS, check_own_lists
-from eval.networks.torchvision_models import split_weights
+from eval.networks.weights import split_weights
 from eval.protocols.common import compared, start_frozen_evaluation
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import choice_facts, interval_fact, key_of, named, statistic_of, write_results
