@@ -220,12 +220,13 @@ def packages_in(name):
 
 
 def test_requirements_name_what_is_imported():
-    required, extra = map(packages_in, ('requirements.txt', 'requirements-export.txt'))
+    required, extra, rivals = map(packages_in, ('requirements.txt', 'requirements-export.txt',
+                                                'requirements-transformers.txt'))
     used = {module.split('.')[0] for path in [*modules(*PACKAGES), *ROOT.glob('*.py')] for module, _ in imported(path)}
     used -= set(PACKAGES) | set(sys.stdlib_module_names) | {'__future__', *(path.stem for path in ROOT.glob('*.py'))}
     used = {DISTRIBUTION.get(module, module).lower() for module in used}
-    assert used - extra | {'pytest-xdist'} == required  # which runs the tests on all cores
-    assert extra == {*ONNX_PACKAGES, 'safetensors'}
+    assert used - extra - rivals | {'pytest-xdist'} == required  # which runs the tests on all cores
+    assert extra == {*ONNX_PACKAGES, 'safetensors'} and rivals == {'transformers', 'safetensors'} <= used
 
 
 def test_the_project_speaks_of_itself_alone():

@@ -15,7 +15,7 @@ from eval import features as features_cli
 from eval import frozen as frozen_cli
 from eval.extract.cache import fingerprint
 from eval.extract.tokens import open_tokens
-from eval.networks.representation import build_representation, clip_demands, token_shape
+from eval.networks.representation import build_representation, own_clip, token_shape
 from eval.networks.third_party import IMAGENET
 from eval.networks.transformers_models import KINDS
 from eval.networks.weights import entry_of, read_weights
@@ -198,8 +198,8 @@ def test_random_weights_are_of_the_folders_config_and_drawn_from_the_seed(folder
     ((4, 1, 64), (4, 1, 64)), ((None, 9, None), (1, 9, 32)), ((9, None, None), (9, 1, 32))])
 def test_clips_follow_the_folder_where_flags_are_left_out(flags, clip, folders):
     names = 'num_seq', 'seq_len', 'img_dim'
-    assert clip_demands(f'transformers:{folders["videomae"]}', dict(zip(names, flags))) == dict(zip(names, clip))
-    assert clip_demands('torchvision:r3d_18', dict(zip(names, flags))) == {}
+    assert own_clip(f'transformers:{folders["videomae"]}', dict(zip(names, flags))) == dict(zip(names, clip))
+    assert own_clip('torchvision:r3d_18', dict(zip(names, flags))) == {}
 
 
 # ---- as a user runs it

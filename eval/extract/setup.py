@@ -9,7 +9,7 @@ from eval.extract.cache import fingerprint, stored_or_made
 from eval.extract.inputs import names_given, readable_videos
 from eval.extract.resources import resources_of
 from eval.extract.vectors import LabelledVideos, extract_features, load_representation, read_features, write_features
-from eval.networks.representation import announce, clip_demands
+from eval.networks.representation import announce, own_clip
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SPLITS, common_settings, resolve_settings, trained_settings
 from eval.networks.weights import net_of, read_weights
@@ -39,7 +39,7 @@ def add_feature_arguments(parser):
 
 def prepare(args, given=(), by_class=False):
     """Reads the checkpoints and lists that the flags name: ({weights: checkpoint, {} for random}, LabelledVideos, class
-    names, Precision). Settings that were left out follow the checkpoints; `flags_for` has those of a third-party model.
+    names, Precision). Settings that were left out follow the checkpoints; see also `flags_for`.
 
     given: names of videos to take instead of the lists, unlabelled. by_class: labels are needed, and those of a folder
     of videos without lists are its class folders.
@@ -55,11 +55,12 @@ def prepare(args, given=(), by_class=False):
             raise UserError(f'--net {args.net}: --weights names the networks; leave --net out')
         del defaults['net']
     flags = {name: getattr(args, name) for name in CLIP}
-    demands = {net: clip_demands(net, flags) for net in filter(None, others)}
-    if None not in others and all(demands.values()):
-        trained = dict([next(iter(demands.items()))])
+    own_clips = {net: own_clip(net, flags) for net in filter(None, others)}
+    if None not in others and all(own_clips.values()):
+        first = next(iter(own_clips))
+        trained = {first: own_clips[first]}
     resolve_settings(args, common_settings(trained) if trained else {}, defaults, origin=next(iter(trained), None))
-    args.clips = {net: clip_settings(args)._replace(**demanded) for net, demanded in demands.items()}
+    args.clips = {net: clip_settings(args)._replace(**own) for net, own in own_clips.items()}
     for net, clip in args.clips.items():
         announce(net, clip)
     given = names_given(given)

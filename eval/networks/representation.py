@@ -18,9 +18,9 @@ def build_representation(net):
     return Representation(net) if entry is None else ThirdPartyRepresentation(entry)
 
 
-def clip_demands(net, flags):
-    """{'num_seq', 'seq_len', 'img_dim'} of the clips for a third-party network: as its weights are used where the flags
-    are left out. {} if it takes any clip.
+def own_clip(net, flags):
+    """{'num_seq', 'seq_len', 'img_dim'} of the clips for a third-party network of fixed size: where flags are left out,
+    those that its weights are used with. {} for one that takes any clip.
 
     flags: {name: value} of these three, None for those left out."""
     entry = entry_of(net)

@@ -5,7 +5,6 @@ preprocessor_config.json); `transformers:FOLDER=random` random weights of the sa
 normalisation come from the folder. Nothing is downloaded, no code of a folder runs and no pickled weights are read.
 """
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,14 +15,11 @@ from pathlib import Path
 import torch
 
 from eval.networks.third_party import ThirdPartyModel
+from eval.networks.transformers_folder import CONFIG, PREPROCESSING, WEIGHTS, check_files, read_json
 from utils.cli import UserError, beside
 from utils.text import first_line
 
 PREFIX, RANDOM = 'transformers:', '=random'
-CONFIG = 'config.json'
-PREPROCESSING = 'processor_config.json', 'video_preprocessor_config.json', 'preprocessor_config.json'
-WEIGHTS, SHARDS = 'model.safetensors', 'model.safetensors.index.json'
-PICKLED = '.bin', '.pt', '.pth', '.ckpt', '.pkl', '.h5', '.msgpack'  # .h5 and .msgpack: of other frameworks
 
 
 # ---- which tensor is the feature: (net, clips [B, 3, F, H, W]) -> (tokens [B, M, D], context [B, D])
@@ -148,40 +144,6 @@ def folder_state(folder):
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(f'{kind.head}.')}
 
 
-def weight_files(folder):
-    """Paths of a folder's weights in safetensors, several where they are stored in shards; [] for none."""
-    if Path(folder, WEIGHTS).is_file():
-        return [Path(folder, WEIGHTS)]
-    if not Path(folder, SHARDS).is_file():
-        return []
-    names = read_json(Path(folder, SHARDS)).get('weight_map')
-    if not isinstance(names, dict) or not names:
-        raise UserError(f'{folder}/{SHARDS} names no files of weights: take another copy')
-    return [Path(folder, str(name)) for name in sorted(set(names.values()))]
-
-
-def check_files(folder):
-    """UserError unless the folder has whole files of safetensors."""
-    files = weight_files(folder)
-    if not files:
-        pickled = sorted(path.name for path in Path(folder).iterdir() if path.suffix in PICKLED)
-        raise UserError(f'{folder} has {pickled[0]}, but no {WEIGHTS}: pickled weights can run code and are refused; '
-                        'take a copy with safetensors, or store these by save_pretrained where you trust them'
-                        if pickled else f'{folder} has no {WEIGHTS}: give a folder with weights{beside(folder)}')
-    from safetensors import safe_open  # comes with transformers
-    for file in files:
-        if not file.is_file():
-            raise UserError(f'{file} is not there, though {SHARDS} names it: take another copy')
-        with one_line(f'{file} is cut short or damaged: take another copy'), safe_open(file, 'pt'):
-            pass
-
-
-def files_of_folder(folder, weights):
-    """Paths of what features depend on: the config, the preprocessing and, with `weights`, these."""
-    said = [path for name in (CONFIG, *PREPROCESSING) if (path := Path(folder, name)).is_file()]
-    return said + (weight_files(folder) if weights else [])
-
-
 # ---- the library
 
 def library():
@@ -211,16 +173,3 @@ def one_line(what):
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
-
-
-def read_json(path):
-    """The object in a file. UserError: there is none."""
-    try:
-        said = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        raise UserError(f'{path} is not there: give a folder as the hub stores it{beside(path.parent)}') from None
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path} cannot be read ({first_line(error)}): take another copy') from error
-    if not isinstance(said, dict):
-        raise UserError(f'{path} holds a {type(said).__name__}, not an object: take another copy')
-    return said

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from eval.networks.third_party import on_meta
 from eval.networks.torchvision_models import THIRD_PARTY_MODELS
-from eval.networks.transformers_models import KINDS, PREFIX, RANDOM, files_of_folder, folder_entry, folder_state
+from eval.networks.transformers_folder import files_of_folder
+from eval.networks.transformers_models import KINDS, PREFIX, RANDOM, folder_entry, folder_state
 from utils.checkpoint import parameters_among, read_checkpoint
 from utils.cli import UserError
 from utils.model_folder import weights_file
