@@ -17,7 +17,7 @@ from eval.extract.tokens import open_tokens
 from eval.networks.representation import build_representation, token_shape
 from eval.networks.third_party import IMAGENET, ThirdPartyModel
 from eval.networks.torchvision_models import THIRD_PARTY_MODELS, s3d_feature
-from eval.networks.weights import net_of, read_weights, split_weights
+from eval.networks.weights import baseline_of, net_of, read_weights, split_weights
 from eval.protocols.results import short_names
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import run
@@ -275,6 +275,11 @@ def test_what_weights_means():
     assert split_weights(path) == (None, path)
     assert split_weights('torchvision:s3d') == ('torchvision:s3d', None)
     assert split_weights('torchvision:s3d=a=b.pth') == ('torchvision:s3d', 'a=b.pth')
+    assert split_weights('transformers:a=b/mae') == ('transformers:a=b/mae', 'a=b/mae')
+    assert split_weights('transformers:a=b/mae=random') == ('transformers:a=b/mae', None)
+    assert short_names(['transformers:a/mae/', 'transformers:b/mae', 'transformers:b/mae=random', 'mae.pth.tar']) == [
+        'mae', 'mae-2', 'mae=random', 'mae-3']
+    assert baseline_of('transformers:a/mae') == baseline_of('transformers:a/mae=random') == 'transformers:a/mae=random'
     assert [net_of(name, 'resnet34') for name in ('random', 'torchvision:s3d=x')] == ['resnet34', 'torchvision:s3d']
     assert short_names(['torchvision:s3d=a/x.pth', 'torchvision:s3d', 'b/x.pth', 'torchvision:s3d=b/x.pth']) == [
         'torchvision:s3d=x.pth', 'torchvision:s3d', 'x.pth', 'torchvision:s3d=x.pth-2']

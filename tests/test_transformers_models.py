@@ -24,10 +24,8 @@ from utils.checkpoint import load_weights
 from utils.data.clips import Clip
 from utils.data.colour import to_block
 
-HAS_TRANSFORMERS = importlib.util.find_spec('transformers') is not None
-needs_transformers = pytest.mark.skipif(not HAS_TRANSFORMERS,
-                                        reason='the package of requirements-transformers.txt is not installed')
-pytestmark = needs_transformers
+pytestmark = pytest.mark.skipif(importlib.util.find_spec('transformers') is None,
+                                reason='the packages of requirements-transformers.txt are not installed')
 
 RUN = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 SIZES = {'hidden_size': 24, 'num_hidden_layers': 2, 'num_attention_heads': 2}
@@ -123,6 +121,18 @@ def test_a_pretrained_videomae(tmp_path):
     expected = net(library_input(folder, 'videomae', frames)).last_hidden_state.mean(dim=1)
     _, _, vector = loaded(folder).all_states(to_block(frames, None, 2))
     assert net.layernorm is not None and torch.allclose(vector[:, 0], expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_vjepa2_with_a_classifier(tmp_path):
+    """The mean of its encoder's tokens: the attentive head of another data set is not used."""
+    import transformers
+    folder = save('vjepa2', tmp_path, 'VJEPA2ForVideoClassification', num_pooler_layers=1)
+    frames = frames_of('vjepa2')
+    net = transformers.VJEPA2ForVideoClassification.from_pretrained(folder).eval().vjepa2
+    expected = net.get_vision_features(library_input(folder, 'vjepa2', frames)).mean(dim=1)
+    _, _, vector = loaded(folder).all_states(to_block(frames, None, 2))
+    assert torch.allclose(vector[:, 0], expected, atol=1e-4)
 
 
 @torch.no_grad()
@@ -366,6 +376,16 @@ def test_one_line_for_each_mistake(change, flags, message, csv_root, folders, tm
     said = capsys.readouterr()
     error, = said.err.splitlines()
     assert error.startswith('error: ') and message in error and not (tmp_path / 'f.npz').exists()
+
+
+def test_numbers_that_make_no_network(csv_root, folders, tmp_path, capsys):
+    """Random weights are built without reading any."""
+    shutil.copytree(folders['vivit'], tmp_path / 'folder')
+    change_json(num_attention_heads=0)(tmp_path / 'folder')
+    argv = [*RUN, '--csv_root', csv_root, '--out', tmp_path / 'f.npz', '--weights', f'transformers:{tmp_path}/folder=random']
+    assert run(features_cli, argv) == 2
+    error, = capsys.readouterr().err.splitlines()
+    assert error.startswith(f'error: {tmp_path}/folder/config.json is no VivitForVideoClassification')
 
 
 def test_an_odd_number_of_frames(csv_root, folders, tmp_path, capsys):

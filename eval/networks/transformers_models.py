@@ -89,12 +89,14 @@ def folder_entry(folder):
     if height != width:
         raise UserError(f'{folder}: its network takes frames of {height}×{width} px, and clips here are square')
     steps = config.tubelet_size if kind.any_frames else 0
-    return ThirdPartyModel(partial(network_of, kind, config), kind.feature, kind.head, config.hidden_size,
+    return ThirdPartyModel(partial(network_of, folder, kind, config), kind.feature, kind.head, config.hidden_size,
                            getattr(config, kind.frames), height, colours_of(folder, kind), True, steps)
 
 
-def network_of(kind, config):
-    return getattr(library(), kind.network)(config)
+def network_of(folder, kind, config):
+    """The network with random weights. UserError: the numbers in its config don't fit together."""
+    with one_line(f'{folder}/{CONFIG} is no {kind.network} that transformers can build'):
+        return getattr(library(), kind.network)(config)
 
 
 def kind_and_config(folder):
@@ -103,7 +105,7 @@ def kind_and_config(folder):
         raise UserError(f'--weights {PREFIX}{folder}: {folder} is not a folder: give one with {CONFIG} and '
                         f'{WEIGHTS}{beside(folder)}')
     said = read_json(Path(folder, CONFIG))
-    kind = KINDS.get(said.get('model_type'))
+    kind = KINDS.get(str(said.get('model_type')))
     if kind is None:
         raise UserError(f'{folder}/{CONFIG} is of model_type {said.get("model_type")!r}: choose a folder of '
                         f'{", ".join(KINDS)}, or add the kind to eval/networks/transformers_models.py')
