@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 from utils.cli import UserError, beside
+from utils.model_folder import CONFIG, PICKLED, WEIGHTS
 from utils.text import first_line
 
-CONFIG = 'config.json'
 PREPROCESSING = 'processor_config.json', 'video_preprocessor_config.json', 'preprocessor_config.json'
-WEIGHTS, SHARDS = 'model.safetensors', 'model.safetensors.index.json'
-PICKLED = '.bin', '.pt', '.pth', '.ckpt', '.pkl', '.h5', '.msgpack'  # the last two: of other frameworks
+SHARDS = 'model.safetensors.index.json'
 
 
 def read_json(path):

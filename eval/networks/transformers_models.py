@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from eval.networks.third_party import ThirdPartyModel
-from eval.networks.transformers_folder import CONFIG, PREPROCESSING, WEIGHTS, check_files, read_json
+from eval.networks.transformers_folder import PREPROCESSING, check_files, read_json
 from utils.cli import UserError, beside
+from utils.model_folder import CONFIG, WEIGHTS
 from utils.text import first_line
 
 PREFIX, RANDOM = 'transformers:', '=random'
