@@ -118,8 +118,8 @@ def read_config(folder):
         kind = config.get('model_type') if isinstance(config, dict) else None
         raise UserError(f'{folder} is no model folder of eval/export.py: its {CONFIG} '
                         + (f'is of a {kind!r} model' if isinstance(kind, str) else 'is of another kind')
-                        + '; give a checkpoint, or a folder that eval/export.py has written (of third-party models: '
-                        'eval/README.md)')
+                        + '; give a checkpoint, or a folder that eval/export.py has written (frozen evaluation takes '
+                        'folders of the transformers library as transformers:FOLDER)')
     if config.get('version') != VERSION:
         raise UserError(f'{path} is of version {config.get("version")!r}, and this code reads version {VERSION}: '
                         'update it')
