@@ -1,5 +1,7 @@
 """Lists of Something-Something V2, Diving48, Jester and Kinetics-600/700 from annotations in the form they are published in."""
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ from eval import attentive
 from eval import test as classifier
 from eval.classify.test_classifier import warn_of_mirrored_views
 from process_data import write_csv
+from tests.films import film, write_film
+from tests.tiny import CLIP, ROOT, next_lines, run
 from utils.cli import UserError
 from utils.data.classes import labels_of, read_class_list
 from utils.data.demands import demands
@@ -236,3 +240,36 @@ def test_two_videos_of_a_name(tmp_path, write, ssv2, capsys):
     write('ssv2', [*ssv2[1], 'copy/7'], *ssv2[0])
     assert 'part/7: copy/7 has the same name (1 such videos): left out' in capsys.readouterr().err
     assert listed(tmp_path, 'ssv2', 'train')[0][0] == ('copy/7', SSV2_NAMES[0])
+
+
+# ---- from the annotations to a classifier
+
+def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
+    """In miniature: .webm files and the published json files, then the commands as they stand there."""
+    section = (ROOT / 'process_data' / 'README.md').read_text().split('## Something-Something V2')[1].split('\n## ')[0]
+    lines = [line.strip() for line in section.splitlines() if line.startswith('    python ')]
+    to_lists, pretrain, finetune = (shlex.split(next(line for line in lines if begin in line))[1:] for begin in (
+        'write_csv.py --dataset ssv2 --videos', 'dpc/main.py', 'eval/test.py'))
+    monkeypatch.chdir(tmp_path)
+    for number in range(16):
+        write_film(tmp_path / '20bn-something-something-v2' / f'{number}.webm', film(16, 40, 36, seed=number), 'libvpx-vp9',
+                   options={'cpu-used': '8', 'deadline': 'realtime'})
+    dump(tmp_path / 'labels.json', SSV2)
+    dump(tmp_path / 'train.json', ssv2_entries(*((str(number), number % 2) for number in range(12))))
+    dump(tmp_path / 'validation.json', ssv2_entries(*((str(number), number % 2) for number in range(12, 16))))
+
+    csv_root = ['--csv_root', str(tmp_path / 'lists')]
+    write_csv.main(write_csv.parse_args([*to_lists[1:], *csv_root]))
+    small = [*csv_root, *CLIP, '--epochs', '1', '--batch_size', '4', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off',
+             '--log_dir', str(tmp_path)]
+    assert run(pretraining, [*pretrain[1:], *small, '--pred_step', '1']) == 0
+    said = capsys.readouterr().out
+    assert 'flip 0' in said
+    line = next(line for line in next_lines(said) if '--pretrain' in line)
+    weights = line[line.index('--pretrain') + 1]
+    assert run(classifier, [{'{model_best.pth.tar}': weights}.get(word, word) for word in finetune[1:]] + small) == 0
+    said = capsys.readouterr().out
+    line = next(line for line in next_lines(said) if '--test' in line)
+    assert run(classifier, line[2:]) == 0
+    log, = Path(tmp_path).glob('log_test/*/test_log.md')
+    assert '| every video | 4 |' in log.read_text()
