@@ -4,7 +4,8 @@ numpy pads a key with zeros, so (seed, epoch) and (seed, epoch, 0) alone would b
 """
 import numpy as np
 
-PURPOSES = 'clip', 'order', 'step', 'bn_statistics', 'view', 'label_subset', 'attentive_batches', 'shown_clips'
+PURPOSES = ('clip', 'order', 'step', 'bn_statistics', 'view', 'label_subset', 'attentive_batches', 'shown_clips',
+            'bank')
 
 
 def stream(purpose: str, *key: int) -> np.random.Generator:

@@ -7,12 +7,13 @@ from dpc.model import DPC
 from eval.extract.inference import broken_of_all, read_pieces
 from eval.extract.inputs import WHAT_VIDEOS, names_given, readable_videos
 from eval.extract.setup import add_feature_arguments
+from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics, layers_without_statistics
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
-from utils.checkpoint import load_weights, parameters_among, read_checkpoint
+from utils.checkpoint import load_weights, parameters_among, plain_names, read_checkpoint
 from utils.cli import UserError, positive_int
 from utils.data.clip_starts import count_blocks
-from utils.data.clips import VideoDataset
+from utils.data.clips import ClipDataset, VideoDataset
 from utils.data.lists import csv_file, list_folder
 from utils.data.splits import at_frame_rate, read_split
 from utils.default_settings import default_settings
@@ -20,7 +21,7 @@ from utils.next_step import command, data_flags
 from utils.random_streams import stream
 from utils.run.check_backbone import check_backbone, run_on_meta
 from utils.run.log import say
-from utils.run.setup import put_on, start_evaluation
+from utils.run.setup import clip_settings, put_on, start_evaluation
 
 
 def add_prediction_arguments(parser):
@@ -54,22 +55,59 @@ def prepare_predictions(args):
     Precision, the checkpoint). Settings and a split that were left out follow the checkpoint.
 
     UserError: a file that can't be used, a missing list."""
-    checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
-    resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
-                     {**default_settings('' if args.video else args.dataset, args.csv_root), 'pred_step': 3},
-                     args.weights if checkpoint else None)
-    if args.pred_step >= args.num_seq:
-        raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    checkpoint = read_predictor(args, '' if args.video else args.dataset)
     given = names_given(args.video)
     folder = None if given else list_folder(args.csv_root, args.dataset, args.img_dim)
     precision = start_evaluation(args)
     args.split = args.split or split_to_follow({args.weights: checkpoint}, args.dataset)
     videos, failed = readable_videos(given) if given else (listed_videos(args, folder), [])
     videos = at_frame_rate(videos, args.fps)
+    model, size = place_predictor(args, checkpoint, precision)
+    return model, size, videos, failed, precision, checkpoint
+
+
+def read_predictor(args, dataset):
+    """The checkpoint of --weights, {} for random ones. Settings that were left out follow it, else the defaults of a
+    data set ('' for none). UserError: a file that can't be used, settings that leave no block to be seen."""
+    checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
+    resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
+                     {**default_settings(dataset, args.csv_root), 'pred_step': 3},
+                     args.weights if checkpoint else None)
+    if args.pred_step >= args.num_seq:
+        raise UserError(f'--pred_step {args.pred_step} leaves none of the --num_seq {args.num_seq} blocks to be seen')
+    return checkpoint
+
+
+def place_predictor(args, checkpoint, precision):
+    """(DPC on its device, (h, w) of its feature map). UserError: see `load_network`."""
     model = load_network(args.weights, checkpoint, args.net, args.pred_step)
     check_backbone(model.backbone, args.net, args.img_dim, args.seq_len)
     size = map_size(model, args.seq_len, args.img_dim)
-    return put_on(model, precision.device), size, videos, failed, precision, checkpoint
+    return put_on(model, precision.device), size
+
+
+def training_videos(args, checkpoint):
+    """The VideoList of the training list of --dataset, of the split that the checkpoint was trained on, else 1."""
+    split = split_to_follow({args.weights: checkpoint}, args.dataset)
+    videos = read_split(list_folder(args.csv_root, args.dataset, args.img_dim), split, 'train', args.frame_root)
+    return at_frame_rate(videos, args.fps)
+
+
+def complete_statistics(args, model, checkpoint, training, resources):
+    """Estimates the BN statistics of a DPC that its checkpoint lacks from `training` videos; returns whether it did.
+
+    UserError: there are none to estimate them from (None)."""
+    missing = model.state_dict().keys() - plain_names(checkpoint.get('state_dict', {})).keys()
+    if not layers_without_statistics(model, missing):
+        return False
+    if training is None:
+        raise UserError(f'{args.weights} has no BN statistics: say from whose training videos to estimate them with '
+                        '--dataset')
+    clips = ClipDataset(training, clip_settings(args), crop='centre', flip=0)
+    complete_bn_statistics(model, missing, clips, MAX_CLIPS, args.seed, resources.precision, resources.num_workers,
+                           resources.timeout)
+    model.eval()
+    return True
 
 
 def load_network(weights, checkpoint, net, pred_step):

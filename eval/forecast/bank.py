@@ -1,0 +1,81 @@
+"""Candidates that surprise is measured against: features of blocks drawn from training videos, in a file."""
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eval.extract.cache import NO_ARRAYS, write_arrays
+from eval.extract.inference import outputs_of
+from eval.forecast.next_block import CANDIDATES
+from utils.cli import UserError
+from utils.data.clips import VideoDataset
+from utils.random_streams import stream
+
+
+@dataclass
+class Bank:
+    """feature: signed maps float32 [K, S, D]. made_with: what they depend on, plain values; see `fits`."""
+    feature: torch.Tensor
+    made_with: dict
+
+    @property
+    def hash(self):
+        """8 hex digits: bits are comparable where they are equal."""
+        data = json.dumps(self.made_with, sort_keys=True).encode() + self.feature.numpy().tobytes()
+        return hashlib.sha256(data).hexdigest()[:8]
+
+
+class DrawnBlocks(VideoDataset):
+    """Single blocks of the videos of a list, drawn from `seed`: item i is block `drawn[i][1]` of video `drawn[i][0]`.
+
+    clip: a Clip of one block. Padding makes no block: shorter videos have none."""
+
+    def __init__(self, videos, clip, count, seed):
+        super().__init__(videos, clip)
+        ends = np.cumsum(-(-videos.n_frames // clip.ds) // clip.seq_len)
+        total = int(ends[-1])
+        rows = np.sort(stream('bank', seed).choice(total, min(count, total), replace=False))
+        video = np.searchsorted(ends, rows, side='right')
+        self.drawn = list(zip(video.tolist(), (rows - np.append(0, ends)[video]).tolist()))
+
+    def __len__(self):
+        return len(self.drawn)
+
+    def __getitem__(self, number):
+        video, block = self.drawn[number]
+        return self.clips_of(video, lambda n_frames: np.array([block]))
+
+
+def make_bank(encode, videos, clip, resources, made_with):
+    """The Bank of up to CANDIDATES blocks of a VideoList, drawn from the seed in `made_with`. Unreadable ones are left
+    out. encode: blocks [B, 1, C, T, H, W] -> maps [B, S, D]. clip: a Clip of one block. UserError: no block is left."""
+    blocks = DrawnBlocks(videos, clip, CANDIDATES, made_with['seed'])
+    maps = [maps for _, _, maps in outputs_of(encode, blocks, resources, 'bank', [])]
+    if not maps:
+        raise UserError(f'--bank: none of the {len(videos)} training videos has a block of {clip.seq_len} frames with '
+                        f'--ds {clip.ds} that can be read')
+    return Bank(torch.cat(maps), made_with)
+
+
+def write_bank(path, bank):
+    """UserError: it can't be written."""
+    write_arrays(path, bank.made_with, [], {'feature': bank.feature.numpy()})
+
+
+def read_bank(path, expected):
+    """The Bank in a file. expected: what `made_with` must be, but for the data and the seed it was drawn with.
+
+    UserError: no bank, or one of other weights or settings."""
+    try:
+        with np.load(path) as stored:
+            bank = Bank(torch.from_numpy(stored['feature']), json.loads(str(stored['fingerprint'])))
+    except NO_ARRAYS:
+        raise UserError(f'--bank {path} is no bank: give bank.npz of an earlier --out, or a data set') from None
+    other = [name for name, value in expected.items() if bank.made_with.get(name) != value]
+    if other:
+        raise UserError(f'--bank {path} was made with other {" and ".join(other)} '
+                        f'({", ".join(f"{bank.made_with.get(name)}, now {expected[name]}" for name in other)}): make '
+                        'one with these, by --bank and the name of a data set')
+    return bank

@@ -1,0 +1,223 @@
+"""How surprising videos are over time: −log2 of the probability that a pretrained network gives the true next block."""
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import utils.packages
+
+from eval.extract.cache import file_hash
+from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given
+from eval.extract.resources import resources_of
+from eval.extract.setup import add_feature_arguments
+from eval.forecast.bank import make_bank, read_bank, write_bank
+from eval.forecast.clip_pictures import write_picture
+from eval.forecast.course import Course, block_times, write_course
+from eval.forecast.next_block import CANDIDATES, surprise_along
+from eval.forecast.pairs import compare_pairs, lines_of_pairs, read_pairs
+from eval.forecast.setup import complete_statistics, place_predictor, read_predictor, training_videos
+from eval.forecast.surprise_pictures import Source, draw_course, write_surprise_film
+from eval.forecast.video_maps import encoder_of, maps_of_videos
+from utils.cli import Parser, UserError, make_folder, positive, positive_int
+from utils.data.clip_starts import count_blocks
+from utils.data.splits import at_frame_rate
+from utils.next_step import command, say_next
+from utils.parallel.launch import launch
+from utils.run.setup import clip_settings, rate_setting, start_evaluation
+from utils.text import ENCODING, printable
+from utils.video.frames import FrameError
+from utils.video.reader import VideoError
+from utils.video.times import frame_times
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('video', nargs='*', metavar='VIDEO', help=WHAT_VIDEOS)
+    parser.add_argument('--weights', required=True, metavar='FILE',
+                        help='checkpoint of pretraining; random: weights drawn from --seed, with --dataset')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for {video}.csv and surprise.json')
+    parser.add_argument('--bank', metavar='DATASET',
+                        help=f'compare with {CANDIDATES} blocks drawn from the training videos of this data set, or '
+                             'with the bank.npz that was made of them: bits of different videos are then comparable '
+                             '(default: with other blocks of the same video; comparable within it only)')
+    parser.add_argument('--pairs', metavar='FILE',
+                        help='csv with rows path_a,path_b[,group], an ordinary video and an odd one, such as a '
+                             'spliced one: also how often the odd one surprises more; needs --bank')
+    parser.add_argument('--picture', action='store_true',
+                        help='also {video}.png: the curve under the frames, and the moments of most surprise')
+    parser.add_argument('--film', action='store_true', help='also {video}.mp4: the surprise of each location as heat')
+    parser.add_argument('--json', action='store_true',
+                        help='print an object a line: {"video", "bits", "copy_bits", "top", …}, {"video", "error"}, '
+                             'and with --pairs {"pairs", …} at the end')
+    parser.add_argument('--pred_step', type=positive_int,
+                        help='P, blocks predicted in pretraining; the other N − P are seen before each prediction '
+                             '(default: as stored in the checkpoint, or 3)')
+    parser.add_argument('--frame_rate', type=positive, metavar='F',
+                        help='frames a second of extracted frames, or of files without usable time stamps')
+    add_feature_arguments(parser)
+    parser.set_defaults(dataset=None)
+    args = parser.parse_args(argv)
+    if args.num_procs > 1 or ',' in (args.gpu or ''):
+        parser.error('videos are read in one process: give one GPU, or leave out --num_procs')
+    if not args.video and not args.pairs:
+        parser.error('give videos, or --pairs')
+    if args.pairs and not args.bank:
+        parser.error('--pairs compares videos, which takes common candidates: give --bank')
+    bank_is_file = args.bank is not None and os.path.isfile(args.bank)
+    args.dataset = args.dataset or (None if bank_is_file else args.bank)     # whose training videos may be needed
+    return args
+
+
+def main(args):
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if args.json else out):       # there, only answers are printed
+        pairs = read_pairs(args.pairs) if args.pairs else []
+        given = names_given(args.video)
+        given += dict.fromkeys(path for pair in pairs for path in (pair.ordinary, pair.odd) if path not in given)
+        checkpoint = read_predictor(args, args.dataset or '')
+        precision = start_evaluation(args)
+        model, size = place_predictor(args, checkpoint, precision)
+        resources = resources_of(args, precision)
+        training = training_videos(args, checkpoint) if args.dataset else None
+        completed = complete_statistics(args, model, checkpoint, training, resources)
+        folder, answers = Path(args.out), Answers(out, args.json)
+        make_folder(folder, '--out')
+
+        # data
+        blocks = dataclasses.replace(resources, clips_at_once=resources.clips_at_once * args.num_seq)
+        encode, clip = encoder_of(model), clip_settings(args)._replace(num_seq=1)
+        bank = bank_of(args, encode, training, completed, blocks)
+        videos, names, failed = given_videos(given)
+        for name, error in failed:
+            answers.fail(name, error)
+        videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, args, answers)
+
+        # surprise
+        stems, measures, broken = stems_of(names), {}, []
+        for index, feature, difference in maps_of_videos(encode, videos, clip, blocks, broken):
+            bits, copy_bits, seen, candidates = surprise_along(model, feature, args.num_seq - args.pred_step,
+                                                               bank and bank.feature)
+            start, end = block_times(times[index], len(feature), args.seq_len, args.ds)
+            course = Course(names[index], start[1:], end[1:], bits, copy_bits, difference[1:], seen, candidates, size)
+            source = Source(videos.path(index), videos.fps, args.seq_len, args.ds)
+            try:
+                write_files(folder / stems[index], course, source, args)
+            except FrameError as error:
+                answers.fail(names[index], str(error))
+                continue
+            measures[names[index]] = course.measures()
+            answers.give({**course.summary(), 'csv': f'{folder / stems[index]}.csv'})
+        for index, error in dict(broken).items():
+            answers.fail(names[index], error)
+
+        found = compare_pairs(pairs, measures, answers.fail) if pairs else None
+        summary = {'weights': args.weights, 'net': args.net, **clip_settings(args)._asdict(), **rate_setting(args),
+                   'pred_step': args.pred_step, 'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature),
+                                                                  **bank.made_with},
+                   'videos': answers.given, 'failed': answers.failed, 'pairs': found}
+        with open(folder / 'surprise.json', 'w', **ENCODING) as file:
+            json.dump(summary, file, indent=1)
+        answers.end(found, bank, folder)
+    if answers.failed:
+        sys.exit(1)
+
+
+def bank_of(args, encode, training, completed, resources):
+    """The Bank of --bank, of a file or newly made of the `training` videos and written to --out; None without.
+
+    completed: whether BN statistics are estimated from these videos. UserError: a file that doesn't fit."""
+    if not args.bank:
+        return None
+    clip = clip_settings(args)._replace(num_seq=1)
+    made_with = {'weights': f'random {args.seed}' if args.weights == 'random' else file_hash(args.weights)[:12],
+                 'net': args.net, **clip._asdict(), **rate_setting(args),
+                 'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
+    if os.path.isfile(args.bank):
+        return read_bank(args.bank, made_with)
+    bank = make_bank(encode, training, clip, resources, {**made_with, 'dataset': args.dataset, 'seed': args.seed})
+    write_bank(Path(args.out, 'bank.npz'), bank)
+    print(f'bank {bank.hash}: {len(bank.feature)} blocks of training videos of {args.dataset}, in '
+          f'{Path(args.out, "bank.npz")}, which --bank also takes')
+    return bank
+
+
+def usable_videos(videos, names, args, answers):
+    """(VideoList, names, [times of the frames, s]) of the videos that are long enough and have times; says what is
+    wrong with the others."""
+    kept, times, seen = [], [], args.num_seq - args.pred_step
+    needed = 2 if args.bank else seen + 2
+    for row, (name, n_frames) in enumerate(zip(names, videos.n_frames.tolist())):
+        try:
+            if count_blocks(n_frames, 0, args.seq_len, args.ds) < needed:
+                what = ('a seen block and the next' if args.bank else
+                        f'{seen} seen blocks, the next, and another to compare it with')
+                raise VideoError(f'too short: {what} are {((needed * args.seq_len) - 1) * args.ds + 1} frames with '
+                                 f'--ds {args.ds}, and it has {n_frames}'
+                                 + ('' if args.bank else '; with --bank fewer are enough'))
+            seconds = frame_times(videos.path(row), n_frames, args.fps, args.frame_rate)
+        except (VideoError, UserError) as error:
+            answers.fail(name, str(error))
+        else:
+            kept.append(row)
+            times.append(seconds)
+    return videos.select(kept), [names[row] for row in kept], times
+
+
+def write_files(path, course, source, args):
+    """{path}.csv, and the picture and film that the flags ask for. FrameError: a frame can't be read any more."""
+    if args.picture:
+        write_picture(path.with_name(f'{path.name}.png'), draw_course(course, source))
+    if args.film:
+        write_surprise_film(path.with_name(f'{path.name}.mp4'), course, source)
+    write_course(path.with_name(f'{path.name}.csv'), course)
+
+
+def stems_of(names):
+    """What the files of each video are called: its name without folder and ending; of equal ones the second is
+    {stem}_2, …"""
+    stems = []
+    for name in names:
+        stem, taken = Path(name).stem, len(stems)
+        count = sum(Path(other).stem == stem for other in names[:taken]) + 1
+        stems.append(stem if count == 1 else f'{stem}_{count}')
+    return stems
+
+
+class Answers:
+    """Prints what is found, in the form that the flags ask for, as soon as it is known. given, failed: objects."""
+
+    def __init__(self, out, as_json):
+        self.out, self.as_json, self.given, self.failed = out, as_json, [], []
+
+    def give(self, summary):
+        """summary: of a Course, with its csv."""
+        self.given.append(summary)
+        top = ', '.join(f'{each["bits"]:.1f} bits at {each["seconds"]:.2f} s' for each in summary['top'])
+        self.say(summary, f'{summary["video"]}: {summary["blocks"]} blocks, {summary["bits"]:.2f} bits on average (as '
+                          f'the last seen block {summary["copy_bits"]:.2f}); most: {top}')
+
+    def fail(self, name, error):
+        self.failed.append({'video': name, 'error': error})
+        self.say(self.failed[-1], f'{name}: {error}')
+
+    def end(self, pairs, bank, folder):
+        """What holds for all videos, and the next command."""
+        if pairs:
+            self.say({'pairs': pairs['pairs'], **pairs}, '\n'.join(lines_of_pairs(pairs)))
+        if not self.as_json:
+            compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
+                        'other blocks of the same video: comparable within a video only (--bank makes videos '
+                        'comparable)')
+            print(f'bits compare each block with {compared}\nwritten to {folder}: surprise.json, {{video}}.csv')
+            say_next(command('eval/report.py', folder, out='report.html'))
+
+    def say(self, answer, text):
+        print(json.dumps(answer) if self.as_json else printable(text), file=self.out, flush=True)
+
+
+if __name__ == '__main__':
+    launch(main, parse_args())

@@ -1,0 +1,90 @@
+"""Does surprise mark what happens? ROC AUC of what eval/surprise.py wrote, at events against the rest of each video.
+
+    python experiments/surprise_study.py --events {events.csv} {out of the network} {out of random weights}
+
+The event's block is the first whose middle is at or after the event. The rest are the blocks of the same video whose
+window, seen blocks included, has no event in it. The AUC of a video is the probability that the event's block has a
+higher value than one of the rest; 0.5 is chance.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import utils.packages
+
+import numpy as np
+import pandas as pd
+
+from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, by_group
+from utils.cli import Parser, UserError, run_cli
+
+CURVES = 'bits', 'copy_bits', 'frame_difference'
+
+
+def parse_args(argv=None):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument('out', nargs='+', metavar='FOLDER', help='--out of eval/surprise.py for the videos')
+    parser.add_argument('--events', required=True, metavar='FILE',
+                        help='csv with columns video, seconds, and perhaps kind and group: a row for each event')
+    return parser.parse_args(argv)
+
+
+def main(args):
+    events = pd.read_csv(args.events, dtype={'video': str, 'group': str})
+    for folder in map(Path, args.out):
+        for kind, part in events.groupby('kind', sort=False) if 'kind' in events else [('events', events)]:
+            values, group = auc_of_videos(folder, part)
+            print(f'{folder}, {kind}: {len(values)} videos')
+            for curve in CURVES:
+                print(f'  {curve:17} {auc_text(values[curve].to_numpy(), group)}')
+
+
+def auc_of_videos(folder, events):
+    """(AUC of each curve of the videos of a table of events that have both, a DataFrame [V]; group str [V])."""
+    rows, group = [], []
+    for video, own in events.groupby('video', sort=False):
+        path = folder / f'{Path(video).stem}.csv'
+        if not path.exists():
+            raise UserError(f'{path} is not there: give all videos of the events to eval/surprise.py')
+        table = pd.read_csv(path)
+        at_event, rest = parts_of(table, own.seconds.to_numpy())
+        if at_event.any() and rest.any():
+            rows.append({curve: auc(table[curve][at_event], table[curve][rest]) for curve in CURVES})
+            group.append(own.group.iloc[0] if 'group' in own else video)
+    if not rows:
+        raise UserError(f'{folder}: no video has both an event and blocks without one')
+    return pd.DataFrame(rows), np.array(group)
+
+
+def parts_of(table, seconds):
+    """Masks [T] of the rows of a csv of eval/surprise.py: the blocks of events at `seconds`, and those whose window has
+    no event. Blocks predicted from fewer blocks than most are in neither."""
+    start, settled = table.start.to_numpy(), (table.seen == table.seen.max()).to_numpy()
+    # row k is block k + 1, which is predicted from blocks k + 1 - seen … k
+    first = np.arange(len(table)) - table.seen.to_numpy()
+    window = np.where(first >= 0, start[first], 0)
+    inside = (window[:, None] <= seconds) & (seconds <= table.end.to_numpy()[:, None])
+    at_event = np.zeros(len(table), bool)
+    at_event[np.minimum(np.searchsorted(table.seconds, seconds), len(table) - 1)] = True
+    return at_event & settled & inside.any(axis=1), settled & ~inside.any(axis=1)
+
+
+def auc(positive, negative):
+    """The probability that a value of `positive` is above one of `negative`, a tie counting half."""
+    difference = np.subtract.outer(np.asarray(positive), np.asarray(negative))
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+
+
+def auc_text(values, group):
+    """Mean of some AUC [V] and its 95% interval over groups, or the mean of each group where they are too few."""
+    low, high = bootstrap(lambda times: times @ values / times.sum(), group)
+    if low is None:
+        means = by_group(lambda times: times @ values / times.sum(), group)
+        each = ', '.join(f'{name} {value:.3f}' for name, value in means.items())
+        return f'{values.mean():.3f} ({each}; fewer than {FEWEST_GROUPS} groups)'
+    return f'{values.mean():.3f} [{low:.3f}, {high:.3f}]'
+
+
+if __name__ == '__main__':
+    run_cli(main, parse_args())

@@ -1,0 +1,296 @@
+"""eval/surprise.py as a user runs it, and its bits against slow loops."""
+import csv
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dpc.model import DPC
+from eval import report, surprise
+from eval.forecast import next_block, video_maps
+from eval.forecast.course import Course, block_times
+from eval.forecast.next_block import bits_of, own_candidates, surprise_along
+from eval.forecast.pairs import accuracy_of
+from tests.films import film, write_film
+from tests.test_horizon import save
+from tests.test_report import Page
+from tests.test_report import report as write_report
+from tests.tiny import make_frames, next_lines, run, write_rows
+
+FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
+SEEN = 2     # of the three blocks of five frames of the checkpoint of test_horizon
+
+
+@pytest.fixture(scope='module')
+def model():
+    torch.manual_seed(0)
+    return DPC('resnet18', pred_step=1).eval().requires_grad_(False)
+
+
+def maps(model, blocks, locations=2, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(blocks, locations, model.backbone.feature_size, generator=random)
+
+
+# ---- the score
+
+def loop_over_candidates(prediction, target, candidates):
+    """−log2 of the softmax, from the definition. prediction, target [D], candidates [K, D]."""
+    scores = [float(prediction.double() @ each.double()) for each in (target, *candidates)]
+    most = max(scores)
+    return math.log2(sum(math.exp(score - most) for score in scores)) - (scores[0] - most) / math.log(2)
+
+
+@pytest.mark.parametrize('with_bank', [True, False])
+def test_bits_equal_a_loop_over_blocks_locations_and_candidates(model, with_bank):
+    feature = maps(model, 9)
+    bank = 3 * maps(model, 5, seed=1) if with_bank else None
+    bits, copy_bits, seen, count = surprise_along(model, feature, SEEN, bank)
+    assert bits.shape == copy_bits.shape == (8, 2) and seen.tolist() == [1, 2, 2, 2, 2, 2, 2, 2]
+    for block in range(1, 9):
+        window = range(max(0, block - SEEN), block + 1)
+        prediction = model.predict(feature[None, list(window)], steps=1)[0][0, 0]
+        others = bank if with_bank else torch.stack([feature[i] for i in range(9) if i not in window])
+        if not with_bank and block == 1:
+            continue     # one more is left than the others have: which are taken is drawn
+        assert len(others) == count
+        for s in range(2):
+            assert bits[block - 1, s] == pytest.approx(
+                loop_over_candidates(prediction[s], feature[block, s], others[:, s]), abs=1e-3)
+            assert copy_bits[block - 1, s] == pytest.approx(
+                loop_over_candidates(feature[block - 1, s], feature[block, s], others[:, s]), abs=1e-3)
+
+
+def test_bits_do_not_depend_on_what_is_in_the_batch(model, monkeypatch):
+    feature = maps(model, 40)
+    whole = surprise_along(model, feature, SEEN)
+    monkeypatch.setattr(next_block, 'AT_ONCE', 3)
+    for ours, theirs in zip(surprise_along(model, feature, SEEN), whole):
+        assert np.allclose(ours, theirs, atol=1e-4)
+    bank = maps(model, 6, seed=1)
+    alone = surprise_along(model, feature[:10], SEEN, bank)[0]
+    assert np.allclose(alone, surprise_along(model, feature, SEEN, bank)[0][:9], atol=1e-4)
+
+
+@pytest.mark.parametrize('most, blocks', [(1000, 9), (5, 40), (5, 4)])
+def test_candidates_are_as_many_for_each_block_and_never_of_its_window(most, blocks, monkeypatch):
+    monkeypatch.setattr(next_block, 'CANDIDATES', most)
+    feature = torch.arange(blocks).float().view(-1, 1, 1)
+    candidates, allowed = own_candidates(feature, SEEN)
+    expected = min(most, blocks - SEEN - 1)
+    assert len(candidates) <= most + SEEN + 1
+    for block, mask in enumerate(allowed):
+        numbers = candidates[mask].flatten().tolist()
+        assert len(numbers) == len(set(numbers)) == expected and not set(numbers) & set(range(block - SEEN, block + 1))
+
+
+def test_nothing_to_tell_apart_is_log2_of_the_candidates(model):
+    """Where all blocks are equal, and where a prediction says nothing."""
+    constant = maps(model, 1).expand(9, -1, -1)
+    bits, copy_bits, _, count = surprise_along(model, constant, SEEN)
+    assert count == 6 and bits == pytest.approx(math.log2(7), abs=1e-4)
+    assert copy_bits == pytest.approx(math.log2(7), abs=1e-4)
+    target, bank = maps(model, 3), maps(model, 10, seed=1)
+    assert bits_of(torch.zeros_like(target), target, bank) == pytest.approx(math.log2(11))
+
+
+def test_the_similarity_of_the_loss_is_followed(model, monkeypatch):
+    target, bank = maps(model, 3), maps(model, 10, seed=1)
+    monkeypatch.setattr('dpc.loss.similarity', lambda rows, columns: 0 * rows @ columns.t())
+    assert bits_of(target, target, bank) == pytest.approx(math.log2(11))
+
+
+# ---- the course of a video
+
+def course(bits, seen=None):
+    bits = np.array(bits, np.float32)[:, None]
+    time = np.arange(len(bits), dtype=float)
+    return Course('a.mp4', time, time + 0.5, bits, bits, time, np.full(len(bits), SEEN) if seen is None else seen, 7,
+                  (1, 1))
+
+
+def test_top_moments_are_apart_and_predicted_from_enough():
+    assert course([1, 5, 6, 2, 3, 4]).top() == [2, 5, 0]
+    assert course([9, 5, 6, 2, 3, 4], seen=np.array([1, 2, 2, 2, 2, 2])).top() == [2, 5]
+    assert course([9]).top() == [0] and course([9]).uninformed == 3
+    summary = course([9, 5, 6], seen=np.array([1, 2, 2])).summary()
+    assert (summary['blocks'], summary['bits'], summary['top'][0]['seconds']) == (3, 5.5, 2.25)
+
+
+def test_times_of_blocks():
+    start, end = block_times(np.arange(20) / 10, 3, seq_len=3, ds=2)
+    assert start.tolist() == pytest.approx([0, .6, 1.2]) and end.tolist() == pytest.approx([.4, 1, 1.6])
+
+
+def test_accuracy_counts_ties_half():
+    found = accuracy_of(np.array([1., 2, 3]), np.array([2., 2, 1]), np.array(['a', 'b', 'b']))
+    assert found == {'value': 0.5, 'low': None, 'high': None, 'by_group': {'a': 1, 'b': 0.25}}
+    low, high = (accuracy_of(np.zeros(24), np.arange(24) % 2, np.arange(24).astype(str))[name] for name in ('low', 'high'))
+    assert low < 0.75 < high
+
+
+# ---- the command
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return save(tmp_path_factory.mktemp('weights') / 'model.pth.tar')
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """Three video files of 45, 52 and 50 frames at 25 a second, the last still."""
+    root = tmp_path_factory.mktemp('videos')
+    return [write_film(root / name, pictures, options={'qp': '0'}) for name, pictures in (
+        ('a.mp4', film(45)), ('b.mp4', film(52, seed=1)), ('still.mp4', film(1) * 50))]
+
+
+def answers(capsys, *words, status=0):
+    capsys.readouterr()
+    assert run(surprise, [*words, '--json', *FLAGS]) == status
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def rows_of(path):
+    return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(open(path, newline=''))]
+
+
+def test_files_of_videos(weights, videos, tmp_path, capsys):
+    assert run(surprise, [*videos, '--weights', weights, '--out', tmp_path, '--picture', '--film', *FLAGS]) == 0
+    said = capsys.readouterr().out
+    assert 'comparable within a video only' in said and said.count(' bits at ') == 9
+    report.parse_args(next_lines(said)[0][2:])
+    assert {path.name for path in tmp_path.iterdir()} == {'surprise.json', *(
+        f'{stem}.{ending}' for stem in ('a', 'b', 'still') for ending in ('csv', 'png', 'mp4'))}
+    rows = rows_of(tmp_path / 'b.csv')
+    assert list(rows[0])[:3] == ['seconds', 'bits', 'copy_bits'] and list(rows[0])[-1] == 'bits_row1_column1'
+    assert [row['start'] for row in rows] == pytest.approx([0.2 * block for block in range(1, 10)])
+    assert all(row['seconds'] == pytest.approx(row['start'] + 0.08) and row['end'] == pytest.approx(row['start'] + 0.16)
+               and row['bits'] == pytest.approx(row['bits_row1_column1']) for row in rows)
+    assert [row['seen'] for row in rows] == [1, *[2] * 8]
+    for row in rows_of(tmp_path / 'still.csv'):
+        assert row['frame_difference'] == 0 and row['bits'] == row['copy_bits'] == pytest.approx(3, abs=1e-3)
+    for stem in ('a', 'b', 'still'):
+        assert cv2.imread(str(tmp_path / f'{stem}.png')).std() > 10
+        made = cv2.VideoCapture(str(tmp_path / f'{stem}.mp4'))
+        assert made.get(cv2.CAP_PROP_FRAME_COUNT) == 5 * len(rows_of(tmp_path / f'{stem}.csv'))
+        assert made.get(cv2.CAP_PROP_FPS) == pytest.approx(25, rel=0.1)
+
+
+def test_bits_do_not_depend_on_the_other_videos_nor_on_their_order(weights, videos, tmp_path, monkeypatch, capsys):
+    """And not on the number of blocks that are read or encoded at a time."""
+    together = answers(capsys, *videos, '--weights', weights, '--out', tmp_path / '1')
+    monkeypatch.setattr(video_maps, 'BLOCKS_READ', 2)
+    reversed_ = answers(capsys, *videos[::-1], '--weights', weights, '--out', tmp_path / '2', '--batch_size', '1')
+    alone = answers(capsys, videos[1], '--weights', weights, '--out', tmp_path / '3')
+    assert [each['video'] for each in together] == [each['video'] for each in reversed_][::-1] == videos
+    for ours, theirs in [*zip(together, reversed_[::-1]), (together[1], alone[0])]:
+        for one, other in zip(rows_of(ours['csv']), rows_of(theirs['csv']), strict=True):
+            assert one == pytest.approx(other, abs=2e-3)
+
+
+@pytest.fixture(scope='module')
+def lists(tmp_path_factory):
+    """csv_root of a data set 'mine' of four training videos, frame folders of 25 frames."""
+    root = tmp_path_factory.mktemp('lists')
+    for i in range(4):
+        make_frames(root / 'frames' / 'c' / f'v{i}', 25, seed=i)
+    write_rows(root / 'mine' / 'train_split01.csv', [(root / 'frames' / 'c' / f'v{i}', 25) for i in range(4)])
+    return root
+
+
+def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('eval.forecast.bank.CANDIDATES', 12)
+    flags = ['--weights', weights, '--csv_root', lists]
+    made = answers(capsys, *videos, *flags, '--bank', 'mine', '--out', tmp_path / '1')
+    again = answers(capsys, *videos[:1], *flags, '--bank', tmp_path / '1/bank.npz', '--out', tmp_path / '2')
+    assert {each['candidates'] for each in made} == {12}
+    assert again[0]['bits'] == pytest.approx(made[0]['bits'], abs=1e-4)
+    banks = [json.loads((tmp_path / out / 'surprise.json').read_text())['bank'] for out in '12']
+    assert banks[0] == banks[1] and banks[0]['blocks'] == 12 and len(banks[0]['hash']) == 8
+    answers(capsys, videos[0], *flags, '--bank', 'mine', '--seed', '1', '--out', tmp_path / '3')
+    assert json.loads((tmp_path / '3/surprise.json').read_text())['bank']['hash'] != banks[0]['hash']
+
+    def error(*words, weights=weights):
+        capsys.readouterr()
+        assert run(surprise, [videos[0], '--weights', weights, *words, '--out', tmp_path / '4', *FLAGS]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1, said
+        return said[0]
+
+    torch.manual_seed(1)
+    other = torch.load(weights, weights_only=True)
+    torch.save({**other, 'state_dict': DPC('resnet18', pred_step=1).state_dict()}, tmp_path / 'other.pth.tar')
+    bank = ['--bank', tmp_path / '1/bank.npz']
+    assert 'was made with other weights' in error(*bank, weights=tmp_path / 'other.pth.tar')
+    assert 'was made with other ds (1, now 2)' in error(*bank, '--ds', '2', '--allow_other_settings')
+    assert 'is no bank' in error('--bank', weights)
+    assert 'nowhere' in error('--bank', 'nowhere', '--csv_root', lists)
+
+
+def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('eval.forecast.bank.CANDIDATES', 12)
+    a, b, still = videos
+    (tmp_path / 'pairs.csv').write_text(f'path_a,path_b\n{a},{b}\n{still},{a}\n{a},{a}\n{a},{tmp_path}/gone.mp4\n')
+    flags = ['--pairs', tmp_path / 'pairs.csv', '--weights', weights, '--csv_root', lists]
+    found = answers(capsys, *flags, '--bank', 'mine', '--out', tmp_path / 'out', status=1)
+    errors = {each['video']: each['error'] for each in found if 'error' in each}
+    assert set(errors) == {'pair 4', f'{tmp_path}/gone.mp4'} and 'twice the same file' in errors['pair 4']
+    bits = {each['video']: each['bits'] for each in found if 'bits' in each}
+    result = found[-1]
+    assert result['pairs'] == 2 and set(bits) == set(videos)
+    assert result['accuracy']['mean']['bits']['value'] == ((bits[b] > bits[a]) + (bits[a] > bits[still])) / 2
+    assert result['accuracy']['highest']['frame_difference']['value'] >= 0.5, 'a still video moves less'
+    assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 1
+    assert '2 pairs in 2 groups; the odd video has the higher value' in capsys.readouterr().out
+    (tmp_path / 'pairs.csv').write_text('just one\n')
+    assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 2
+    assert 'pairs.csv:1: expected path_a,path_b' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        surprise.parse_args(['--weights', 'f', '--out', 'o', '--pairs', 'p'])
+    assert '--pairs compares videos' in capsys.readouterr().err
+
+
+def test_one_line_for_each_bad_video_and_the_others_go_on(weights, videos, tmp_path, capsys):
+    write_film(tmp_path / 'untimed.h264', film(45))
+    write_film(tmp_path / 'jump.mp4', film(45), times=[40 * i + 20000 * (i > 20) for i in range(45)])
+    write_film(tmp_path / 'short.mp4', film(19))
+    (tmp_path / 'text.mp4').write_text('no video')
+    make_frames(tmp_path / 'frames', 45, seed=0)
+    given = [tmp_path / name for name in ('untimed.h264', 'jump.mp4', 'short.mp4', 'text.mp4', 'frames')]
+    found = answers(capsys, *given, videos[0], '--weights', weights, '--out', tmp_path / 'out', status=1)
+    errors = {each['video'].rsplit('/')[-1]: each['error'] for each in found if 'error' in each}
+    assert 'no time stamps: say how many there are a second with --frame_rate' in errors['untimed.h264']
+    assert 'jump by 20.0 s at frame 22' in errors['jump.mp4']
+    assert errors['short.mp4'] == ('too short: 2 seen blocks, the next, and another to compare it with are 20 frames '
+                                   'with --ds 1, and it has 19; with --bank fewer are enough')
+    assert 'no video that the decoder can read' in errors['text.mp4'] and '--frame_rate F' in errors['frames']
+    assert len(errors) == 5 and found[-1]['video'] == videos[0] and found[-1]['blocks'] == 8
+    answers(capsys, *given[:2], given[4], '--frame_rate', '25', '--weights', weights, '--out', tmp_path / 'out')
+
+
+def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists, classifier, tmp_path, capsys):
+    out = ['--out', tmp_path / 'out', *FLAGS]
+    other = classifier / 'model' / 'epoch1.pth.tar'
+    assert run(surprise, [videos[0], '--weights', other, '--pred_step', '1', *out]) == 2
+    assert 'a classifier\'s has no predictor' in capsys.readouterr().err
+    checkpoint = torch.load(weights, weights_only=True)
+    checkpoint['state_dict'] = {name: value for name, value in checkpoint['state_dict'].items() if 'running' not in name}
+    torch.save(checkpoint, tmp_path / 'without.pth.tar')
+    flags = [videos[0], '--weights', tmp_path / 'without.pth.tar', *out]
+    assert run(surprise, flags) == 2
+    assert 'has no BN statistics: say from whose training videos to estimate them with --dataset' in capsys.readouterr().err
+    assert run(surprise, [*flags, '--dataset', 'mine', '--csv_root', lists]) == 0
+    assert 'estimating BN statistics' in capsys.readouterr().out
+
+
+def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):
+    other = write_film(tmp_path / 'other' / 'a.mkv', film(45))
+    found = answers(capsys, videos[0], other, '--weights', weights, '--out', tmp_path / 'out', '--picture')
+    assert [each['csv'].rsplit('/')[-1] for each in found] == ['a.csv', 'a_2.csv']
+    assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
+    page = Page(tmp_path / 'page.html')
+    rows = page.table('Surprise of out')
+    assert [row[0].strip() for row in rows[1:]] == [videos[0], other] and len(page.all('img')) == 2
