@@ -33,8 +33,8 @@ TEMPLATES = Path(__file__).resolve().parent / 'page' / 'templates'
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument('run', nargs='+', metavar='RUN',
-                        help='folder of a training run, of a test, of eval/frozen.py or of eval/visualise.py; of any '
-                             'other folder, all that are below it')
+                        help='folder of a training run, of a test, of eval/frozen.py, eval/visualise.py or '
+                             'eval/surprise.py; of any other folder, all that are below it')
     parser.add_argument('--out', default='report.html', metavar='FILE', help='the page (default report.html)')
     parser.add_argument('--title', default='Dense Predictive Coding: report', help='heading of the page')
     return parser.parse_args(argv)
@@ -73,6 +73,7 @@ def render(sources, title, pictures):
         tests=tests, test_rows=test_rows(sources.tests), about_hash=ABOUT_HASH,
         classes=per_class([test for test in sources.tests if len(test.predictions)]),
         frozen=sources.frozen, frozen_rows=frozen_rows(sources.frozen), predictions=sources.predictions,
+        surprise=sources.surprise,
         flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture,
         colour_of=colour_of)
 

@@ -19,7 +19,10 @@ import pandas as pd
 from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, by_group
 from utils.cli import Parser, UserError, run_cli
 
-CURVES = 'bits', 'copy_bits', 'frame_difference'
+# of a table that eval/surprise.py wrote
+CURVES = {'bits': lambda table: table.bits, 'copy_bits': lambda table: table.copy_bits,
+          'frame_difference': lambda table: table.frame_difference,
+          'change of frame_difference': lambda table: table.frame_difference.diff().abs()}
 
 
 def parse_args(argv=None):
@@ -37,7 +40,7 @@ def main(args):
             values, group = auc_of_videos(folder, part)
             print(f'{folder}, {kind}: {len(values)} videos')
             for curve in CURVES:
-                print(f'  {curve:17} {auc_text(values[curve].to_numpy(), group)}')
+                print(f'  {curve:27} {auc_text(values[curve].to_numpy(), group)}')
 
 
 def auc_of_videos(folder, events):
@@ -50,7 +53,7 @@ def auc_of_videos(folder, events):
         table = pd.read_csv(path)
         at_event, rest = parts_of(table, own.seconds.to_numpy())
         if at_event.any() and rest.any():
-            rows.append({curve: auc(table[curve][at_event], table[curve][rest]) for curve in CURVES})
+            rows.append({name: auc(curve(table)[at_event], curve(table)[rest]) for name, curve in CURVES.items()})
             group.append(own.group.iloc[0] if 'group' in own else video)
     if not rows:
         raise UserError(f'{folder}: no video has both an event and blocks without one')

@@ -66,11 +66,21 @@ class Prediction:
 
 
 @dataclass
+class Surprise:
+    """numbers: surprise.json."""
+    name: str
+    path: Path
+    numbers: dict
+    albums: list
+
+
+@dataclass
 class Sources:
     training: list = field(default_factory=list)
     tests: list = field(default_factory=list)
     frozen: list = field(default_factory=list)
     predictions: list = field(default_factory=list)
+    surprise: list = field(default_factory=list)
 
 
 def find_sources(given):
@@ -171,6 +181,10 @@ def read_prediction(name, path):
     return Prediction(name, path, read_json(path / 'visualise.json', dict), albums_of('predictions', path))
 
 
+def read_surprise(name, path):
+    return Surprise(name, path, read_json(path / 'surprise.json', dict), albums_of('surprise', path))
+
+
 def read_json(path, kind):
     """UserError: not JSON, or not of this kind."""
     try:
@@ -187,4 +201,5 @@ READERS = {  # by the file that a kind of folder has
     'test_log.md': ('tests', read_test),
     'results.json': ('frozen', read_frozen),
     'visualise.json': ('predictions', read_prediction),
+    'surprise.json': ('surprise', read_surprise),
 }
