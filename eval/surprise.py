@@ -111,7 +111,7 @@ def main(args):
                 continue
             measures[names[index]] = course.measures()
             answers.give({**course.summary(), 'csv': f'{folder / stems[index]}.csv'})
-        for index, error in dict(broken).items():
+        for index, error in broken:
             answers.fail(names[index], error)
 
         found = compare_pairs(pairs, measures, answers.fail) if pairs else None

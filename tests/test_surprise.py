@@ -1,5 +1,6 @@
 """eval/surprise.py as a user runs it, and its bits against slow loops."""
 import csv
+import functools
 import json
 import math
 
@@ -19,6 +20,7 @@ from tests.test_horizon import save
 from tests.test_report import Page
 from tests.test_report import report as write_report
 from tests.tiny import make_frames, next_lines, run, write_rows
+from utils.data.clips import VideoDataset
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 SEEN = 2     # of the three blocks of five frames of the checkpoint of test_horizon
@@ -158,12 +160,12 @@ def rows_of(path):
 
 
 def test_files_of_videos(weights, videos, tmp_path, capsys):
-    assert run(surprise, [*videos, '--weights', weights, '--out', tmp_path, '--picture', '--film', *FLAGS]) == 0
+    assert run(surprise, [*videos[1:], '--weights', weights, '--out', tmp_path, '--picture', '--film', *FLAGS]) == 0
     said = capsys.readouterr().out
-    assert 'comparable within a video only' in said and said.count(' bits at ') == 9
+    assert 'comparable within a video only' in said and said.count(' bits at ') == 6
     report.parse_args(next_lines(said)[0][2:])
     assert {path.name for path in tmp_path.iterdir()} == {'surprise.json', *(
-        f'{stem}.{ending}' for stem in ('a', 'b', 'still') for ending in ('csv', 'png', 'mp4'))}
+        f'{stem}.{ending}' for stem in ('b', 'still') for ending in ('csv', 'png', 'mp4'))}
     rows = rows_of(tmp_path / 'b.csv')
     assert list(rows[0])[:3] == ['seconds', 'bits', 'copy_bits'] and list(rows[0])[-1] == 'bits_row1_column1'
     assert [row['start'] for row in rows] == pytest.approx([0.2 * block for block in range(1, 10)])
@@ -172,7 +174,7 @@ def test_files_of_videos(weights, videos, tmp_path, capsys):
     assert [row['seen'] for row in rows] == [1, *[2] * 8]
     for row in rows_of(tmp_path / 'still.csv'):
         assert row['frame_difference'] == 0 and row['bits'] == row['copy_bits'] == pytest.approx(3, abs=1e-3)
-    for stem in ('a', 'b', 'still'):
+    for stem in ('b', 'still'):
         assert cv2.imread(str(tmp_path / f'{stem}.png')).std() > 10
         made = cv2.VideoCapture(str(tmp_path / f'{stem}.mp4'))
         assert made.get(cv2.CAP_PROP_FRAME_COUNT) == 5 * len(rows_of(tmp_path / f'{stem}.csv'))
@@ -182,7 +184,7 @@ def test_files_of_videos(weights, videos, tmp_path, capsys):
 def test_bits_do_not_depend_on_the_other_videos_nor_on_their_order(weights, videos, tmp_path, monkeypatch, capsys):
     """And not on the number of blocks that are read or encoded at a time."""
     together = answers(capsys, *videos, '--weights', weights, '--out', tmp_path / '1')
-    monkeypatch.setattr(video_maps, 'BLOCKS_READ', 2)
+    monkeypatch.setattr(video_maps, 'VideoDataset', functools.partial(VideoDataset, most=2))
     reversed_ = answers(capsys, *videos[::-1], '--weights', weights, '--out', tmp_path / '2', '--batch_size', '1')
     alone = answers(capsys, videos[1], '--weights', weights, '--out', tmp_path / '3')
     assert [each['video'] for each in together] == [each['video'] for each in reversed_][::-1] == videos
@@ -288,9 +290,10 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
 
 def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):
     other = write_film(tmp_path / 'other' / 'a.mkv', film(45))
-    found = answers(capsys, videos[0], other, '--weights', weights, '--out', tmp_path / 'out', '--picture')
+    found = answers(capsys, videos[0], other, '--weights', weights, '--out', tmp_path / 'out')
     assert [each['csv'].rsplit('/')[-1] for each in found] == ['a.csv', 'a_2.csv']
+    cv2.imwrite(str(tmp_path / 'out' / 'a.png'), np.zeros((8, 8, 3), np.uint8))
     assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
     page = Page(tmp_path / 'page.html')
     rows = page.table('Surprise of out')
-    assert [row[0].strip() for row in rows[1:]] == [videos[0], other] and len(page.all('img')) == 2
+    assert [row[0].strip() for row in rows[1:]] == [videos[0], other] and len(page.all('img')) == 1

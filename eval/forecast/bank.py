@@ -9,6 +9,7 @@ import torch
 from eval.extract.cache import NO_ARRAYS, write_arrays
 from eval.extract.inference import outputs_of
 from eval.forecast.next_block import CANDIDATES
+from eval.forecast.video_maps import maps_only
 from utils.cli import UserError
 from utils.data.clips import VideoDataset
 from utils.random_streams import stream
@@ -28,31 +29,30 @@ class Bank:
 
 
 class DrawnBlocks(VideoDataset):
-    """Single blocks of the videos of a list, drawn from `seed`: item i is block `drawn[i][1]` of video `drawn[i][0]`.
+    """Up to `count` single blocks of the videos of a list, drawn from `seed`; videos without any are left out.
 
-    clip: a Clip of one block. Padding makes no block: shorter videos have none."""
+    clip: a Clip of one block. A video shorter than a block has none."""
 
     def __init__(self, videos, clip, count, seed):
-        super().__init__(videos, clip)
-        ends = np.cumsum(-(-videos.n_frames // clip.ds) // clip.seq_len)
+        ends = np.cumsum(-(-videos.n_frames // clip.ds) // clip.seq_len)    # whole blocks of this and the videos before
         total = int(ends[-1])
         rows = np.sort(stream('bank', seed).choice(total, min(count, total), replace=False))
         video = np.searchsorted(ends, rows, side='right')
-        self.drawn = list(zip(video.tolist(), (rows - np.append(0, ends)[video]).tolist()))
+        block = rows - np.append(0, ends)[video]
+        drawn = np.unique(video)
+        super().__init__(videos.select(drawn), clip)
+        self.drawn = [block[video == each] for each in drawn]
 
-    def __len__(self):
-        return len(self.drawn)
-
-    def __getitem__(self, number):
-        video, block = self.drawn[number]
-        return self.clips_of(video, lambda n_frames: np.array([block]))
+    def starts(self, index):
+        return self.drawn[index]
 
 
 def make_bank(encode, videos, clip, resources, made_with):
-    """The Bank of up to CANDIDATES blocks of a VideoList, drawn from the seed in `made_with`. Unreadable ones are left
-    out. encode: blocks [B, 1, C, T, H, W] -> maps [B, S, D]. clip: a Clip of one block. UserError: no block is left."""
+    """The Bank of up to CANDIDATES blocks of a VideoList, drawn from the seed in `made_with`, without unreadable ones.
+
+    encode: blocks [B, 1, C, T, H, W] -> maps [B, 1, S, D]. clip: a Clip of one block. UserError: no block is left."""
     blocks = DrawnBlocks(videos, clip, CANDIDATES, made_with['seed'])
-    maps = [maps for _, _, maps in outputs_of(encode, blocks, resources, 'bank', [])]
+    maps = [maps for _, maps in outputs_of(encode, maps_only, blocks, resources, 'bank', [])]
     if not maps:
         raise UserError(f'--bank: none of the {len(videos)} training videos has a block of {clip.seq_len} frames with '
                         f'--ds {clip.ds} that can be read')

@@ -24,7 +24,7 @@ SHOWN = {
         'What is predicted': (['overview.png', 'extremes.png', 'colours.png', 'clip*.png'],
                               'Similarity maps and other pictures of predictions')},
     'surprise': {
-        'Surprise over time': (['*.png'], 'Frames of a video, its surprise over time and the moments of most surprise')},
+        'Surprise over time': (['*.png'], 'Frames of a video, its surprise over time, the moments of most')},
 }
 BUDGET = 8_000_000  # bytes of all pictures of a page, in base64
 MAX_WIDTH = 1200    # px

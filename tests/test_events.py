@@ -1,0 +1,96 @@
+"""Videos with an event at a known time, and how well surprise marks it."""
+import csv
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import surprise_study
+from experiments.data import events, make_events
+from experiments.surprise_study import auc, parts_of
+from utils.cli import run_cli
+
+
+def frames_of(kind, number, count=20):
+    return np.stack(list(events.render(0, kind, number, count, 32)))
+
+
+def test_only_one_thing_changes_and_only_at_the_event(monkeypatch):
+    for kind, number in itertools.product(events.KINDS, range(4)):
+        event = events.draw_event(0, kind, number, 20)
+        frame, frames = event['frame'], frames_of(kind, number)
+        assert 0.35 * 20 - 1 < frame < 0.75 * 20 and (event['before'] == event['after']) == (kind == 'brightness')
+        with monkeypatch.context() as patch:        # the same without the event
+            patch.setattr(events, 'draw_event', lambda *about: {**event, 'after': event['before'], 'gain': 1.0,
+                                                                'rng': drawn(*about)})
+            without = frames_of(kind, number)
+        assert np.array_equal(frames[:frame], without[:frame])
+        assert not np.array_equal(frames[frame], without[frame])
+        if kind == 'motion':
+            steps = np.abs(np.diff(frames.astype(int), axis=0)).mean(axis=(1, 2, 3))
+            assert steps[frame - 1] < 3 * np.median(steps), 'no jump at the event'
+        else:
+            assert abs(float(frames[frame].mean()) - without[frame].mean()) > 3
+
+
+def drawn(seed, kind, number, frames, draw=events.draw_event):
+    return draw(seed, kind, number, frames)['rng']
+
+
+def test_files_are_those_of_the_list_and_always_the_same(tmp_path):
+    for out in ('a', 'b'):
+        argv = ['--out', str(tmp_path / out), '--videos', '2', '--frames', '20', '--size', '32', '--jobs', '1']
+        with pytest.raises(SystemExit) as end:
+            run_cli(make_events.main, make_events.parse_args(argv))
+        assert not end.value.code
+    rows = list(csv.DictReader(open(tmp_path / 'a/events.csv', newline='')))
+    assert [row['kind'] for row in rows] == ['motion'] * 2 + ['brightness'] * 2
+    for row in rows:
+        assert (tmp_path / 'a' / row['video']).read_bytes() == (tmp_path / 'b' / row['video']).read_bytes()
+        frame = events.draw_event(0, row['kind'], int(row['video'][-5]) - 1, 20)['frame']
+        assert float(row['seconds']) == pytest.approx(frame / 25, abs=0.01)
+
+
+def table(bits):
+    """Blocks 1, 2, … of one second each, predicted from two blocks, the first from one."""
+    start = np.arange(1, len(bits) + 1)
+    return pd.DataFrame({'seconds': start + 0.5, 'start': start, 'end': start + 0.9, 'bits': bits, 'copy_bits': 0.0,
+                         'frame_difference': start, 'seen': np.minimum(start, 2)})
+
+
+def test_which_blocks_are_the_event_and_which_the_rest():
+    def rows(seconds):
+        return [np.flatnonzero(mask).tolist() for mask in parts_of(table(np.zeros(8)), np.array(seconds))]
+
+    assert rows([4.2]) == [[3], [1, 2, 6, 7]]       # it is in block 4, row 3; rows 4 and 5 have seen it
+    assert rows([4.7]) == [[4], [1, 2, 6, 7]]       # most of its block is before it
+    assert rows([4.2, 7.1]) == [[3, 6], [1, 2]]
+    assert rows([1.2]) == [[], [3, 4, 5, 6, 7]]        # that block is predicted from fewer
+    assert rows([30.]) == [[], [1, 2, 3, 4, 5, 6, 7]]
+
+
+def test_auc_equals_a_loop():
+    rng = np.random.default_rng(0)
+    positive, negative = rng.integers(0, 5, 6), rng.integers(0, 5, 9)
+    wins = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
+    assert auc(positive, negative) == pytest.approx(wins / 54)
+
+
+def test_a_table_of_what_surprise_wrote(tmp_path, capsys):
+    for i in range(12):
+        bits = np.ones(8)
+        bits[3] = 2 if i % 4 else 0
+        table(bits).to_csv(tmp_path / f'v{i}.csv')
+    rows = [{'video': f'c/v{i}.avi', 'seconds': 4.2, 'kind': 'ab'[i % 2]} for i in range(12)]
+    pd.DataFrame(rows).to_csv(tmp_path / 'events.csv')
+    argv = ['--events', str(tmp_path / 'events.csv'), str(tmp_path)]
+    with pytest.raises(SystemExit):
+        run_cli(surprise_study.main, surprise_study.parse_args(argv))
+    said = capsys.readouterr().out
+    assert ', a: 6 videos' in said and ', b: 6 videos' in said and 'fewer than 10 groups' in said
+    assert ' 0.500 (' in said and ' 1.000 (' in said    # of a, half are missed; of b, none
+    pd.DataFrame(rows + [{'video': 'gone.avi', 'seconds': 1, 'kind': 'a'}]).to_csv(tmp_path / 'events.csv')
+    with pytest.raises(SystemExit):
+        run_cli(surprise_study.main, surprise_study.parse_args(argv))
+    assert 'gone.csv is not there: give all videos' in capsys.readouterr().err
