@@ -208,7 +208,7 @@ class Answers:
         """What holds for all videos, and the next command."""
         if pairs:
             self.say({'pairs': pairs['pairs'], **pairs}, '\n'.join(lines_of_pairs(pairs)))
-        if not self.as_json:
+        if self.given and not self.as_json:
             compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
                         'other blocks of the same video: comparable within a video only (--bank makes videos '
                         'comparable)')

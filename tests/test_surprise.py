@@ -270,7 +270,12 @@ def test_one_line_for_each_bad_video_and_the_others_go_on(weights, videos, tmp_p
                                    'with --ds 1, and it has 19; with --bank fewer are enough')
     assert 'no video that the decoder can read' in errors['text.mp4'] and '--frame_rate F' in errors['frames']
     assert len(errors) == 5 and found[-1]['video'] == videos[0] and found[-1]['blocks'] == 8
-    answers(capsys, *given[:2], given[4], '--frame_rate', '25', '--weights', weights, '--out', tmp_path / 'out')
+    make_frames(tmp_path / 'damaged', 45, seed=0)
+    (tmp_path / 'damaged' / 'image_00030.jpg').write_bytes(b'no picture')
+    *found, damaged = answers(capsys, *given[:2], given[4], tmp_path / 'damaged', '--frame_rate', '25', '--weights',
+                              weights, '--out', tmp_path / 'out', status=1)
+    assert len(found) == 3 and 'image_00030.jpg' in damaged['error']
+    assert len(answers(capsys, given[3], '--weights', weights, '--out', tmp_path / 'out', status=1)) == 1, 'of none'
 
 
 def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists, classifier, tmp_path, capsys):
