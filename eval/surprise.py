@@ -67,8 +67,10 @@ def parse_args(argv=None):
         parser.error('give videos, or --pairs')
     if args.pairs and not args.bank:
         parser.error('--pairs compares videos, which takes common candidates: give --bank')
-    bank_is_file = args.bank is not None and os.path.isfile(args.bank)
-    args.dataset = args.dataset or (None if bank_is_file else args.bank)     # whose training videos may be needed
+    if args.bank and not os.path.isfile(args.bank):
+        if args.dataset:
+            parser.error(f'--bank {args.bank} is a data set, whose videos also serve as --dataset: leave that out')
+        args.dataset = args.bank    # whose training videos are needed
     return args
 
 
@@ -90,7 +92,8 @@ def main(args):
         # data
         blocks = dataclasses.replace(resources, clips_at_once=resources.clips_at_once * args.num_seq)
         encode, clip = encoder_of(model), clip_settings(args)._replace(num_seq=1)
-        bank = bank_of(args, encode, training, completed, blocks)
+        made_with = what_maps_depend_on(args, completed)
+        bank = bank_of(args, made_with, encode, training, blocks)
         videos, names, failed = given_videos(given)
         for name, error in failed:
             answers.fail(name, error)
@@ -115,9 +118,9 @@ def main(args):
             answers.fail(names[index], error)
 
         found = compare_pairs(pairs, measures, answers.fail) if pairs else None
-        summary = {'weights': args.weights, 'net': args.net, **clip_settings(args)._asdict(), **rate_setting(args),
-                   'pred_step': args.pred_step, 'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature),
-                                                                  **bank.made_with},
+        summary = {'weights': args.weights, 'weights_hash': made_with['weights'], 'net': args.net,
+                   **clip_settings(args)._asdict(), **rate_setting(args), 'pred_step': args.pred_step,
+                   'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature), **bank.made_with},
                    'videos': answers.given, 'failed': answers.failed, 'pairs': found}
         with open(folder / 'surprise.json', 'w', **ENCODING) as file:
             json.dump(summary, file, indent=1)
@@ -126,22 +129,26 @@ def main(args):
         sys.exit(1)
 
 
-def bank_of(args, encode, training, completed, resources):
-    """The Bank of --bank, of a file or newly made of the `training` videos and written to --out; None without.
+def what_maps_depend_on(args, completed):
+    """Plain values. completed: whether BN statistics were estimated from videos of --dataset."""
+    return {'weights': f'random {args.seed}' if args.weights == 'random' else file_hash(args.weights)[:12],
+            'net': args.net, **clip_settings(args)._replace(num_seq=1)._asdict(), **rate_setting(args),
+            'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
 
-    completed: whether BN statistics are estimated from these videos. UserError: a file that doesn't fit."""
+
+def bank_of(args, made_with, encode, training, resources):
+    """The Bank of --bank, from a file or newly made of the `training` videos and written to --out; None without.
+    made_with: of `what_maps_depend_on`. UserError: a file that doesn't fit."""
     if not args.bank:
         return None
-    clip = clip_settings(args)._replace(num_seq=1)
-    made_with = {'weights': f'random {args.seed}' if args.weights == 'random' else file_hash(args.weights)[:12],
-                 'net': args.net, **clip._asdict(), **rate_setting(args),
-                 'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
     if os.path.isfile(args.bank):
         return read_bank(args.bank, made_with)
+    clip = clip_settings(args)._replace(num_seq=1)
     bank = make_bank(encode, training, clip, resources, {**made_with, 'dataset': args.dataset, 'seed': args.seed})
-    write_bank(Path(args.out, 'bank.npz'), bank)
-    print(f'bank {bank.hash}: {len(bank.feature)} blocks of training videos of {args.dataset}, in '
-          f'{Path(args.out, "bank.npz")}, which --bank also takes')
+    path = Path(args.out, 'bank.npz')
+    write_bank(path, bank)
+    print(f'bank {bank.hash}: {len(bank.feature)} blocks of training videos of {args.dataset}; for other videos: '
+          f'--bank {path}')
     return bank
 
 

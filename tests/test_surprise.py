@@ -253,6 +253,9 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     with pytest.raises(SystemExit):
         surprise.parse_args(['--weights', 'f', '--out', 'o', '--pairs', 'p'])
     assert '--pairs compares videos' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        surprise.parse_args(['v.mp4', '--weights', 'f', '--out', 'o', '--bank', 'ucf101', '--dataset', 'hmdb51'])
+    assert 'leave that out' in capsys.readouterr().err
 
 
 def test_one_line_for_each_bad_video_and_the_others_go_on(weights, videos, tmp_path, capsys):
@@ -288,7 +291,7 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
     torch.save(checkpoint, tmp_path / 'without.pth.tar')
     flags = [videos[0], '--weights', tmp_path / 'without.pth.tar', *out]
     assert run(surprise, flags) == 2
-    assert 'has no BN statistics: say from whose training videos to estimate them with --dataset' in capsys.readouterr().err
+    assert 'has no BN statistics: say with --dataset from whose training videos' in capsys.readouterr().err
     assert run(surprise, [*flags, '--dataset', 'mine', '--csv_root', lists]) == 0
     assert 'estimating BN statistics' in capsys.readouterr().out
 

@@ -101,8 +101,8 @@ def complete_statistics(args, model, checkpoint, training, resources):
     if not layers_without_statistics(model, missing):
         return False
     if training is None:
-        raise UserError(f'--weights {args.weights} has no BN statistics: say from whose training videos to estimate them with '
-                        '--dataset')
+        raise UserError(f'--weights {args.weights} has no BN statistics: say with --dataset from whose training videos '
+                        'to estimate them')
     clips = ClipDataset(training, clip_settings(args), crop='centre', flip=0)
     complete_bn_statistics(model, missing, clips, MAX_CLIPS, args.seed, resources.precision, resources.num_workers,
                            resources.timeout)

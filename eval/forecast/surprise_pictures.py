@@ -1,5 +1,6 @@
 """The surprise of a video over time: a curve under its frames with the moments of most surprise, and a heat film."""
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_uppercase
 from types import SimpleNamespace
 
@@ -58,7 +59,7 @@ def draw_course(course, source, dpi=DPI):
                  extent=(0, FRAMES, 0, 1), aspect='auto')
     strip.set(xticks=np.arange(FRAMES) + 0.5, xticklabels=[f'{course.seconds[block - 1]:.1f} s' for block in blocks],
               yticks=[])
-    strip.set_title(printable(course.name), fontsize=11, parse_math=False)
+    strip.set_title(printable(Path(course.name).name), fontsize=11, parse_math=False)
     draw_curves(chart, motion, course, top)
     axes = moments.subplots(1, 2 * len(top), squeeze=False)[0]
     for number, row in enumerate(top):
