@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import utils.packages
 
 from eval.extract.cache import file_hash
-from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given
+from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
+from eval.extract.over_time import with_times
 from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
 from eval.forecast.bank import make_bank, read_bank, write_bank
@@ -22,16 +23,13 @@ from eval.forecast.pairs import compare_pairs, lines_of_pairs, read_pairs
 from eval.forecast.setup import complete_statistics, place_predictor, read_predictor, training_videos
 from eval.forecast.surprise_pictures import Source, draw_course, write_surprise_film
 from eval.forecast.video_maps import encoder_of, maps_of_videos
-from utils.cli import Parser, UserError, make_folder, positive, positive_int
-from utils.data.clip_starts import count_blocks
+from utils.cli import Parser, make_folder, positive, positive_int
 from utils.data.splits import at_frame_rate
 from utils.next_step import command, say_next
 from utils.parallel.launch import launch
 from utils.run.setup import clip_settings, rate_setting, start_evaluation
 from utils.text import ENCODING, printable
 from utils.video.frames import FrameError
-from utils.video.reader import VideoError
-from utils.video.times import frame_times
 
 
 def parse_args(argv=None):
@@ -100,7 +98,7 @@ def main(args):
         videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, args, answers)
 
         # surprise
-        stems, measures, broken = stems_of(names), {}, []
+        stems, measures, broken = stems_of(videos.paths()), {}, []
         for index, feature, difference in maps_of_videos(encode, videos, clip, blocks, broken):
             bits, copy_bits, seen, candidates = surprise_along(model, feature, args.num_seq - args.pred_step,
                                                                bank and bank.feature)
@@ -155,23 +153,18 @@ def bank_of(args, made_with, encode, training, resources):
 def usable_videos(videos, names, args, answers):
     """(VideoList, names, [times of the frames, s]) of the videos that are long enough and have times; says what is
     wrong with the others."""
-    kept, times, seen = [], [], args.num_seq - args.pred_step
-    needed = 2 if args.bank else seen + 2
-    for row, (name, n_frames) in enumerate(zip(names, videos.n_frames.tolist())):
-        try:
-            if count_blocks(n_frames, 0, args.seq_len, args.ds) < needed:
-                what = ('a seen block and the next' if args.bank else
-                        f'{seen} seen blocks, the next, and another to compare it with')
-                raise VideoError(f'too short: {what} are {((needed * args.seq_len) - 1) * args.ds + 1} frames with '
-                                 f'--ds {args.ds}, and it has {n_frames}'
-                                 + ('' if args.bank else '; with --bank fewer are enough'))
-            seconds = frame_times(videos.path(row), n_frames, args.fps, args.frame_rate)
-        except (VideoError, UserError) as error:
-            answers.fail(name, str(error))
-        else:
-            kept.append(row)
-            times.append(seconds)
-    return videos.select(kept), [names[row] for row in kept], times
+    name_of, seen = dict(zip(videos.paths(), names)), args.num_seq - args.pred_step
+    needed, what = (2, 'a seen block and the next') if args.bank else (
+        seen + 2, f'{seen} seen blocks, the next, and another to compare it with')
+    blocks = -(-videos.n_frames // args.ds) // args.seq_len
+    for path, n_frames in zip(videos.select(blocks < needed).paths(), videos.n_frames[blocks < needed]):
+        answers.fail(name_of[path], f'too short: {what} are {(needed * args.seq_len - 1) * args.ds + 1} frames with '
+                                    f'--ds {args.ds}, and it has {n_frames}'
+                                    + ('' if args.bank else '; with --bank fewer are enough'))
+    videos, times, failed = with_times(videos.select(blocks >= needed), args.frame_rate)
+    for path, error in failed:
+        answers.fail(name_of[path], error)
+    return videos, [name_of[path] for path in videos.paths()], times
 
 
 def write_files(path, course, source, args):
@@ -181,17 +174,6 @@ def write_files(path, course, source, args):
     if args.film:
         write_surprise_film(path.with_name(f'{path.name}.mp4'), course, source)
     write_course(path.with_name(f'{path.name}.csv'), course)
-
-
-def stems_of(names):
-    """What the files of each video are called: its name without folder and ending; of equal ones the second is
-    {stem}_2, …"""
-    stems = []
-    for name in names:
-        stem, taken = Path(name).stem, len(stems)
-        count = sum(Path(other).stem == stem for other in names[:taken]) + 1
-        stems.append(stem if count == 1 else f'{stem}_{count}')
-    return stems
 
 
 class Answers:

@@ -3,8 +3,8 @@
     python experiments/surprise_study.py --events {events.csv} {out of the network} {out of random weights}
 
 The event's block is the first whose middle is at or after the event. The rest are the blocks of the same video whose
-window, seen blocks included, has no event in it. The AUC of a video is the probability that the event's block has a
-higher value than one of the rest; 0.5 is chance.
+window, seen blocks included, has no event of any kind in it. The AUC of a video is the probability that the event's
+block has a higher value than one of the rest; 0.5 is chance.
 """
 import argparse
 import sys
@@ -35,42 +35,46 @@ def parse_args(argv=None):
 
 def main(args):
     events = pd.read_csv(args.events, dtype={'video': str, 'group': str})
+    if not {'video', 'seconds'} <= set(events):
+        raise UserError(f'--events {args.events}: it has no columns video and seconds')
+    events = events.assign(kind=events.get('kind', 'event'))
     for folder in map(Path, args.out):
-        for kind, part in events.groupby('kind', sort=False) if 'kind' in events else [('events', events)]:
-            values, group = auc_of_videos(folder, part)
+        for kind in events.kind.unique():
+            values, group = auc_of_videos(folder, events, kind)
             print(f'{folder}, {kind}: {len(values)} videos')
             for curve in CURVES:
                 print(f'  {curve:27} {auc_text(values[curve].to_numpy(), group)}')
 
 
-def auc_of_videos(folder, events):
-    """(AUC of each curve of the videos of a table of events that have both, a DataFrame [V]; group str [V])."""
+def auc_of_videos(folder, events, kind):
+    """(AUC of each curve at the events of a kind, a DataFrame [V]; group str [V]) of the videos with such events and
+    with blocks without any event."""
     rows, group = [], []
     for video, own in events.groupby('video', sort=False):
         path = folder / f'{Path(video).stem}.csv'
         if not path.exists():
             raise UserError(f'{path} is not there: give all videos of the events to eval/surprise.py')
         table = pd.read_csv(path)
-        at_event, rest = parts_of(table, own.seconds.to_numpy())
+        at_event, rest = parts_of(table, own.seconds[own.kind == kind].to_numpy(), own.seconds.to_numpy())
         if at_event.any() and rest.any():
             rows.append({name: auc(curve(table)[at_event], curve(table)[rest]) for name, curve in CURVES.items()})
             group.append(own.group.iloc[0] if 'group' in own else video)
     if not rows:
-        raise UserError(f'{folder}: no video has both an event and blocks without one')
+        raise UserError(f'{folder}: no video has both an event of the kind {kind} and blocks without any event')
     return pd.DataFrame(rows), np.array(group)
 
 
-def parts_of(table, seconds):
-    """Masks [T] of the rows of a csv of eval/surprise.py: the blocks of events at `seconds`, and those whose window has
-    no event. Blocks predicted from fewer blocks than most are in neither."""
+def parts_of(table, seconds, all_seconds):
+    """Masks [T] of the rows of a csv of eval/surprise.py: the blocks of the events at `seconds`, and those whose window
+    has none of the events at `all_seconds`. Blocks predicted from fewer blocks than most are in neither."""
     start, settled = table.start.to_numpy(), (table.seen == table.seen.max()).to_numpy()
     # row k is block k + 1, which is predicted from blocks k + 1 - seen … k
     first = np.arange(len(table)) - table.seen.to_numpy()
     window = np.where(first >= 0, start[first], 0)
-    inside = (window[:, None] <= seconds) & (seconds <= table.end.to_numpy()[:, None])
+    inside = ((window[:, None] <= all_seconds) & (all_seconds <= table.end.to_numpy()[:, None])).any(axis=1)
     at_event = np.zeros(len(table), bool)
     at_event[np.minimum(np.searchsorted(table.seconds, seconds), len(table) - 1)] = True
-    return at_event & settled & inside.any(axis=1), settled & ~inside.any(axis=1)
+    return at_event & settled & inside, settled & ~inside
 
 
 def auc(positive, negative):

@@ -60,12 +60,13 @@ def table(bits):
 
 
 def test_which_blocks_are_the_event_and_which_the_rest():
-    def rows(seconds):
-        return [np.flatnonzero(mask).tolist() for mask in parts_of(table(np.zeros(8)), np.array(seconds))]
+    def rows(seconds, others=()):
+        masks = parts_of(table(np.zeros(8)), np.array(seconds), np.array([*seconds, *others]))
+        return [np.flatnonzero(mask).tolist() for mask in masks]
 
     assert rows([4.2]) == [[3], [1, 2, 6, 7]]       # it is in block 4, row 3; rows 4 and 5 have seen it
     assert rows([4.7]) == [[4], [1, 2, 6, 7]]       # most of its block is before it
-    assert rows([4.2, 7.1]) == [[3, 6], [1, 2]]
+    assert rows([4.2, 7.1]) == [[3, 6], [1, 2]] and rows([4.2], [7.1]) == [[3], [1, 2]]
     assert rows([1.2]) == [[], [3, 4, 5, 6, 7]]        # that block is predicted from fewer
     assert rows([30.]) == [[], [1, 2, 3, 4, 5, 6, 7]]
 
@@ -94,3 +95,7 @@ def test_a_table_of_what_surprise_wrote(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_cli(surprise_study.main, surprise_study.parse_args(argv))
     assert 'gone.csv is not there: give all videos' in capsys.readouterr().err
+    (tmp_path / 'events.csv').write_text('path,time\na,1\n')
+    with pytest.raises(SystemExit):
+        run_cli(surprise_study.main, surprise_study.parse_args(argv))
+    assert 'it has no columns video and seconds' in capsys.readouterr().err
