@@ -14,7 +14,7 @@ from eval import report, surprise
 from eval.forecast import next_block, video_maps
 from eval.forecast.course import Course, block_times
 from eval.forecast.next_block import bits_of, own_candidates, surprise_along
-from eval.forecast.pairs import accuracy_of
+from eval.forecast.pairs import accuracy_of, lines_of_pairs
 from tests.films import film, write_film
 from tests.test_horizon import save
 from tests.test_report import Page
@@ -132,6 +132,9 @@ def test_accuracy_counts_ties_half():
     assert found == {'value': 0.5, 'low': None, 'high': None, 'by_group': {'a': 1, 'b': 0.25}}
     low, high = (accuracy_of(np.zeros(24), np.arange(24) % 2, np.arange(24).astype(str))[name] for name in ('low', 'high'))
     assert low < 0.75 < high
+    said = lines_of_pairs({'pairs': 9, 'groups': 12, 'accuracy': {'mean': {'bits': {
+        'value': 0.75, 'low': 0.5, 'high': 0.9, 'by_group': None}}}})
+    assert said[1] == 'mean of its blocks: bits 75.0% [50.0%, 90.0%]' and '[95% interval over groups]' in said[0]
 
 
 # ---- the command
@@ -246,7 +249,9 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     assert result['accuracy']['mean']['bits']['value'] == ((bits[b] > bits[a]) + (bits[a] > bits[still])) / 2
     assert result['accuracy']['highest']['frame_difference']['value'] >= 0.5, 'a still video moves less'
     assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 1
-    assert '2 pairs in 2 groups; the odd video has the higher value' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '2 pairs in 2 groups; how often the odd video has the higher value {of the worst' in said
+    assert 'frame_difference 50.0% {0.0% to 100.0%}' in said
     (tmp_path / 'pairs.csv').write_text('just one\n')
     assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 2
     assert 'pairs.csv:1: expected path_a,path_b' in capsys.readouterr().err

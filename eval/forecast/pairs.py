@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.metrics.intervals import bootstrap, by_group
+from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, by_group
 from utils.cli import UserError
 from utils.data.groups import group_of
 from utils.data.text_files import lines_of
@@ -78,11 +78,16 @@ def lines_of_pairs(found):
     """What is printed of `compare_pairs`."""
     if not found['pairs']:
         return ['no pair could be compared']
-    lines = [f'{found["pairs"]} pairs in {found["groups"]} groups; the odd video has the higher value in % of them '
-             '[95% interval over groups]']
-    for measure, curves in found['accuracy'].items():
-        cells = [f'{name} {100 * each["value"]:.1f}'
-                 + ('' if each['low'] is None else f' [{100 * each["low"]:.1f}, {100 * each["high"]:.1f}]')
-                 for name, each in curves.items()]
-        lines.append(f'{measure} of its blocks: ' + ', '.join(cells))
-    return lines
+    few = found['groups'] < FEWEST_GROUPS
+    return [f'{found["pairs"]} pairs in {found["groups"]} groups; how often the odd video has the higher value '
+            + ('{of the worst to the best of the groups, too few for an interval}' if few else
+               '[95% interval over groups]'),
+            *(f'{measure} of its blocks: ' + ', '.join(f'{name} {cell_of(each)}' for name, each in curves.items())
+              for measure, curves in found['accuracy'].items())]
+
+
+def cell_of(accuracy):
+    if accuracy['by_group'] is None:
+        return f'{accuracy["value"]:.1%} [{accuracy["low"]:.1%}, {accuracy["high"]:.1%}]'
+    groups = accuracy['by_group'].values()
+    return f'{accuracy["value"]:.1%} {{{min(groups):.1%} to {max(groups):.1%}}}'
