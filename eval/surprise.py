@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils.packages
 
-from eval.extract.cache import file_hash
 from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
 from eval.extract.over_time import with_times
 from eval.extract.resources import resources_of
@@ -25,6 +24,7 @@ from eval.forecast.surprise_pictures import Source, draw_course, write_surprise_
 from eval.forecast.video_maps import encoder_of, maps_of_videos
 from utils.cli import Parser, make_folder, positive, positive_int
 from utils.data.splits import at_frame_rate
+from utils.model_folder import weights_hash
 from utils.next_step import command, say_next
 from utils.parallel.launch import launch
 from utils.run.setup import clip_settings, rate_setting, start_evaluation
@@ -129,7 +129,7 @@ def main(args):
 
 def what_maps_depend_on(args, completed):
     """Plain values. completed: whether BN statistics were estimated from videos of --dataset."""
-    return {'weights': f'random {args.seed}' if args.weights == 'random' else file_hash(args.weights)[:12],
+    return {'weights': f'random {args.seed}' if args.weights == 'random' else weights_hash(args.weights)[:12],
             'net': args.net, **clip_settings(args)._replace(num_seq=1)._asdict(), **rate_setting(args),
             'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
 
