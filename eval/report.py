@@ -1,4 +1,4 @@
-"""Writes one HTML page about runs: training, tests, frozen features and predictions, beside each other."""
+"""Writes one HTML page about runs: training, tests, frozen features, predictions and surprise, beside each other."""
 import sys
 from datetime import datetime
 from pathlib import Path
