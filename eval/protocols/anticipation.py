@@ -1,0 +1,123 @@
+"""Recognition before the end: a linear probe on the contexts of videos of which the first part was seen."""
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eval.forecast.completed import PREDICTED, REPEATED, SEEN, Contexts
+from eval.protocols.linear_probe import chosen_probe, quick_fits
+from eval.protocols.protocol import Outcome, Task
+from eval.protocols.results import cell_of, estimate_of, interval_text, markdown, named
+
+PROTOCOL = 'anticipation'
+# What the classifier gets, in the column `feature` of the results. OWN_PROBE: SEEN, but the probe is trained on the
+# same part of the training videos; the others are classified by a probe trained on whole training videos.
+OWN_PROBE = 'own probe'
+FEATURES = {SEEN: 'context', PREDICTED: 'context, predicted', REPEATED: 'context, repeated',
+            OWN_PROBE: 'context, own probe'}
+RIVALS = SEEN, REPEATED, OWN_PROBE  # of the prediction
+EXPLAINED = ('context: of the observed blocks; predicted: the prediction is rolled out to the length of the video; '
+             'repeated: the last seen block takes its place; all three by a probe trained on whole videos. own probe: '
+             'as context, by a probe trained on the same part of the training videos: the roll-out is computed from '
+             'the state after the seen blocks, so a probe may know as much without it')
+SATURATED = 0.95  # share of the accuracy on whole videos from which the rest of a video is said to add little
+
+
+def setting_of(fraction: float) -> str:
+    """
+    >>> setting_of(0.25), setting_of(1)
+    ('25% observed', '100% observed')
+    """
+    return f'{100 * fraction:g}% observed'
+
+
+def anticipation(task: Task, contexts: Contexts, observe: Sequence[float]) -> dict[str, list[Outcome]]:
+    """{feature: [Outcome of each fraction in `observe`]}. task: of `contexts`, whose vectors are rows of these."""
+    train, test = contexts.train[task.train], contexts.test[task.test]         # [R, F + 1, D], [Q, F, K, D]
+    of_whole, *of_parts = (replace(task, train=train[:, f]) for f in (-1, *range(len(observe))))
+    found = {}
+    with quick_fits():
+        trained = chosen_probe(of_whole)
+        for k, name in enumerate(contexts.inputs):
+            found[FEATURES[name]] = [outcome_of(task, trained, test[:, f, k], fraction)
+                                     for f, fraction in enumerate(observe)]
+        found[FEATURES[OWN_PROBE]] = [outcome_of(task, trained if fraction == 1 else chosen_probe(part), test[:, f, 0],
+                                                 fraction)
+                                      for f, (fraction, part) in enumerate(zip(observe, of_parts))]
+    return found
+
+
+def outcome_of(task: Task, trained: tuple, vectors: np.ndarray, fraction: float) -> Outcome:
+    """trained: of `chosen_probe`. vectors [Q, D]."""
+    classifier, decay, folds = trained
+    hits = (classifier.predict(vectors) == task.test_label)[None].astype(float)
+    return Outcome(PROTOCOL, setting_of(fraction), 'top1', hits, task.test_group, [decay], [folds])
+
+
+def gain_rows(outcomes: dict[tuple[str, str], Sequence[Outcome]], observe: Sequence[float]) -> list[dict]:
+    """A row for each number of the prediction and each of RIVALS: its value minus that of the rival with the same
+    weights, on the same test videos, with its interval. None of whole videos, to which nothing is added.
+
+    outcomes: of each (weights, feature)."""
+    return [{'weights': weights, 'feature': feature, 'than': FEATURES[rival], **named(one), **estimate_of(one, other)}
+            for (weights, feature), found in outcomes.items() if feature == FEATURES[PREDICTED] for rival in RIVALS
+            for one, other, fraction in zip(found, outcomes[weights, FEATURES[rival]], observe) if fraction < 1]
+
+
+def result_tables(rows: Sequence[dict], gains: Sequence[dict], names: dict[str, str]) -> list[str]:
+    """Lines of two Markdown tables: the values by the part observed, and what the prediction gains.
+
+    rows: of results.json. names: {weights: what they are called}."""
+    def table(found, columns, column_of, cell):
+        cells = {(row['weights'], row['setting'], column_of(row)): cell(row) for row in found}
+        keys = dict.fromkeys((row['weights'], row['setting']) for row in found)
+        return markdown(['weights', 'observed', *columns],
+                        [[names[weights], setting.removesuffix(' observed'),
+                          *(cells.get((weights, setting, column), '–') for column in columns)]
+                         for weights, setting in keys])
+
+    lines = table(rows, FEATURES.values(), lambda row: row['feature'], cell_of)
+    if gains:
+        lines += ['', '## The prediction minus what it competes with, on the same test videos', '',
+                  *table(gains, [f'predicted − {FEATURES[rival]}' for rival in RIVALS],
+                         lambda row: f'predicted − {row["than"]}', difference_cell)]
+    return lines
+
+
+def difference_cell(row: dict) -> str:
+    return f'{100 * row["value"]:+.1f} {interval_text(row)}'
+
+
+def prediction_facts(rows: Sequence[dict], gains: Sequence[dict], names: dict[str, str]) -> list[str]:
+    """For each of the weights in `names` two lines: what the prediction gains, and from which part on the rest of a
+    video adds little. rows: of results.json."""
+    facts = []
+    for weights, name in names.items():
+        own_gains = [row for row in gains if row['weights'] == weights]
+        if own_gains:
+            facts.append(f'{name}: ' + '; '.join(said_of([row for row in own_gains if row['than'] == FEATURES[rival]])
+                                                 for rival in RIVALS))
+        value = {row['setting']: row['value'] for row in rows
+                 if row['weights'] == weights and row['feature'] == FEATURES[OWN_PROBE]}
+        whole = value.get(setting_of(1))
+        if whole:
+            first = next(setting for setting, each in value.items() if each >= SATURATED * whole)
+            facts.append(f'{name}: ' + (
+                'the curve of the own probe rises to the end: the last part of a video tells what it is'
+                if first == setting_of(1) else
+                f'the curve of the own probe is flat from {first} ({value[first]:.1%}, on whole videos {whole:.1%}), as'
+                ' it is where actions are cyclic or show at once: little is left to anticipate'))
+    return facts
+
+
+def said_of(gains: Sequence[dict]) -> str:
+    """'the prediction beats "context" at 10% and is worse at 50% observed'. gains: against one rival, of some part."""
+    than = f'"{gains[0]["than"]}"'
+    known = [row for row in gains if row['low'] is not None]
+    if not known:
+        return f'{gains[0]["groups"]} groups of test videos are too few to say whether the prediction beats {than}'
+    parts = [f'{verb} {", ".join(row["setting"].removesuffix(" observed") for row in found)}'
+             for verb, found in ((f'beats {than} at', [row for row in known if row['low'] > 0]),
+                                 (f'is worse than {than} at', [row for row in known if row['high'] < 0])) if found]
+    return f'the prediction {" and ".join(parts)} observed' if parts else (
+        f'no difference between the prediction and {than} at any of {len(known)} parts')
