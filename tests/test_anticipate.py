@@ -23,6 +23,7 @@ from eval.protocols.protocol import Task, make_task
 from eval.protocols.results import row_of
 from tests.test_features import CLIP, extract, rows_of, with_a_broken_video, with_lists
 from tests.tiny import next_lines, run
+from tests.whole_videos import whole_video
 from utils.data.clip_starts import clip_starts
 from utils.data.clips import Clip, VideoDataset
 from utils.data.lists import VideoList
@@ -64,11 +65,13 @@ def test_parts_equal_a_loop():
 def test_the_whole_video_has_the_blocks_of_a_test(csv_root):
     videos = VideoList.from_rows(*zip(*((path, int(count)) for path, count in rows_of(csv_root, 'test')[:4])))
     for clip in (Clip(3, 5, 1, 32), Clip(2, 4, 3, 32)):
-        whole = VideoDataset(videos, clip, starts_of=lambda n_frames: np.array([0]))
-        parts = ObservedBlocks(videos, clip, [0.5, 1])
+        whole, parts = VideoDataset(videos, clip), ObservedBlocks(videos, clip, [0.5, 1])
+        parts.most = 2
         for index in range(len(videos)):
-            blocks = parts[index]['frames'][parts.parts(index).rows[1][:clip.num_seq]]
-            assert torch.equal(blocks.flatten(0, 1), whole[index]['frames'][0])
+            blocks = whole_video(parts, index)['frames'][parts.parts(index).rows[1]]        # [U, T, H, W, 3]
+            plan, found = whole.plan(index), whole_video(whole, index)['frames']
+            assert len(blocks) == len(plan.first)
+            assert torch.equal(blocks[plan.rows].flatten(1, 2), found)
 
 
 # ---- contexts

@@ -152,20 +152,22 @@ def contexts_of_videos(model: Representation, dataset: ObservedBlocks, sequences
     sequences_of: (maps, Parts) of a video -> for each of its F parts the rectified maps [n, S, D] of K inputs."""
     of_blocks = replace(resources, clips_at_once=resources.clips_at_once * dataset.clip.num_seq)
     found, broken = {}, []
-    for index, _, maps in outputs_of(maps_of(model), dataset, of_blocks, title, broken):
+    for video, maps in outputs_of(maps_of(model), lambda maps: maps[:, 0], dataset, of_blocks, title, broken):
+        index = video['index']
         sequences = sequences_of(maps.to(resources.precision.device), dataset.parts(index))
         contexts = mean_contexts(model.agg, sum(sequences, []), dataset.clip.num_seq)
         check_finite(f'the contexts of {dataset.videos.path(index)}', contexts)
         found[index] = contexts.unflatten(0, (len(sequences), -1)).cpu().numpy()
-    return dict(lists_of_all([*found.items()])), broken_of_all(broken, len(dataset))
+    return dict(lists_of_all([*found.items()])), broken_of_all(broken, len(dataset.videos))
 
 
 def maps_of(model: Representation) -> Callable:
     """A function of blocks [B, 1, C, T, H, W]: their maps rectified, as the aggregator of a Representation takes them,
-    and signed, as pretraining predicts them, [B, 2, S, D]."""
+    and signed, as pretraining predicts them, [B, 1, 2, S, D]."""
     def encode(block):
-        feature = model.backbone(block.flatten(0, 1)).float()                   # [B, D, T', h, w]
-        return torch.stack([F.relu(feature), feature], dim=1).mean(dim=3).flatten(3).transpose(2, 3)
+        feature = model.backbone(block[:, 0]).float()                           # [B, D, T', h, w]
+        maps = torch.stack([F.relu(feature), feature], dim=1).mean(dim=3)       # [B, 2, D, h, w]
+        return maps.flatten(3).transpose(2, 3).unsqueeze(1)
 
     return encode
 

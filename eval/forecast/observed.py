@@ -1,5 +1,4 @@
 """The first parts of videos: which blocks they consist of, and a data set that decodes nothing else."""
-import multiprocessing
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,8 +6,7 @@ import numpy as np
 import torch
 
 from utils.data.clip_starts import count_blocks
-from utils.data.clips import Clip, read_frames
-from utils.data.crops import views_of
+from utils.data.clips import Clip, Plan, VideoDataset, read_views
 from utils.data.lists import VideoList
 from utils.video.frames import FrameError
 from utils.video.sources import has_frame
@@ -46,41 +44,31 @@ def parts_of(n_frames: int, clip: Clip, observe: Sequence[float]) -> Parts:
     return Parts(numbers, np.split(rows.ravel(), np.cumsum([len(each) for each in found])[:-1]), blocks)
 
 
-class ObservedBlocks(torch.utils.data.Dataset):
-    """The distinct blocks of the parts `observe` of each video, in the centre crop. No frame beyond the largest part is
-    looked for or decoded.
-
-    `dataset[index]` is a dict, as of utils.data.clips.VideoDataset with clips of one block:
-        frames  uint8 [K, T, H, W, 3], in the order of `dataset.parts(index).numbers`
-        index   int64 []
-    or {index, broken: str} for a video with a missing or broken frame.
-    """
-    num_seq = 1
+class ObservedBlocks(VideoDataset):
+    """The distinct blocks of the parts `observe` of each video as clips of one block, in the order of
+    `parts(index).numbers`. No frame beyond the largest part is looked for or decoded."""
 
     def __init__(self, videos: VideoList, clip: Clip, observe: Sequence[float]):
-        self.videos, self.clip, self.observe = videos, clip, observe
-        self.progress = multiprocessing.RawValue('L')
-
-    def __len__(self) -> int:
-        return len(self.videos)
+        super().__init__(videos, clip._replace(num_seq=1))
+        self.clip, self.observe = clip, observe
 
     def parts(self, index: int) -> Parts:
         return parts_of(int(self.videos.n_frames[index]), self.clip, self.observe)
 
-    def __getitem__(self, index: int) -> dict:
-        try:
-            return {'index': torch.tensor(index), 'frames': torch.from_numpy(self._read(index))}
-        except FrameError as error:
-            return {'index': torch.tensor(index), 'broken': str(error)}
+    def plan(self, index: int) -> Plan:
+        numbers = self.parts(index).numbers
+        each = np.arange(len(numbers))
+        return Plan(numbers[:, 0] - 1, each[:, None], each)
 
-    def _read(self, index):
-        path, fps = self.videos.path(index), self.videos.fps
-        wanted, position = np.unique(self.parts(index).numbers, return_inverse=True)
-        last = int(wanted[-1])
-        if not has_frame(path, last, fps):  # before allocating memory: the count may be far too large
+    def _read_piece(self, index, first, end):
+        path, fps, numbers = self.videos.path(index), self.videos.fps, self.parts(index).numbers
+        last = int(numbers.max())
+        if first == 0 and not has_frame(path, last, fps):
             raise FrameError(f'{path}: the list says {self.videos.n_frames[index]} frames, but frame {last} is not '
                              'there')
-        frames = np.empty((len(wanted), self.clip.img_dim, self.clip.img_dim, 3), np.uint8)
-        view, = views_of()
-        read_frames(path, wanted, view.box_of, view.mirrored, frames, self.progress, fps)
-        return frames[position.reshape(-1, self.clip.seq_len)]
+        distinct, rows = np.unique(numbers[first:end], return_inverse=True)
+        frames, views = np.empty((1, len(distinct), self.img_dim, self.img_dim, 3), np.uint8), self.views_of(index)
+        read_views(path, distinct, views, frames, self.progress, fps)
+        blocks = frames[:, rows.reshape(-1, self.seq_len)]                                  # [1, u, T, H, W, 3]
+        return {'blocks': torch.from_numpy(blocks), 'index': torch.tensor(index),
+                'last': torch.tensor(end == len(numbers))}
