@@ -103,10 +103,8 @@ def draw_anticipation(path: Path, rows: Sequence[dict], observe: Sequence[float]
         for i, (kind, feature) in enumerate(FEATURES.items()):
             row_of = {row['setting']: row for row in rows if (row['weights'], row['feature']) == (weights, feature)}
             curve = [row_of[setting_of(fraction)] for fraction in observe] if row_of else []
-            if curve and curve[0]['low'] is not None:
-                axes.fill_between(observe, *([row[end] for row in curve] for end in ('low', 'high')), alpha=0.12,
-                                  color=f'C{i}', linewidth=0)
             if curve:
+                axes.fill_between(observe, *zip(*map(range_of, curve)), alpha=0.12, color=f'C{i}', linewidth=0)
                 axes.plot(observe, [row['value'] for row in curve], LINES[kind], color=f'C{i}', label=feature)
         axes.axhline(chance, color='black', linestyle=':', label=f'chance, {chance:.1%}')
         axes.set_title(name, parse_math=False)
@@ -114,8 +112,15 @@ def draw_anticipation(path: Path, rows: Sequence[dict], observe: Sequence[float]
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.3)
-    known = rows[0]['low'] is not None
-    charts[0].set_ylabel('top-1' + (f', with 95% interval over {rows[0]["groups"]} groups' if known else ''))
+    band = 'range of the' if rows[0]['low'] is None else '95% interval over'
+    charts[0].set_ylabel(f'top-1, with {band} {rows[0]["groups"]} groups')
     figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', ncols=len(FEATURES) + 1,
                   fontsize=9)
     figure.savefig(path, dpi=DPI)
+
+
+def range_of(row: dict) -> tuple[float, float]:
+    """(low, high) of a row; of too few groups their lowest and highest value."""
+    if row['low'] is None:
+        return min(row['by_group'].values()), max(row['by_group'].values())
+    return row['low'], row['high']
