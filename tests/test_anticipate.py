@@ -14,7 +14,8 @@ from backbone.convgru import ConvGRU
 from backbone.predictor import make_predictor
 from dpc.model import DPC
 from eval import anticipate, report
-from eval.forecast.completed import Contexts, completed_parts, mean_contexts, seen_parts
+from eval.forecast.completed import RIDGE, LinearMap, completed_parts, mean_contexts, roll_out, seen_parts
+from eval.forecast.contexts import Contexts
 from eval.forecast.observed import ObservedBlocks, Parts, parts_of
 from eval.page.sources import find_sources
 from eval.protocols.anticipation import anticipation, gain_rows, prediction_facts, result_tables
@@ -28,7 +29,7 @@ from utils.data.clip_starts import clip_starts
 from utils.data.clips import Clip, VideoDataset
 from utils.data.lists import VideoList
 
-FEATURES = ['context', 'context, predicted', 'context, repeated', 'context, own probe']
+FEATURES = ['context', 'context, predicted', 'context, mapped', 'context, repeated', 'context, own probe']
 
 
 # ---- which blocks are seen
@@ -76,8 +77,8 @@ def test_the_whole_video_has_the_blocks_of_a_test(csv_root):
 
 # ---- contexts
 
-def obvious_contexts(agg, predictor, num_seq, maps, parts):
-    """{input: [context of each part]} by one step at a time."""
+def obvious_contexts(agg, predictor, num_seq, maps, parts, weight):
+    """{input: [context of each part]} by one step at a time. weight [D + 1, D]: of the linear map."""
     def state_after(blocks):
         state = torch.zeros_like(blocks[0])
         for block in blocks:
@@ -89,16 +90,20 @@ def obvious_contexts(agg, predictor, num_seq, maps, parts):
         starts = clip_starts(len(blocks), num_seq) if len(blocks) >= num_seq else [0]
         return torch.stack([state_after(blocks[start:start + num_seq]).mean(dim=0) for start in starts]).mean(dim=0)
 
-    found = {'seen': [], 'predicted': [], 'repeated': []}
+    found = {'seen': [], 'predicted': [], 'mapped': [], 'repeated': []}
     for rows in parts.rows:
         seen = [maps[row, 0] for row in rows]
-        state, predicted = state_after([F.relu(maps[row, 1]) for row in rows[-num_seq:]]), list(seen)
+        state = state_after([F.relu(maps[row, 1]) for row in rows[-num_seq:]])
+        predicted, mapped = list(seen), list(seen)
         while len(predicted) < parts.blocks:
-            predicted.append(F.relu(predictor(state)))
+            prediction = predictor(state)
+            predicted.append(F.relu(prediction))
+            mapped.append(F.relu(torch.stack([weight[:-1].T @ each + weight[-1] for each in prediction])))
             _, state = agg(predicted[-1][None, None], state[None])
             state = state[0]
         found['seen'].append(context(seen))
         found['predicted'].append(context(predicted))
+        found['mapped'].append(context(mapped))
         found['repeated'].append(context(seen + [seen[-1]] * (parts.blocks - len(seen))))
     return found
 
@@ -112,15 +117,39 @@ def test_completed_contexts_equal_a_loop(n_frames):
     parts = parts_of(n_frames, Clip(num_seq=4, seq_len=5, ds=2, img_dim=32), [0.1, 0.3, 0.6, 1])
     maps = torch.randn(len(parts.numbers), 2, 3, 6)
     maps[:, 0].relu_()
-    expected = obvious_contexts(agg, predictor, 4, maps, parts)
-    completed = completed_parts(agg, predictor, 4, maps, parts)
+    to_features = LinearMap(6, maps.device)
+    to_features.weight = torch.randn(7, 6)
+    expected = obvious_contexts(agg, predictor, 4, maps, parts, to_features.weight)
+    seen, prediction = seen_parts(maps, parts), roll_out(agg, predictor, 4, maps, parts)
+    completed = completed_parts(seen, [F.relu(prediction), F.relu(to_features(prediction))], parts.blocks)
     for part, sequences in enumerate(completed):
-        for name, context in zip(expected, mean_contexts(agg, sequences, 4)):
+        assert torch.equal(sequences[0], seen[part])
+        for name, context in zip(expected, mean_contexts(agg, sequences, 4), strict=True):
             assert context.numpy() == pytest.approx(expected[name][part].numpy(), abs=1e-5), (name, part)
     assert all(torch.equal(completed[-1][0], each) for each in completed[-1])
-    assert [len(each) for each, in seen_parts(maps, parts)] == [len(each[0]) for each in completed]
-    without = completed_parts(agg, None, 4, maps, parts)
-    assert [[torch.equal(a, b) for a, b in zip(one, [other[0], other[2]])] for one, other in zip(without, completed)]
+
+
+@torch.no_grad()
+def test_the_linear_map_is_a_ridge_regression_on_all_true_blocks():
+    """Of all parts, steps ahead and locations of two videos, against the normal equations of pairs in a loop."""
+    torch.manual_seed(0)
+    to_features, x, y = LinearMap(4, torch.device('cpu')), [], []
+    for blocks in (5, 7):
+        rows = [np.arange(1), np.arange(3), np.arange(blocks)]
+        maps, prediction = torch.randn(blocks, 2, 2, 4), torch.randn(3, blocks - 1, 2, 4)
+        to_features.add_video(prediction, maps, Parts(np.zeros((blocks, 1), int), rows, blocks))
+        for f, seen in enumerate((1, 3)):
+            for step in range(blocks - seen):
+                for location in range(2):
+                    x.append([*prediction[f, step, location].tolist(), 1])
+                    y.append(maps[seen + step, 0, location].tolist())
+    to_features.fit()
+    x, y = np.array(x), np.array(y)
+    penalty = RIDGE * np.mean(np.diag(x.T @ x)) * np.eye(5)
+    assert to_features.weight.numpy() == pytest.approx(np.linalg.solve(x.T @ x + penalty, x.T @ y), abs=1e-5)
+    empty = LinearMap(4, torch.device('cpu'))  # whole videos only: nothing is predicted
+    empty.fit()
+    assert not empty(torch.randn(3, 4)).any()
 
 
 @torch.no_grad()
@@ -131,8 +160,8 @@ def test_the_prediction_is_that_of_pretraining():
     expected, _ = model.predict(signed)
     parts = Parts(np.zeros((5, 1), int), [np.arange(3)], 5)
     maps = torch.stack([F.relu(signed[0]), signed[0]], dim=1)
-    (_, predicted, _), = completed_parts(model.agg, model.network_pred, 5, maps, parts)
-    assert predicted[3:].numpy() == pytest.approx(F.relu(expected[0]).numpy(), abs=1e-5)
+    found = roll_out(model.agg, model.network_pred, 5, maps, parts)
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 # ---- the protocol
@@ -149,11 +178,11 @@ def planted(test=80, seed=0):
     noise = rng.standard_normal(whole.shape)
     by_part = np.stack([noise, -whole, whole], axis=1)                          # [V, F, D]
     train, test = by_part[:120], by_part[120:]
-    inputs = np.stack([test, np.repeat(whole[120:, None], 3, axis=1), np.stack([noise[120:], noise[120:], whole[120:]],
-                                                                              axis=1)], axis=2)
+    nothing = np.stack([noise[120:], noise[120:], whole[120:]], axis=1)
+    inputs = np.stack([test, np.repeat(whole[120:, None], 3, axis=1), nothing, nothing], axis=2)
     path = np.array([f'/f/c{c}/v_c{c}_g{i // 4 if i < 120 else 30 + i:03d}_c01' for i, c in enumerate(label)])
     return Contexts(np.concatenate([train, train[:, -1:]], axis=1).astype(np.float32), inputs.astype(np.float32),
-                    ['seen', 'predicted', 'repeated'], path, label, np.array(['train'] * 120 + ['test'] * len(test)), [])
+                    ['seen', 'predicted', 'mapped', 'repeated'], path, label, np.array(['train'] * 120 + ['test'] * len(test)), [])
 
 
 def test_planted_contexts():
@@ -164,9 +193,9 @@ def test_planted_contexts():
     assert {tuple((each.protocol, each.setting, each.metric) for each in outcomes) for outcomes in found.values()} == {
         tuple(('anticipation', setting, 'top1') for setting in ('25% observed', '50% observed', '100% observed'))}
     value = {name: [each.hits.mean() for each in outcomes] for name, outcomes in found.items()}
-    context, predicted, repeated, own = value.values()
+    context, predicted, mapped, repeated, own = value.values()
     assert context[0] < 0.45 and context[1] < 0.2 and context[2] > 0.95, 'a probe of whole videos'
-    assert min(predicted) > 0.95 and max(repeated[:2]) < 0.45
+    assert min(predicted) > 0.95 and mapped == repeated and max(repeated[:2]) < 0.45
     assert own[0] < 0.45 and own[1] > 0.95 and own[2] == context[2]
 
     # the same as the ordinary probe, on the same vectors
@@ -178,17 +207,18 @@ def test_planted_contexts():
     outcomes = {('a.pth.tar', name): each for name, each in found.items()}
     rows = [row_of(*key, outcome) for key, each in outcomes.items() for outcome in each]
     gains = gain_rows(outcomes, OBSERVE)
-    assert len({(row['feature'], row['setting']) for row in rows}) == len(rows) == 12
-    assert [(row['than'], row['setting']) for row in gains] == [
+    assert len({(row['feature'], row['setting']) for row in rows}) == len(rows) == 15
+    assert [(row['than'], row['setting']) for row in gains[:6]] == [
         (f'context{rival}', setting) for rival in ('', ', repeated', ', own probe')
         for setting in ('25% observed', '50% observed')]
     assert gains[0]['value'] == pytest.approx(predicted[0] - context[0]) and gains[0]['low'] > 0.3
     facts = prediction_facts(rows, gains, {'a.pth.tar': 'a'})
-    assert facts[0] == ('a: the prediction beats "context" at 25%, 50% observed; the prediction beats "context, '
-                        'repeated" at 25%, 50% observed; the prediction beats "context, own probe" at 25% observed')
-    assert 'is flat from 50% observed' in facts[1] and 'cyclic' in facts[1]
+    assert facts[0] == ('a: "context, predicted" beats "context" at 25%, 50% observed; beats "context, repeated" at 25%,'
+                        ' 50% observed; beats "context, own probe" at 25% observed')
+    assert 'is no different from "context, repeated" at any of 2 parts; is worse than "context, own' in facts[1]
+    assert 'is flat from 50% observed' in facts[2] and 'cyclic' in facts[2]
     lines = result_tables(rows, gains, {'a.pth.tar': 'a'})
-    assert len(lines) == 5 + 3 + 4 and lines[2].startswith('| a       | 25%      |')
+    assert len(lines) == 5 + 3 + 6 and lines[2].startswith('| a       | 25%      |')
     assert f'| {100 * gains[-1]["value"]:+.1f} [' in lines[-1]
 
 
@@ -237,10 +267,10 @@ def test_the_whole_video_has_the_context_of_features(few, pretrained, evaluated,
         expected = extract(few, tmp_path / f'{name}.npz', **flags)
         assert found['path'].tolist() == expected['path'].tolist()
         training = expected['part'] == 'train'
-        assert found['train'].shape[1] == 4 and found['test'].shape[1:3] == (3, 3)
+        assert found['train'].shape[1] == 4 and found['test'].shape[1:3] == (3, 4)
         for row in (2, 3):
             assert found['train'][:, row] == pytest.approx(expected['context'][training], abs=1e-5)
-        for k in range(3):
+        for k in range(4):
             assert found['test'][:, -1, k] == pytest.approx(expected['context'][~training], abs=1e-5)
         assert np.abs(found['test'][:, 0, 1] - found['test'][:, 0, 0]).max() > 1e-3, 'the others are completed'
 
@@ -248,17 +278,17 @@ def test_the_whole_video_has_the_context_of_features(few, pretrained, evaluated,
 def test_what_is_written(evaluated):
     out, rows, said = evaluated
     settings = ['10% observed', '40% observed', '100% observed']
-    assert [(row['feature'], row['setting']) for row in rows[:12]] == [(name, each) for name in FEATURES
+    assert [(row['feature'], row['setting']) for row in rows[:15]] == [(name, each) for name in FEATURES
                                                                      for each in settings]
-    assert len({(row['weights'], row['feature'], row['setting']) for row in rows}) == len(rows) == 24
+    assert len({(row['weights'], row['feature'], row['setting']) for row in rows}) == len(rows) == 30
     assert {(row['protocol'], row['metric'], row['videos'], len(row['hash'])) for row in rows} == {
         ('anticipation', 'top1', 8, 8)}
-    assert len({row['hash'] for row in rows}) == 1 and {row['weights'] for row in rows[12:]} == {'random'}
-    assert all(row['deviation'] is not None for row in rows[12:])
+    assert len({row['hash'] for row in rows}) == 1 and {row['weights'] for row in rows[15:]} == {'random'}
+    assert all(row['deviation'] is not None for row in rows[15:])
     for line in (out / 'results.md').read_text().splitlines():
         assert line.removeprefix('- ').strip('*') in said or line == '## Frozen features'
     gains = json.loads((out / 'gains.json').read_text())
-    assert len(gains) == 2 * 3 * 2
+    assert len(gains) == 2 * 2 * 3 * 2
     value = {(row['weights'], row['feature'], row['setting']): row['value'] for row in rows}
     for row in gains:
         one, other = ((row['weights'], name, row['setting']) for name in (row['feature'], row['than']))
@@ -313,7 +343,7 @@ def test_a_classifier_predicts_nothing(csv_root, classifier, tmp_path, capsys):
     torch.save(stored, tmp_path / 'c.pth.tar')
     rows = anticipated(lists, tmp_path / 'out', '--observe', '.5', '--no_random', '--no_pictures',
                        weights=tmp_path / 'c.pth.tar')
-    assert [row['feature'] for row in rows] == [FEATURES[0], *FEATURES[2:]]
+    assert [row['feature'] for row in rows] == [FEATURES[0], *FEATURES[3:]]
     assert 'has no predictor' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out' / 'gains.json').read_text()) == []
 

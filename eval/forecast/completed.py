@@ -1,202 +1,81 @@
-"""Contexts of videos of which the first part was seen: of what was seen, and of whole videos that a prediction, or a
-copy of the last seen block, completes."""
-from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+"""A video of which the first part was seen, completed by a prediction or by a copy of the last seen block: the maps of
+its blocks, and their context."""
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbone.predictor import make_predictor, predict_blocks
-from eval.extract.cache import fingerprint, read_arrays, stored_or_made, write_arrays
-from eval.extract.inference import broken_of_all, check_finite, outputs_of
-from eval.extract.resources import Resources, resources_of
-from eval.extract.vectors import LabelledVideos, load_representation
-from eval.forecast.observed import ObservedBlocks, Parts
-from eval.model import Representation
-from eval.networks.settings import trained_settings
-from eval.networks.torchvision_models import net_of
-from utils.checkpoint import plain_names
-from utils.cli import UserError
+from backbone.predictor import predict_blocks
+from eval.forecast.observed import Parts
 from utils.data.clip_starts import clip_starts
-from utils.data.clips import Clip
-from utils.parallel import distributed
-from utils.parallel.distributed import lists_of_all
-from utils.parallel.precision import Precision
-from utils.run.log import say
-from utils.run.setup import clip_settings
+from utils.parallel.distributed import sum_over_processes
 
-SEEN, PREDICTED, REPEATED = 'seen', 'predicted', 'repeated'
+# What is given to the classifier: the seen part, or the video completed by the prediction as it is, by the prediction
+# that LinearMap takes to features, or by the last seen block.
+SEEN, PREDICTED, MAPPED, REPEATED = 'seen', 'predicted', 'mapped', 'repeated'
 WINDOWS_AT_ONCE = 256  # in the aggregator, which bounds the memory
-PREDICTOR = 'network_pred.'
+RIDGE = 1e-2  # of the mean square of the predictions
 
 
-@dataclass
-class Contexts:
-    """Contexts of R training videos and Q test videos, in the order of their lists; unreadable videos are left out.
-
-    train:  float32 [R, F + 1, D], of the F observed parts and of the whole video
-    test:   float32 [Q, F, K, D], of each of the K inputs
-    inputs: K of SEEN, PREDICTED and REPEATED
-    path, label, part: [R + Q], the training videos first; see eval.extract.vectors.LabelledVideos
-    skipped: a line for each video that could not be read
-    """
-    train: np.ndarray
-    test: np.ndarray
-    inputs: list[str]
-    path: np.ndarray
-    label: np.ndarray
-    part: np.ndarray
-    skipped: list[str]
-
-    @property
-    def video(self) -> np.ndarray:
-        """int64 [R + Q], the row of each video in `train` or `test`: what a Task holds in place of vectors."""
-        return np.concatenate([np.arange(len(self.train)), np.arange(len(self.test))])
+def seen_parts(maps: torch.Tensor, parts: Parts) -> list[torch.Tensor]:
+    """maps [K, 2, S, D] of a video's distinct blocks, rectified and signed -> rectified maps [n, S, D] of each part."""
+    return [maps[rows, 0] for rows in parts.rows]
 
 
-ARRAYS = 'train', 'test', 'path', 'label', 'part'
+def roll_out(agg: nn.Module, predictor: nn.Module, num_seq: int, maps: torch.Tensor, parts: Parts) -> torch.Tensor:
+    """The prediction after each part to the length of the video, [F, n, S, D] signed; of a part that lacks fewer than n
+    blocks the first ones count.
+
+    It is that of pretraining: the aggregator runs over the last `num_seq` seen blocks or fewer, φ predicts the next
+    one, which is aggregated, and so on."""
+    state = last_states(agg, [F.relu(maps[rows[-num_seq:], 1]) for rows in parts.rows])             # [F, S, D]
+    return predict_blocks(agg, predictor, state, parts.blocks - min(map(len, parts.rows)))
 
 
-def contexts_of(args: Namespace, weights: str, seed: int, checkpoint: dict, listed: LabelledVideos,
-                precision: Precision, path: Path) -> Contexts | None:
-    """The Contexts of the LabelledVideos `listed`: those stored at `path`, or newly made and stored there.
+def completed_parts(seen: Sequence[torch.Tensor], futures: Sequence[torch.Tensor],
+                    blocks: int) -> list[list[torch.Tensor]]:
+    """For each part [its rectified maps [n, S, D], those of the whole video [U, S, D], completed by each of the futures
+    and by the last seen block].
 
-    The main process returns them, the others maybe None. weights: what --weights calls the `checkpoint`; random ones
-    are drawn from `seed`."""
-    clip = clip_settings(args)
-    expected = distributed.is_main() and {**fingerprint(weights, seed, args.net, clip, listed, precision.name),
-                                          'observe': args.observe}
-
-    def make():
-        resources = resources_of(args, precision)
-        model = load_representation(args.net, checkpoint, weights, seed, listed, clip, resources)
-        predictor = load_predictor(weights, checkpoint, model.backbone.feature_size, seed)
-        contexts = make_contexts(model, predictor, listed, clip, args.observe, resources, Path(weights).name)
-        if distributed.is_main():
-            arrays = {name: getattr(contexts, name) for name in ARRAYS}
-            write_arrays(path, expected, contexts.skipped, {**arrays, 'inputs': contexts.inputs})
-        return contexts
-
-    def read():
-        arrays = read_arrays(path, expected)
-        return arrays and Contexts(*(arrays[name] for name in ('train', 'test')), arrays['inputs'].tolist(),
-                                   *(arrays[name] for name in ('path', 'label', 'part')), skipped=[])
-
-    return stored_or_made(f'contexts of {weights}', path, read, make)
+    futures: rectified maps [F, at least U - n, S, D]. blocks: U."""
+    return [[each, *(torch.cat([each, future[f, :blocks - len(each)]]) for future in futures),
+             torch.cat([each, each[-1:].expand(blocks - len(each), -1, -1)])] for f, each in enumerate(seen)]
 
 
-def check_predictor(weights: str, checkpoint: dict) -> None:
-    """UserError: no part of a video can be seen with these --weights, or their prediction can't be rolled out."""
-    if net_of(weights, None):
-        raise UserError(f'{weights}: third-party models have neither blocks nor a prediction; evaluate them with '
-                        'eval/frozen.py')
-    for name, variant in trained_settings(checkpoint, ['prediction', 'feature_map']).items():
-        if variant in ('parallel', 'pooled'):
-            raise UserError(f'{weights} was pretrained with --{name} {variant}: its prediction cannot be rolled out '
-                            'location by location; evaluate it with eval/frozen.py')
+class LinearMap:
+    """Takes predictions to features: a ridge regression of true rectified maps on predicted signed ones, over all
+    locations, parts and steps ahead of the training videos, without labels.
 
+    The contrastive loss stays the same when all true features move by the same vector, and when they shrink as the
+    predictions grow: a prediction has neither the mean nor the scale of the features that it stands for."""
 
-def load_predictor(weights: str, checkpoint: dict, size: int, seed: int) -> nn.Module | None:
-    """φ of a checkpoint, of random weights if `checkpoint` is {}; None of a classifier, which has none.
+    def __init__(self, size: int, device: torch.device):
+        self.size = size
+        self.moments = torch.zeros(size + 1, 2 * size + 1, dtype=torch.float64, device=device)
+        self.weight = None
 
-    UserError: only a part of it is there, or one of another kind."""
-    torch.manual_seed(seed)
-    predictor = make_predictor(size).requires_grad_(False).eval()
-    if checkpoint:
-        weights_by_name = plain_names(checkpoint.get('state_dict', checkpoint))
-        state = {name.removeprefix(PREDICTOR): tensor for name, tensor in weights_by_name.items()
-                 if name.startswith(PREDICTOR)}
-        if not state:
-            say(f'{weights} has no predictor, as a classifier has none: nothing is predicted with it')
-            return None
-        own = predictor.state_dict()
-        if {name: tensor.shape for name, tensor in state.items()} != {name: own[name].shape for name in own}:
-            raise UserError(f'{weights}: its predictor is of another kind; give a checkpoint of dpc/main.py')
-        predictor.load_state_dict(state)
-        say(f'predictor from {weights}')
-    return predictor
+    def add_video(self, prediction: torch.Tensor, maps: torch.Tensor, parts: Parts) -> None:
+        """prediction: of `roll_out`. The last part must be the whole video."""
+        *seen, whole = seen_parts(maps, parts)
+        for each, part in zip(prediction, seen):
+            future = whole[len(part):]                                                              # [U - n, S, D]
+            self.add(each[:len(future)].flatten(0, 1), future.flatten(0, 1))
 
+    def add(self, prediction: torch.Tensor, target: torch.Tensor) -> None:
+        """prediction, target: [M, D]"""
+        x = F.pad(prediction, (0, 1), value=1).double()
+        self.moments += x.T @ torch.cat([x, target.double()], dim=1)
 
-# ---- videos
+    def fit(self) -> None:
+        """After the last pair, in all processes."""
+        square, mixed = sum_over_processes(self.moments).split([self.size + 1, self.size], dim=1)
+        ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
+        self.weight = (torch.linalg.pinv(square + ridge, hermitian=True) @ mixed).float()           # [D + 1, D]
 
-def make_contexts(model: Representation, predictor: nn.Module | None, listed: LabelledVideos, clip: Clip,
-                  observe: Sequence[float], resources: Resources, name: str) -> Contexts:
-    """Contexts of the LabelledVideos `listed`, of one split, by a frozen Representation; the same on every process.
-
-    UserError: no training or no test video can be read; features that are not finite."""
-    inputs = [SEEN, PREDICTED, REPEATED] if predictor else [SEEN, REPEATED]
-    complete = partial(completed_parts, model.agg, predictor and predictor.to(resources.precision.device),
-                       clip.num_seq)
-    found, rows, skipped = [], [], []
-    for part, parts, sequences_of in (('train', [*observe, 1], seen_parts), ('test', observe, complete)):
-        of_part = np.flatnonzero(listed.rows_of(part))
-        dataset = ObservedBlocks(listed.videos.select(of_part), clip, parts)
-        contexts, broken = contexts_of_videos(model, dataset, sequences_of, resources, f'{part} contexts of {name}')
-        found.append(np.stack([contexts[index] for index in sorted(contexts)]))
-        rows.extend(of_part[sorted(contexts)])
-        skipped += [error for _, error in broken]
-    train, test = found
-    return Contexts(train[:, :, 0], test, inputs, np.array(listed.videos.paths())[rows], listed.label[rows],
-                    listed.part[rows], skipped)
-
-
-def contexts_of_videos(model: Representation, dataset: ObservedBlocks, sequences_of: Callable, resources: Resources,
-                       title: str) -> tuple[dict[int, np.ndarray], list[tuple[int, str]]]:
-    """({index: float32 [F, K, D] of each video}, [(index, error) of each that can't be read]), of all processes.
-
-    sequences_of: (maps, Parts) of a video -> for each of its F parts the rectified maps [n, S, D] of K inputs."""
-    of_blocks = replace(resources, clips_at_once=resources.clips_at_once * dataset.clip.num_seq)
-    found, broken = {}, []
-    for video, maps in outputs_of(maps_of(model), lambda maps: maps[:, 0], dataset, of_blocks, title, broken):
-        index = video['index']
-        sequences = sequences_of(maps.to(resources.precision.device), dataset.parts(index))
-        contexts = mean_contexts(model.agg, sum(sequences, []), dataset.clip.num_seq)
-        check_finite(f'the contexts of {dataset.videos.path(index)}', contexts)
-        found[index] = contexts.unflatten(0, (len(sequences), -1)).cpu().numpy()
-    return dict(lists_of_all([*found.items()])), broken_of_all(broken, len(dataset.videos))
-
-
-def maps_of(model: Representation) -> Callable:
-    """A function of blocks [B, 1, C, T, H, W]: their maps rectified, as the aggregator of a Representation takes them,
-    and signed, as pretraining predicts them, [B, 1, 2, S, D]."""
-    def encode(block):
-        feature = model.backbone(block[:, 0]).float()                           # [B, D, T', h, w]
-        maps = torch.stack([F.relu(feature), feature], dim=1).mean(dim=3)       # [B, 2, D, h, w]
-        return maps.flatten(3).transpose(2, 3).unsqueeze(1)
-
-    return encode
-
-
-# ---- one video
-
-def seen_parts(maps: torch.Tensor, parts: Parts) -> list[list[torch.Tensor]]:
-    """maps [K, 2, S, D] of `maps_of` for the blocks of a video -> for each part [its rectified maps [n, S, D]]."""
-    return [[maps[rows, 0]] for rows in parts.rows]
-
-
-def completed_parts(agg: nn.Module, predictor: nn.Module | None, num_seq: int, maps: torch.Tensor,
-                    parts: Parts) -> list[list[torch.Tensor]]:
-    """The same with the part completed to all U blocks of the video, [U, S, D], in two ways: by the prediction, if
-    there is a predictor, and by the last seen block.
-
-    The prediction is that of pretraining: the aggregator runs over the last `num_seq` seen blocks or fewer, φ predicts
-    the next one, which is aggregated, and so on."""
-    seen = [each for each, in seen_parts(maps, parts)]
-    lacking = [parts.blocks - len(each) for each in seen]
-    completed = [[each] for each in seen]
-    if predictor:
-        state = last_states(agg, [F.relu(maps[rows[-num_seq:], 1]) for rows in parts.rows])         # [F, S, D]
-        predicted = F.relu(predict_blocks(agg, predictor, state, max(lacking)))
-        for sequences, each, future, count in zip(completed, seen, predicted, lacking):
-            sequences.append(torch.cat([each, future[:count]]))
-    for sequences, each, count in zip(completed, seen, lacking):
-        sequences.append(torch.cat([each, each[-1:].expand(count, -1, -1)]))
-    return completed
+    def __call__(self, prediction: torch.Tensor) -> torch.Tensor:
+        """[…, D] -> […, D]"""
+        return F.pad(prediction, (0, 1), value=1) @ self.weight
 
 
 def mean_contexts(agg: nn.Module, sequences: Sequence[torch.Tensor], num_seq: int) -> torch.Tensor:

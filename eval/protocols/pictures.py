@@ -20,7 +20,7 @@ QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE
 MAX_LEGEND = 20              # classes with a colour and a name of their own
 DPI = 110
-LINES = dict(zip(FEATURES, ('o-', 's-', '^--', 'D:')))  # of what the classifier gets
+LINES = dict(zip(FEATURES, ('o-', 's-', 'P-', '^--', 'D:')))  # of what the classifier gets
 RIGHT, WRONG, QUERY = 'tab:green', 'tab:red', 'black'
 
 
