@@ -14,7 +14,7 @@ from backbone.convgru import ConvGRU
 from backbone.predictor import make_predictor
 from dpc.model import DPC
 from eval import anticipate, report
-from eval.forecast.completed import RIDGE, LinearMap, completed_parts, mean_contexts, roll_out, seen_parts
+from eval.forecast.completed import RIDGE, LinearMaps, completed_parts, mean_contexts, roll_out, seen_parts
 from eval.forecast.contexts import Contexts
 from eval.forecast.observed import ObservedBlocks, Parts, parts_of
 from eval.page.sources import find_sources
@@ -78,7 +78,7 @@ def test_the_whole_video_has_the_blocks_of_a_test(csv_root):
 # ---- contexts
 
 def obvious_contexts(agg, predictor, num_seq, maps, parts, weight):
-    """{input: [context of each part]} by one step at a time. weight [D + 1, D]: of the linear map."""
+    """{input: [context of each part]} by one step at a time. weight [F, D + 1, D]: of the linear maps."""
     def state_after(blocks):
         state = torch.zeros_like(blocks[0])
         for block in blocks:
@@ -91,14 +91,14 @@ def obvious_contexts(agg, predictor, num_seq, maps, parts, weight):
         return torch.stack([state_after(blocks[start:start + num_seq]).mean(dim=0) for start in starts]).mean(dim=0)
 
     found = {'seen': [], 'predicted': [], 'mapped': [], 'repeated': []}
-    for rows in parts.rows:
+    for rows, (*matrix, offset) in zip(parts.rows, weight):
         seen = [maps[row, 0] for row in rows]
         state = state_after([F.relu(maps[row, 1]) for row in rows[-num_seq:]])
         predicted, mapped = list(seen), list(seen)
         while len(predicted) < parts.blocks:
             prediction = predictor(state)
             predicted.append(F.relu(prediction))
-            mapped.append(F.relu(torch.stack([weight[:-1].T @ each + weight[-1] for each in prediction])))
+            mapped.append(F.relu(torch.stack([torch.stack(matrix).T @ each + offset for each in prediction])))
             _, state = agg(predicted[-1][None, None], state[None])
             state = state[0]
         found['seen'].append(context(seen))
@@ -117,8 +117,8 @@ def test_completed_contexts_equal_a_loop(n_frames):
     parts = parts_of(n_frames, Clip(num_seq=4, seq_len=5, ds=2, img_dim=32), [0.1, 0.3, 0.6, 1])
     maps = torch.randn(len(parts.numbers), 2, 3, 6)
     maps[:, 0].relu_()
-    to_features = LinearMap(6, maps.device)
-    to_features.weight = torch.randn(7, 6)
+    to_features = LinearMaps(4, 6, maps.device)
+    to_features.weight = torch.randn(4, 7, 6)
     expected = obvious_contexts(agg, predictor, 4, maps, parts, to_features.weight)
     seen, prediction = seen_parts(maps, parts), roll_out(agg, predictor, 4, maps, parts)
     completed = completed_parts(seen, [F.relu(prediction), F.relu(to_features(prediction))], parts.blocks)
@@ -130,26 +130,25 @@ def test_completed_contexts_equal_a_loop(n_frames):
 
 
 @torch.no_grad()
-def test_the_linear_map_is_a_ridge_regression_on_all_true_blocks():
-    """Of all parts, steps ahead and locations of two videos, against the normal equations of pairs in a loop."""
+def test_the_linear_maps_are_ridge_regressions_on_all_true_blocks():
+    """Of all steps ahead and locations of two videos, for each part, against the normal equations of pairs in a loop.
+    Nothing is predicted of the third part, the whole video."""
     torch.manual_seed(0)
-    to_features, x, y = LinearMap(4, torch.device('cpu')), [], []
+    to_features, pairs = LinearMaps(3, 4, torch.device('cpu')), {0: [], 1: []}
     for blocks in (5, 7):
-        rows = [np.arange(1), np.arange(3), np.arange(blocks)]
-        maps, prediction = torch.randn(blocks, 2, 2, 4), torch.randn(3, blocks - 1, 2, 4)
-        to_features.add_video(prediction, maps, Parts(np.zeros((blocks, 1), int), rows, blocks))
+        rows = [np.arange(1), np.arange(3), np.arange(blocks), np.arange(blocks)]
+        maps, prediction = torch.randn(blocks, 2, 2, 4), torch.randn(4, blocks - 1, 2, 4)
+        to_features.add(prediction, maps, Parts(np.zeros((blocks, 1), int), rows, blocks))
         for f, seen in enumerate((1, 3)):
             for step in range(blocks - seen):
                 for location in range(2):
-                    x.append([*prediction[f, step, location].tolist(), 1])
-                    y.append(maps[seen + step, 0, location].tolist())
+                    pairs[f].append([*prediction[f, step, location].tolist(), 1, *maps[seen + step, 0, location].tolist()])
     to_features.fit()
-    x, y = np.array(x), np.array(y)
-    penalty = RIDGE * np.mean(np.diag(x.T @ x)) * np.eye(5)
-    assert to_features.weight.numpy() == pytest.approx(np.linalg.solve(x.T @ x + penalty, x.T @ y), abs=1e-5)
-    empty = LinearMap(4, torch.device('cpu'))  # whole videos only: nothing is predicted
-    empty.fit()
-    assert not empty(torch.randn(3, 4)).any()
+    for f, found in pairs.items():
+        x, y = np.split(np.array(found), [5], axis=1)
+        penalty = RIDGE * np.mean(np.diag(x.T @ x)) * np.eye(5)
+        assert to_features.weight[f].numpy() == pytest.approx(np.linalg.solve(x.T @ x + penalty, x.T @ y), abs=1e-5)
+    assert not to_features.weight[2].any()
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from utils.data.clip_starts import clip_starts
 from utils.parallel.distributed import sum_over_processes
 
 # What is given to the classifier: the seen part, or the video completed by the prediction as it is, by the prediction
-# that LinearMap takes to features, or by the last seen block.
+# that a linear map takes to features, or by the last seen block.
 SEEN, PREDICTED, MAPPED, REPEATED = 'seen', 'predicted', 'mapped', 'repeated'
 WINDOWS_AT_ONCE = 256  # in the aggregator, which bounds the memory
 RIDGE = 1e-2  # of the mean square of the predictions
@@ -43,39 +43,37 @@ def completed_parts(seen: Sequence[torch.Tensor], futures: Sequence[torch.Tensor
              torch.cat([each, each[-1:].expand(blocks - len(each), -1, -1)])] for f, each in enumerate(seen)]
 
 
-class LinearMap:
-    """Takes predictions to features: a ridge regression of true rectified maps on predicted signed ones, over all
-    locations, parts and steps ahead of the training videos, without labels.
+class LinearMaps:
+    """Take predictions to features, one for each of F parts: a ridge regression of true rectified maps on predicted
+    signed ones, over all locations and steps ahead of the training videos, without labels.
 
     The contrastive loss stays the same when all true features move by the same vector, and when they shrink as the
     predictions grow: a prediction has neither the mean nor the scale of the features that it stands for."""
 
-    def __init__(self, size: int, device: torch.device):
+    def __init__(self, count: int, size: int, device: torch.device):
+        """count: F. size: D."""
         self.size = size
-        self.moments = torch.zeros(size + 1, 2 * size + 1, dtype=torch.float64, device=device)
+        self.moments = torch.zeros(count, size + 1, 2 * size + 1, dtype=torch.float64, device=device)
         self.weight = None
 
-    def add_video(self, prediction: torch.Tensor, maps: torch.Tensor, parts: Parts) -> None:
-        """prediction: of `roll_out`. The last part must be the whole video."""
+    def add(self, prediction: torch.Tensor, maps: torch.Tensor, parts: Parts) -> None:
+        """A video, whose last part is all of it. prediction: of `roll_out`; maps: see `seen_parts`."""
         *seen, whole = seen_parts(maps, parts)
-        for each, part in zip(prediction, seen):
-            future = whole[len(part):]                                                              # [U - n, S, D]
-            self.add(each[:len(future)].flatten(0, 1), future.flatten(0, 1))
-
-    def add(self, prediction: torch.Tensor, target: torch.Tensor) -> None:
-        """prediction, target: [M, D]"""
-        x = F.pad(prediction, (0, 1), value=1).double()
-        self.moments += x.T @ torch.cat([x, target.double()], dim=1)
+        for f, part in enumerate(seen):
+            target = whole[len(part):].flatten(0, 1).double()                   # [M, D], M locations of U - n blocks
+            x = F.pad(prediction[f, :len(whole) - len(part)].flatten(0, 1), (0, 1), value=1).double()
+            self.moments[f] += x.T @ torch.cat([x, target], dim=1)
 
     def fit(self) -> None:
-        """After the last pair, in all processes."""
-        square, mixed = sum_over_processes(self.moments).split([self.size + 1, self.size], dim=1)
-        ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
-        self.weight = (torch.linalg.pinv(square + ridge, hermitian=True) @ mixed).float()           # [D + 1, D]
+        """After the last video, in all processes."""
+        square, mixed = sum_over_processes(self.moments).split([self.size + 1, self.size], dim=2)
+        mean_square = square.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]                    # [F, 1, 1]
+        ridge = RIDGE * mean_square * torch.eye(self.size + 1, dtype=square.dtype, device=square.device)
+        self.weight = (torch.linalg.pinv(square + ridge, hermitian=True) @ mixed).float()           # [F, D + 1, D]
 
     def __call__(self, prediction: torch.Tensor) -> torch.Tensor:
-        """[…, D] -> […, D]"""
-        return F.pad(prediction, (0, 1), value=1) @ self.weight
+        """[F, n, S, D] -> [F, n, S, D]"""
+        return F.pad(prediction, (0, 1), value=1) @ self.weight[:, None]
 
 
 def mean_contexts(agg: nn.Module, sequences: Sequence[torch.Tensor], num_seq: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from eval.forecast.completed import (
     PREDICTED,
     REPEATED,
     SEEN,
-    LinearMap,
+    LinearMaps,
     completed_parts,
     mean_contexts,
     roll_out,
@@ -136,13 +136,13 @@ def make_contexts(model: Representation, predictor: nn.Module | None, listed: La
 
     UserError: no training or no test video can be read; features that are not finite."""
     inputs = [SEEN, *([PREDICTED, MAPPED] if predictor else []), REPEATED]
-    to_features = LinearMap(model.backbone.feature_size, resources.precision.device)
+    to_features = LinearMaps(len(observe), model.backbone.feature_size, resources.precision.device)
     if predictor:
         predictor.to(resources.precision.device)
 
     def of_training(maps, parts):
         if predictor:
-            to_features.add_video(roll_out(model.agg, predictor, clip.num_seq, maps, parts), maps, parts)
+            to_features.add(roll_out(model.agg, predictor, clip.num_seq, maps, parts), maps, parts)
         return [[each] for each in seen_parts(maps, parts)]
 
     def of_test(maps, parts):
