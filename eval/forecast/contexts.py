@@ -28,7 +28,7 @@ from eval.forecast.completed import (
 from eval.forecast.observed import ObservedBlocks
 from eval.model import Representation
 from eval.networks.settings import trained_settings
-from eval.networks.torchvision_models import net_of
+from eval.networks.weights import net_of
 from utils.checkpoint import plain_names
 from utils.cli import UserError
 from utils.data.clips import Clip
