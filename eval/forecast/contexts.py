@@ -90,8 +90,8 @@ def contexts_of(args: Namespace, weights: str, seed: int, checkpoint: dict, list
 
     def read():
         arrays = read_arrays(path, expected)
-        return arrays and Contexts(*(arrays[name] for name in ('train', 'test')), arrays['inputs'].tolist(),
-                                   *(arrays[name] for name in ('path', 'label', 'part')), skipped=[])
+        return arrays and Contexts(**{name: arrays[name] for name in ARRAYS}, inputs=arrays['inputs'].tolist(),
+                                   skipped=[])
 
     return stored_or_made(f'contexts of {weights}', path, read, make)
 
