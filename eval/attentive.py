@@ -11,6 +11,7 @@ from eval.extract.tokens import kinds_with_locations, say_sizes, size_of, tokens
 from eval.protocols.attentive_probe import GRID, HeadTraining, attentive
 from eval.protocols.common import (
     add_evaluation_arguments,
+    add_kind_argument,
     draw_class_accuracies,
     group_by_path,
     kinds_of,
@@ -35,6 +36,7 @@ from utils.text import counted, printable
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     add_evaluation_arguments(parser)
+    add_kind_argument(parser)
     group = parser.add_argument_group('heads')
     group.add_argument('--depth', default=1, type=int, choices=[1, 4],
                        help='how many times the query attends over the tokens (default 1)')

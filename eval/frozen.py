@@ -11,6 +11,7 @@ from eval.extract.setup import features_of, flags_for
 from eval.protocols.appearance import appearance
 from eval.protocols.common import (
     add_evaluation_arguments,
+    add_kind_argument,
     draw_class_accuracies,
     group_by_path,
     kinds_of,
@@ -40,6 +41,7 @@ PROTOCOLS = {'retrieval': retrieval, 'knn': knn, 'probe': probe}
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
     add_evaluation_arguments(parser)
+    add_kind_argument(parser)
     protocols = [*PROTOCOLS, 'appearance']
     parser.add_argument('--protocols', default=protocols, nargs='+', choices=protocols,
                         help='appearance: the probe on pixels and colours of frames instead of features (default: all)')

@@ -33,8 +33,8 @@ SHARED_WITH_PROCESS_DATA = {'utils.cli', 'utils.data.classes', 'utils.data.deman
                             'utils.video.shrink', 'utils.video.sources', 'utils.video.truncated',
                             'utils.next_step', 'utils.packages', 'utils.system_errors'}
 ENTRY_SCRIPTS = ('dpc/main.py', 'eval/test.py', 'eval/features.py', 'eval/frozen.py', 'eval/attentive.py',
-                 'eval/visualise.py', 'eval/horizon.py', 'eval/surprise.py', 'eval/predict.py', 'eval/export.py',
-                 'eval/report.py',
+                 'eval/visualise.py', 'eval/horizon.py', 'eval/surprise.py', 'eval/anticipate.py', 'eval/predict.py',
+                 'eval/export.py', 'eval/report.py',
                  'utils/run/status.py',
                  'process_data/extract_frames.py', 'process_data/write_csv.py', 'process_data/check_frames.py',
                  'process_data/pack_frames.py', 'experiments/data/make_demo.py', 'experiments/data/make_puppets.py',

@@ -19,6 +19,7 @@ SHOWN = {
     'frozen': {
         'Retrieval': (['pictures/*_retrieval.png'], 'Retrieval page: test videos and the training videos nearest to '
                                                     'them, framed green where the class is the same'),
+        'Recognition before the end': (['anticipation.png'], 'Accuracy by the part of a video that was seen'),
         'Other pictures': (['pictures/*.png'], 'Picture of frozen features')},
     'predictions': {
         'What is predicted': (['overview.png', 'extremes.png', 'colours.png', 'clip*.png'],

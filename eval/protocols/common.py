@@ -54,8 +54,6 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
                         help='split of the data set (default: that of --weights if they are of this data set, else 1); '
                              'all: the mean of splits 1, 2 and 3, of three --weights, pretrained on these splits in '
                              'this order, or of one for all')
-    parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
-                        help='context: the aggregator\'s states; block: the backbone\'s features (default both)')
     parser.add_argument('--mean', action='store_true',
                         help='the checkpoints are of one training with several seeds: evaluate their mean, under the '
                              'name of the first')
@@ -63,6 +61,11 @@ def add_evaluation_arguments(parser: ArgumentParser) -> None:
                         help='leave out random weights, where another table has them')
     parser.add_argument('--no_pictures', action='store_true', help='write no pictures')
     add_feature_arguments(parser)
+
+
+def add_kind_argument(parser: ArgumentParser) -> None:
+    parser.add_argument('--feature', default='both', choices=['context', 'block', 'both'],
+                        help='context: the aggregator\'s states; block: the backbone\'s features (default both)')
 
 
 def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list[str], Precision, Path, list[str]]:
@@ -177,9 +180,9 @@ def compared(args: Namespace) -> list[tuple[str, str]]:
 
 
 def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Outcome]], found: dict[str, list],
-                task: Task, notes: Sequence[str]) -> str:
+                task: Task, notes: Sequence[str], tables: Sequence[str] | None = None) -> str:
     """Writes and prints what `results_of` returns; returns its verdict. found: of `of_all_weights`. notes: lines on the
-    protocols."""
+    protocols. tables: see `write_results`."""
     rows, outcomes = [row for row, _ in results], {}
     for row, outcome in results:
         outcomes.setdefault((row['weights'], row['feature']), []).append(outcome)
@@ -197,7 +200,7 @@ def write_table(args: Namespace, folder: Path, results: Sequence[tuple[dict, Out
     if skipped:
         facts.append(skipped_text(skipped))
     sentence = verdict(rows, differences)
-    tables = write_results(folder, rows, facts + skipped, differences, sentence)
+    tables = write_results(folder, rows, facts + skipped, differences, sentence, tables)
     write_hits(folder / 'hits.npz', sum(map(list, outcomes.values()), []), task.test_path.tolist(), task.test_group)
     print('\n'.join([*facts, '', *map(printable, tables)]))
     return printable(sentence)

@@ -5,11 +5,13 @@
 >>> predict(Task(vectors, label, path, vectors, label, path), [1e-2])
 [array([0, 0, 1, 1])]
 """
+import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -44,10 +46,25 @@ def subsets(task: Task) -> dict[str, list[np.ndarray]]:
 def probe(task: Task) -> list[Outcome]:
     """An Outcome for each setting of `subsets`; the weight decay is chosen by cross-validation over groups of the same
     subset. Where videos have several labels, mean average precision and top-1 of one-vs-rest."""
-    # Folds run in threads, each with one thread of its own: matrices this small are slower with several.
+    with quick_fits():
+        return (probe_of_several_labels if task.multi_label else probe_of_subsets)(task)
+
+
+@contextlib.contextmanager
+def quick_fits() -> Iterator[None]:
+    """Folds run in threads, each with one thread of its own: matrices this small are slower with several."""
     with warnings.catch_warnings(), threadpool_limits(1, user_api='blas'):
         warnings.simplefilter('ignore')  # scikit-learn's, of rare classes and fits that are not quite converged
-        return (probe_of_several_labels if task.multi_label else probe_of_subsets)(task)
+        yield
+
+
+def chosen_probe(task: Task) -> tuple[Pipeline, str, int]:
+    """(the classifier of vectors that is trained on all training videos, its decay as text, in how many folds that was
+    chosen)."""
+    decay, folds = choose(task, DECAYS, DEFAULT_DECAY, predict, jobs=cpu_cores())
+    scaler = StandardScaler().fit(task.train)
+    model, = path(scaler.transform(task.train), task.train_label, [decay])
+    return make_pipeline(scaler, model), f'decay {decay:g}', folds
 
 
 def probe_of_several_labels(task: Task) -> list[Outcome]:
@@ -64,9 +81,9 @@ def probe_of_subsets(task: Task) -> list[Outcome]:
     for setting, seeds in subsets(task).items():
         hits, decays, folds = [], [], []
         for part in map(task.part, seeds):
-            decay, count = choose(part, DECAYS, DEFAULT_DECAY, predict, jobs=cpu_cores())
-            hits.append(predict(part, [decay])[0] == task.test_label)
-            decays.append(f'decay {decay:g}')
+            classifier, decay, count = chosen_probe(part)
+            hits.append(classifier.predict(part.test) == task.test_label)
+            decays.append(decay)
             folds.append(count)
         outcomes.append(Outcome('probe', setting, 'top1', np.array(hits, float), task.test_group, decays, folds))
     return outcomes

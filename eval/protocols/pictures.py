@@ -1,4 +1,4 @@
-"""Pictures of frozen features: a page of retrieved videos and a t-SNE."""
+"""Pictures of frozen features: a page of retrieved videos, a t-SNE, accuracy by the part of a video that was seen."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -6,8 +6,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from sklearn.manifold import TSNE
 
+from eval.protocols.anticipation import FEATURES, setting_of
 from eval.protocols.protocol import Task
 from eval.protocols.retrieval import neighbours_of_test
 from utils.text import printable
@@ -18,6 +20,7 @@ QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE
 MAX_LEGEND = 20              # classes with a colour and a name of their own
 DPI = 110
+LINES = dict(zip(FEATURES, ('o-', 's-', 'P-', '^--', 'D:')))  # of what the classifier gets
 RIGHT, WRONG, QUERY = 'tab:green', 'tab:red', 'black'
 
 
@@ -87,3 +90,37 @@ def draw_tsne(path: Path, task: Task, class_names: Sequence[str], title: str) ->
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, parse_math=False)
     figure.savefig(path, dpi=DPI)
+
+
+def draw_anticipation(path: Path, rows: Sequence[dict], observe: Sequence[float], names: dict[str, str],
+                      chance: float) -> None:
+    """Top-1 by the part of a video that was seen, a chart for each kind of weights.
+
+    rows: of results.json. names: {weights: what they are called}."""
+    figure = Figure((5.2 * len(names), 4.6), layout='constrained')
+    charts = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, (weights, name) in zip(charts, names.items()):
+        for i, (kind, feature) in enumerate(FEATURES.items()):
+            row_of = {row['setting']: row for row in rows if (row['weights'], row['feature']) == (weights, feature)}
+            curve = [row_of[setting_of(fraction)] for fraction in observe] if row_of else []
+            if curve:
+                axes.fill_between(observe, *zip(*map(range_of, curve)), alpha=0.12, color=f'C{i}', linewidth=0)
+                axes.plot(observe, [row['value'] for row in curve], LINES[kind], color=f'C{i}', label=feature)
+        axes.axhline(chance, color='black', linestyle=':', label=f'chance, {chance:.1%}')
+        axes.set_title(name, parse_math=False)
+        axes.set(xlabel='part of the video that was seen', xticks=observe, xlim=(0, 1.03), ylim=(0, None))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(alpha=0.3)
+    band = 'range of the' if rows[0]['low'] is None else '95% interval over'
+    charts[0].set_ylabel(f'top-1, with {band} {rows[0]["groups"]} groups')
+    figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', ncols=len(FEATURES) + 1,
+                  fontsize=9)
+    figure.savefig(path, dpi=DPI)
+
+
+def range_of(row: dict) -> tuple[float, float]:
+    """(low, high) of a row; of too few groups their lowest and highest value."""
+    if row['low'] is None:
+        return min(row['by_group'].values()), max(row['by_group'].values())
+    return row['low'], row['high']

@@ -111,6 +111,11 @@ def table_lines(rows: Sequence[dict], names: Callable | None = None) -> list[str
     header = ['feature', 'protocol', 'labels', 'metric', *(['hash'] if hashed else []),
               *(names or short_names)(columns)]
     body = [[*key, *(cells.get((key, column), '–') for column in columns)] for key in keys]
+    return markdown(header, body)
+
+
+def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table whose columns are aligned."""
     widths = [max(map(len, column)) for column in zip(header, *body)]
     lines = ['| ' + ' | '.join(map(str.ljust, line, widths)) + ' |' for line in (header, *body)]
     return [lines[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *lines[1:]]
@@ -155,14 +160,14 @@ def difference_lines(differences: Sequence[dict]) -> list[str]:
     return ['', '## Differences, on the same test videos', '', *table_lines(rows, names=list)]
 
 
-def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str],
-                  differences: Sequence[dict] = (), verdict: str = '') -> list[str]:
+def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str], differences: Sequence[dict] = (),
+                  verdict: str = '', tables: Sequence[str] | None = None) -> Sequence[str]:
     """Writes results.json, differences.json and results.md, which begins with the verdict; returns the lines of its
-    tables. facts: lines on weights, data and settings."""
+    tables. facts: lines on weights, data and settings. tables: lines to take instead of the usual ones."""
     for name, content in (('results.json', rows), ('differences.json', differences)):
         with open(folder / name, 'w', **ENCODING) as file:
             json.dump(content, file, indent=1)
-    tables = [*table_lines(rows), *difference_lines(differences)]
+    tables = tables or [*table_lines(rows), *difference_lines(differences)]
     begin = ['## Frozen features', '', *([f'**{verdict}**', ''] if verdict else [])]
     with open(folder / 'results.md', 'w', **ENCODING) as file:
         file.write('\n'.join([*begin, *(f'- {fact}' for fact in facts), '', *tables]) + '\n')

@@ -45,8 +45,10 @@ def evaluations_of(args: Namespace) -> list[Namespace]:
             for i, split in enumerate(SPLITS)]
 
 
-def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Sequence[tuple[dict, Outcome]]]) -> None:
-    """Writes and prints the mean over splits, under the name of the first file. started: of `start_all`.
+def write_mean(args: Namespace, started: Sequence[tuple],
+               splits: Sequence[Sequence[tuple[dict, Outcome]]]) -> list[dict]:
+    """Writes and prints the mean over splits, under the name of the first file; returns its rows. started: of
+    `start_all`.
 
     splits: (row, Outcome) of each number, for each split. A number that one of them lacks has no mean."""
     files = [name for name in args.weights if split_weights(name)[1]]
@@ -69,6 +71,7 @@ def write_mean(args: Namespace, started: Sequence[tuple], splits: Sequence[Seque
     tables = write_results(Path(args.out), rows, facts, differences)
     print('\n'.join(['', *map(printable, facts), '', *map(printable, tables)]))
     print(f'written to {args.out}: results.json, results.md, differences.json')
+    return rows
 
 
 def mean_row(rows: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
