@@ -2,7 +2,7 @@
 
     {out}/motion_001.avi …         the sprite of the demo changes how it moves
     {out}/brightness_001.avi …     it moves on, and the background gets darker or brighter
-    {out}/events.csv               video, kind, seconds: when
+    {out}/events.csv               video, kind, seconds: when, and before, after: how the sprite moves
 
 The scene is that of make_demo.py with the same --seed and --size.
 """
@@ -44,10 +44,10 @@ def main(args):
         pass
     with layout.write_whole(os.path.join(args.out, 'events.csv')) as file:
         writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['video', 'kind', 'seconds'])
+        writer.writerow(['video', 'kind', 'seconds', 'before', 'after'])
         for name, kind, number in rows:
-            frame = events.draw_event(args.seed, kind, number, args.frames)['frame']
-            writer.writerow([name, kind, f'{frame / FPS:.2f}'])
+            event = events.draw_event(args.seed, kind, number, args.frames)
+            writer.writerow([name, kind, f'{event["frame"] / FPS:.2f}', event['before'], event['after']])
     print(f'{args.videos} videos of each of {" and ".join(events.KINDS)} in {args.out}, their times in events.csv')
 
 
