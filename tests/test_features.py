@@ -233,6 +233,8 @@ def check_differences(out, rows, weights):
         key = row['feature'], row['setting'], row['metric']
         difference = hits[(weights, *key)].astype(float) - hits[('random', *key)]
         assert (row['weights'], row['than']) == (weights, 'random')
+        assert row['hash'] == next(each['hash'] for each in rows if all(each[name] == row[name] for name in (
+            'feature', 'protocol', 'setting', 'metric')))
         low, high = bootstrap_means(difference[:, None], stored['group'])[0]
         assert [row['value'], row['low'], row['high']] == pytest.approx([difference.mean(), low, high], abs=1e-6)
 

@@ -232,7 +232,9 @@ def test_the_mean_over_splits_of_frozen_features(lists, runs, tmp_path, capsys):
     for row in differences:
         key = row['protocol'], row['metric']
         assert row['value'] == pytest.approx(value[(str(weights), *key)] - value[('random', *key)])
-    assert 'split 1: ' + f'{weights}: pretraining saw 6 of these 9' in (tmp_path / 'all' / 'results.md').read_text()
+    said = (tmp_path / 'all' / 'results.md').read_text()
+    assert 'split 1: ' + f'{weights}: pretraining saw 6 of these 9' in said
+    assert said.startswith('## Frozen features\n\n**pretrained ')
     capsys.readouterr()
     error = error_of(frozen, capsys, *common, '--weights', weights, weights.parent / 'model_best_epoch1.pth.tar', 'random',
                      '--out', tmp_path / 'two')

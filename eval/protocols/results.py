@@ -164,7 +164,7 @@ def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str], diff
                   verdict: str = '', tables: Sequence[str] | None = None) -> Sequence[str]:
     """Writes results.json, differences.json and results.md, which begins with the verdict; returns the lines of its
     tables. facts: lines on weights, data and settings. tables: lines to take instead of the usual ones."""
-    for name, content in (('results.json', rows), ('differences.json', differences)):
+    for name, content in (('results.json', rows), ('differences.json', with_hashes(differences, rows))):
         with open(folder / name, 'w', **ENCODING) as file:
             json.dump(content, file, indent=1)
     tables = tables or [*table_lines(rows), *difference_lines(differences)]
@@ -172,6 +172,13 @@ def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str], diff
     with open(folder / 'results.md', 'w', **ENCODING) as file:
         file.write('\n'.join([*begin, *(f'- {fact}' for fact in facts), '', *tables]) + '\n')
     return tables
+
+
+def with_hashes(differences: Sequence[dict], rows: Sequence[dict]) -> list[dict]:
+    """The rows of differences.json with the hash of both of their numbers, None where these have two."""
+    hashes = {(row['weights'], *key_of(row)): row.get('hash') for row in rows}
+    both = [{hashes.get((row[name], *key_of(row))) for name in ('weights', 'than')} for row in differences]
+    return [{**row, 'hash': each.pop() if len(each) == 1 else None} for row, each in zip(differences, both)]
 
 
 def write_hits(path: Path, outcomes: Sequence[Outcome], videos: Sequence[str], group: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from eval.networks.weights import split_weights
 from eval.protocols.common import compared, start_frozen_evaluation
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import choice_facts, interval_fact, key_of, named, statistic_of, write_results
+from eval.protocols.verdict import verdict
 from utils.cli import UserError
 from utils.data.lists import csv_file, list_folder
 from utils.text import printable
@@ -68,9 +69,12 @@ def write_mean(args: Namespace, started: Sequence[tuple],
              *(f'split {one.split}: {line}' for one, *_, seen in started
                for line in (f'weights {", ".join(one.weights)}', *seen)),
              *choice_facts(rows), interval_fact(group_of_all(next(iter(triples.values()))[1]))]
-    tables = write_results(Path(args.out), rows, facts, differences)
+    sentence = verdict(rows, differences)
+    tables = write_results(Path(args.out), rows, facts, differences, sentence)
     print('\n'.join(['', *map(printable, facts), '', *map(printable, tables)]))
     print(f'written to {args.out}: results.json, results.md, differences.json')
+    if sentence:
+        print(f'\n{printable(sentence)}')
     return rows
 
 
