@@ -139,7 +139,7 @@ def test_the_five_commands_of_the_readme(folder, tmp_path, monkeypatch, capsys):
         assert run(script, argv) == 0
         said = capsys.readouterr().out
         if script in (pretraining, classifier):
-            assert f'run folder: {tmp_path}/log_' in said
+            assert said.startswith(f'run folder: {tmp_path}/log_') and (script is pretraining or 'settings: ' in said)
         printed += next_lines(said)
         for line in next_lines(said):
             for flag, placeholder in (('--pretrain', '{model.pth.tar}'), ('--test', '{classifier.pth.tar}')):

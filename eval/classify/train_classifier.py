@@ -1,5 +1,7 @@
 """Trains a classifier, or a linear probe on frozen features (paper, section 4.2)."""
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 from torch.nn import SyncBatchNorm
@@ -47,10 +49,12 @@ def experiment_name(args):
 
 def train_classifier(args):
     check_training_flags(args)
-    checkpoint, lists, class_names = look_up(args, args.pretrain)
+    with redirect_stdout(StringIO()) as settings_said:
+        checkpoint, lists, class_names = look_up(args, args.pretrain)
     folder, resumed = find_resumed(vars(args))
     if not args.dry_run:
         announce_folder(folder, args.log_dir, args.prefix, experiment_name(args))
+    print(settings_said.getvalue(), end='')
     precision = start(args, resumed)
 
     # model
