@@ -28,7 +28,7 @@ from utils.data.colour import PRETRAINING
 from utils.data.crops import pretraining_crop
 from utils.data.demands import settle_flip
 from utils.data.lists import list_folder
-from utils.data.splits import has_labels, has_lists, videos_below
+from utils.data.splits import at_frame_rate, has_labels, has_lists, videos_below
 from utils.default_settings import default_ds, default_settings
 from utils.next_step import command, data_flags, run_flags, say_next
 from utils.parallel import distributed
@@ -106,8 +106,8 @@ def main(args):
     lists = list_folder(args.csv_root, args.dataset, args.img_dim)
     checkpoint = {} if args.pretrain in (None, 'random') else read_checkpoint(args.pretrain)
     precision = start(args, resumed)
-    if not (has_lists(lists) or resumed or args.fps):
-        say_proposal(videos_below(lists).n_frames, args, precision.device.type)
+    if not (has_lists(lists) or resumed):
+        say_proposal(at_frame_rate(videos_below(lists), args.fps).n_frames, args, precision.device.type)
 
     # model
     model = DPC(args.net, args.pred_step, args.dropout, args.prediction, args.feature_map)

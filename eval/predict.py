@@ -81,7 +81,7 @@ def main(args):
                               model.class_names, args.fps)
         for index, error in broken:
             answers.fail(names[index], error)
-        if answers.form == 'text':
+        if answers.form == 'text' and answers.given:
             say_next(next_command(args))
     if answers.failed:
         sys.exit(1)
@@ -117,7 +117,7 @@ class Answers:
     """Prints what is found, in the form that the flags ask for, as soon as it is known."""
 
     def __init__(self, out, args, class_names):
-        self.out, self.class_names, self.failed = out, class_names, False
+        self.out, self.class_names, self.given, self.failed = out, class_names, False, False
         self.form = 'json' if args.json else 'csv' if args.csv else 'text'
         self.rows = csv.writer(out, lineterminator='\n')
         if args.csv:
@@ -125,6 +125,7 @@ class Answers:
 
     def give(self, name, probability):
         """probability [num_class], of the video."""
+        self.given = True
         best = np.argsort(-probability, kind='stable')[:TOP]
         top = [{'class': self.class_names[label], 'probability': float(probability[label])} for label in best]
         if self.form == 'json':

@@ -1,11 +1,12 @@
 """Batches: their order, shares of several processes, resumption, and failures inside worker processes."""
-import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from eval.extract import inference
 from tests.numbered import write_videos
 from utils.cli import UserError
-from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item, start_reading
+from utils.data.batches import ClipBatches, EpochSampler, make_loader, next_item
 from utils.data.clips import Clip, ClipDataset, VideoDataset
 from utils.data.colour import PRETRAINING, to_block
 from utils.parallel.precision import Precision
@@ -279,18 +280,18 @@ def test_full_shared_memory_is_told_by_the_worker(clips, monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'share_memory_', full)
     batches = ClipBatches(clips, 2, True, CPU, num_workers=1, timeout=60)
     with pytest.raises(UserError, match=r'^the data workers have no room in shared memory \(unable to allocate[^\n]*; '
-                                        r'/dev/shm has \d+ MB[^\n]* --shm-size [^\n]* --num_workers$'):
+                                        r'/dev/shm has [\d.]+ MB[^\n]* --shm-size [^\n]* --num_workers$'):
         next(batches.epoch(0))
     kill_workers()
 
 
-def test_full_shared_memory_when_the_workers_start():
-    class Loader:
-        def __iter__(self):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with pytest.raises(UserError, match='no room in shared memory'):
-        start_reading(Loader())
+def test_full_shared_memory_when_the_workers_start(clips, monkeypatch):
+    """No DataLoader is begun: where a semaphore, a file in shared memory, finds no room, its end prints a traceback."""
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(total=65536, free=20480))
+    for workers in (2, 0):
+        batches = ClipBatches(clips, 2, True, CPU, num_workers=workers)
+        with pytest.raises(UserError, match='no room in shared memory .*/dev/shm has 0.1 MB') if workers else nullcontext():
+            next(batches.epoch(0))
 
 
 def test_a_stopped_worker_is_one_line_and_does_not_hold_up_the_exit():

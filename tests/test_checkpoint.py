@@ -222,7 +222,9 @@ def one_line(call, *args, **kwargs):
 
 
 def test_a_folder_or_a_misspelled_name_in_place_of_a_checkpoint(tmp_path):
-    (tmp_path / 'model' / 'epoch12.pth.tar').mkdir(parents=True)
+    (tmp_path / 'model').mkdir()
+    for name in ('epoch12.pth.tar', 'epoch21.mp4', 'epoch21.json'):
+        (tmp_path / 'model' / name).touch()
     assert 'is a folder: give the path of a checkpoint; in it: epoch12.pth.tar' in one_line(read_checkpoint, tmp_path / 'model')
     message = one_line(read_checkpoint, str(tmp_path / 'model' / 'epoch21.pth.tar'))
     assert 'is not there: give the path of a checkpoint; beside it: epoch12.pth.tar' in message
@@ -500,7 +502,8 @@ def test_an_object_that_is_no_number_is_named(tmp_path):
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n', 'is a Git LFS pointer.*git lfs pull'),
     (gzip.compress(b'weights', mtime=0), 'is compressed with gzip: unpack it'),
     ((40).to_bytes(8, 'little') + b'{"a":{"dtype":"F32","shape":[0],"data_of', 'is a safetensors file'),
-    (b'weights', 'is not a readable checkpoint: it may be cut short')])
+    (b'epoch,loss\n1,2.5\n', 'is a text file, not a checkpoint'), ('прыжок'.encode() * 999, 'is a text file'), (b'', 'is empty'),
+    (b'weights\0', 'is not a readable checkpoint: it may be cut short'), (b'\xff\xfe', 'is not a readable checkpoint')])
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, content, words):
     (tmp_path / 'a.pth.tar').write_bytes(content)
     with pytest.raises(UserError, match=f'a.pth.tar {words}') as error:

@@ -192,7 +192,8 @@ def test_a_fraction_of_the_labels(csv_root, tmp_path, capsys):
     flags = ['--train_what', 'all', '--batch_size', 2]
     folder = classify(csv_root, tmp_path, *flags, '--label_fraction', 0.5)
     assert folder.name.endswith('_train-all_lf0.5_pt=random')
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert '98 of the 101 classes have no training video: Class000, Class001, Class002, Class003, Class004, …;' in warned
     assert '--label_fraction 0.5: 6 of 12 training videos' in said and '3 videos to train on, 3 to validate on' in said
     half = listed(folder / 'label_subset.csv')
     whole = listed(csv_root / 'ucf101' / 'train_split01.csv')

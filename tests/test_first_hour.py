@@ -1,6 +1,7 @@
 """From a folder of short clips to a tested classifier: what is proposed, evaluated directly, and said to be next."""
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -28,6 +29,7 @@ from utils.next_step import command, same_command
 from utils.parallel.signals import StopSignals
 from utils.run import proposal
 from utils.run.proposal import CLIPS, ENOUGH, changes_for, propose
+from utils.run.setup import clip_videos
 
 README = ROOT / 'README.md'
 EVALUATION = [*CLIP, '--batch_size', '4', '--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
@@ -85,8 +87,22 @@ def test_a_folder_of_short_clips_gets_its_command(folder, tmp_path, monkeypatch,
     args = pretraining.parse_args(shlex.split(command)[2:])
     videos = videos_below(str(folder)).n_frames
     assert changes_for(videos, args, 'cpu') == {}
+    assert run(pretraining, [*flags, '--fps', '5']) == 2
+    assert re.search('none of its 12 videos of [34] to [45] frames', capsys.readouterr().err)
     proposal.say_proposal(videos, flags_with(num_seq=6, seq_len=3, ds=1, img_dim=64), 'cpu')
     assert '12 videos of 16 to 21 frames (median 18): a first run that suits them: ' in capsys.readouterr().out
+
+
+def test_validation_videos_that_hold_no_clip_get_a_command(folder, monkeypatch):
+    """Half of the videos hold a clip of 18 frames, those of g00 don't."""
+    words = [str(ROOT / 'dpc/main.py'), '--dataset', str(folder), '--num_seq', '6', '--seq_len', '3', '--ds', '1', '--seed', '2']
+    monkeypatch.setattr(sys, 'argv', words)
+    videos_below.cache_clear()
+    with pytest.raises(UserError, match='none of the 4 videos for validation has the 18 frames') as error:
+        clip_videos(pretraining.parse_args(words[1:]), 1)
+    command = str(error.value).split('--short_videos pad: ')[1]
+    assert command.endswith('--seed 2 --num_seq 5 --seq_len 3 --ds 1')
+    assert len(clip_videos(pretraining.parse_args(shlex.split(command)[2:]), 1)[1]) == 4
 
 
 # ---- class folders are evaluated directly
@@ -123,7 +139,7 @@ def test_the_five_commands_of_the_readme(folder, tmp_path, monkeypatch, capsys):
         assert run(script, argv) == 0
         said = capsys.readouterr().out
         if script in (pretraining, classifier):
-            assert f'run folder: {tmp_path}/log_' in said
+            assert said.startswith(f'run folder: {tmp_path}/log_') and (script is pretraining or 'settings: ' in said)
         printed += next_lines(said)
         for line in next_lines(said):
             for flag, placeholder in (('--pretrain', '{model.pth.tar}'), ('--test', '{classifier.pth.tar}')):

@@ -5,7 +5,7 @@ import pytest
 from eval.classify.scores import VideoScores, summarise
 from eval.metrics import intervals
 from eval.metrics.average_precision import mean_average_precision
-from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, bootstrap_means, by_group
+from eval.metrics.intervals import FEWEST_GROUPS, MOST_VALUES, bootstrap, bootstrap_means, by_group
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import interval_fact, row_of, table_lines
 
@@ -115,6 +115,9 @@ def test_below_ten_groups_there_is_no_interval(count):
     assert bootstrap(mean_of(values), group) == (None, None)
     assert row['by_group'] == by_group(mean_of(values), group) == pytest.approx(
         {name: values[group == name].mean() for name in group})
-    shown = ', '.join(f'{100 * value:.1f}' for value in sorted(row['by_group'].values()))
-    assert f'{{{shown}}} |' in table_lines([row])[2]
-    assert ', '.join(sorted(set(group))) in interval_fact(group)
+    shown = [f'{100 * value:.1f}' for value in sorted(row['by_group'].values())]
+    if count > MOST_VALUES:
+        assert f'{{{shown[0]} … {shown[-1]}}} |' in table_lines([row])[2]
+        assert f'the lowest and the highest value of the {count} groups' in interval_fact(group)
+    else:
+        assert f'{{{", ".join(shown)}}} |' in table_lines([row])[2] and ', '.join(sorted(set(group))) in interval_fact(group)

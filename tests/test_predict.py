@@ -126,6 +126,10 @@ def test_a_video_file_gives_the_numbers_of_its_frames(csv_root, classifier, tmp_
         assert stored['context'][0] == pytest.approx(stored['context'][1], abs=1e-5)
         assert stored['path'].tolist() == [file, path] and set(stored['label']) == {-1}
 
+    for given, proposed in (([file], True), ([], False)):
+        assert run(predict, [*given, tmp_path / 'text.mp4', '--weights', classifier / 'model' / 'epoch1.pth.tar', *FLAGS]) == 1
+        assert ('next: ' in capsys.readouterr().out) == proposed
+
 
 def test_mistakes_are_one_line(csv_root, classifier, pretrained, tmp_path, capsys):
     good = rows_of(csv_root)[0][0]

@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -127,21 +128,27 @@ def test_clips_per_video(csv_root, tmp_path, capsys, monkeypatch):
     assert '--clips_per_video 4 (was 2)' in capsys.readouterr().err
 
 
-def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path, monkeypatch, recwarn):
-    """A run that ended while it validated has nothing left to train; the result is that of an undisturbed one."""
+@pytest.mark.parametrize('where', ['dpc.main.validate', 'utils.run.training.after_step'])
+def test_resumed_behind_the_last_step_of_an_epoch(csv_root, pretrained, tmp_path, monkeypatch, recwarn, where, capsys):
+    """A run that ended while it validated, or just before, has nothing left to train; the result is that of an undisturbed
+    one, and the training values of the epoch are logged once."""
     flags = [*PRETRAINING, '--csv_root', csv_root, '--log_dir', tmp_path]
-    validate = pretraining.validate
+    function = pkgutil.resolve_name(where)
 
-    def stopped_in_validation(*args):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return validate(*args)
+    def stopped(run, *args):
+        if run.step == read_log(pretrained, 'train')[0]['iteration']:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(run, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, 'validate', stopped_in_validation)
+        patch.setattr(where, stopped)
         assert run(pretraining, flags) == 128 + signal.SIGTERM
     assert run(pretraining, [*flags, '--resume', 'auto']) == 0
     folder, = tmp_path.glob('log_*/*')
     assert equal(training_state(folder, 'epoch1'), training_state(pretrained, 'epoch1'))
+    (train,), (undisturbed,) = (read_log(each, 'train') for each in (folder, pretrained))
+    assert {**undisturbed, **train, **{name: 0 for name in NOT_REPEATABLE}} == {**undisturbed, **{name: 0 for name in NOT_REPEATABLE}}
+    assert 'nan' not in capsys.readouterr().out
     assert not [warning for warning in recwarn if 'lr_scheduler' in str(warning.message)]
 
 

@@ -72,6 +72,8 @@ def test_status_sorts_fits_and_writes_csv(tmp_path, capsys, monkeypatch):
         status.main(status.parse_args([str(tmp_path), *flags]))
         return capsys.readouterr().out.splitlines()
 
+    assert f'log_x/{long} ' in printed('--sort', 'best')[1]  # no terminal
+    monkeypatch.setenv('COLUMNS', '100')
     head, *rows = printed('--sort', 'best')
     assert all(len(line) <= 100 for line in (head, *rows))
     assert '0.700' in rows[0] and [line.split()[0] for line in rows[1:]] == ['log_x/a', 'log_x/without']
@@ -82,6 +84,23 @@ def test_status_sorts_fits_and_writes_csv(tmp_path, capsys, monkeypatch):
     whole = list(csv.DictReader(printed('--csv', '--sort', 'loss')))
     assert f'log_x/{long}' in {row['run'] for row in whole} and whole[0]['state'] == 'e' * 300
     assert {(row['epoch'], row['epochs'], row['GB']) for row in whole} == {('3', '300', '71.25')}
+
+
+def test_status_lists_tests(tmp_path, capsys):
+    """With the accuracy over all videos; where these have several labels without."""
+    write_log(tmp_path / 'log_a' / 'trained', {'kind': 'train', 'epoch': 1, 'epochs': 1, 'loss': 1.}, {'kind': 'val', 'top1': .5})
+    for name, rows in (('x', ['"a,b",run,run,0.9', 'b,run,jump,0.5', 'c,jump,jump,0.5', 'd,jump,jump,0.5']), ('y', None)):
+        folder = tmp_path / 'log_test' / name
+        folder.mkdir(parents=True)
+        (folder / 'test_log.md').touch()
+        if rows:
+            (folder / 'predictions.csv').write_text('\n'.join(['path,label,prediction,probability', *rows]))
+    status.main(status.parse_args([str(tmp_path), '--sort', 'test', '--columns', 'val', 'test', 'state']))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ['run', 'val', 'test', 'state'], ['log_test/x', '-', '0.750', 'tested'], ['log_a/trained', '0.500', '-', 'running'],
+        ['log_test/y', '-', '-', 'tested']]
+    status.main(status.parse_args([str(tmp_path), '--csv']))
+    assert 'log_test/y,' in capsys.readouterr().out
 
 
 def test_status_sorts_beside_runs_that_diverged(tmp_path, capsys):

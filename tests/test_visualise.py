@@ -323,7 +323,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, classifier, tmp_path, c
     def error(*flags, **base):
         return error_of(csv_root, tmp_path, capsys, *flags, **base)
 
-    assert 'a classifier\'s has no predictor' in error(classifier / 'model' / 'epoch1.pth.tar', '--pred_step', 1)
+    assert 'a classifier\'s has no predictor' in error(classifier / 'model' / 'epoch1.pth.tar')
     assert 'checkpoint of another net' in error(weights, '--net', 'resnet34')
     assert 'was trained with --pred_step 1' in error(weights, '--pred_step', 2)
     assert 'is not there' in error(tmp_path / 'none.pth.tar')

@@ -18,7 +18,7 @@ import torch
 from utils import system_errors
 from utils.cli import UserError, beside
 from utils.data.seen import is_training
-from utils.model_folder import is_model_folder, read_model_folder
+from utils.model_folder import is_model_folder, may_hold_weights, read_model_folder
 from utils.not_a_checkpoint import what_it_is
 
 # A published file may hold its best accuracy as a numpy number or array; these rebuild one and do nothing else.
@@ -49,7 +49,7 @@ def read_file(path):
     """What a file stored by torch.save holds, on the CPU. UserError: it is not there, or can't be loaded."""
     if not os.path.isfile(path):
         what = 'is a folder' if os.path.isdir(path) else 'is not there'
-        raise UserError(f'{path} {what}: give the path of a checkpoint{beside(path)}')
+        raise UserError(f'{path} {what}: give the path of a checkpoint{beside(path, may_hold_weights)}')
     damaged = None
     try:
         with open(path, 'rb') as file:

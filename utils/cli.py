@@ -82,12 +82,13 @@ def make_folder(path, flag):
         raise UserError(f'{flag} {path}: cannot make this folder ({error.strerror})') from error
 
 
-def beside(path):
+def beside(path, fits=lambda path: True):
     """For an error about what should be a file: '; in it: a, b' of a folder, '; beside it: a, b' with similar names of
-    a missing file, '' without any."""
+    a missing file, '' without any. fits: path -> whether to name it."""
     folder, name = (path, '') if os.path.isdir(path) else os.path.split(path)
     try:
-        there = sorted(each for each in os.listdir(folder or '.') if not each.startswith('.'))
+        there = sorted(each for each in os.listdir(folder or '.')
+                       if not each.startswith('.') and fits(os.path.join(folder, each)))
     except OSError:
         return ''
     found = difflib.get_close_matches(name, there, n=3, cutoff=0.4) if name else there[:3]

@@ -32,6 +32,11 @@ def is_model_folder(path: str | Path) -> bool:
     return Path(path).name == WEIGHTS and Path(path).with_name(CONFIG).is_file()
 
 
+def may_hold_weights(path: str) -> bool:
+    """Whether it is a model folder or a file that is named like a checkpoint."""
+    return is_model_folder(path) or os.path.isfile(path) and path.endswith(PICKLED)
+
+
 def weights_file(path: str | Path) -> Path:
     """The file that holds the weights of a checkpoint or model folder."""
     return Path(path, WEIGHTS) if os.path.isdir(path) else Path(path)

@@ -18,9 +18,13 @@ def what_it_is(path, error):
     path:  of a file that can be read
     error: of torch.load or zipfile"""
     with open(path, 'rb') as file:
-        start = file.read(64)
+        start = file.read(4096)
     if words := known_start(start):
         return words
+    if not start:
+        return 'is empty: take another copy'
+    if is_text(start):
+        return 'is a text file, not a checkpoint: give a .pth.tar of a run'
     if re.match(SAFETENSORS, start, re.DOTALL):
         return ('is a safetensors file: give the folder that it is in if eval/export.py wrote it, else store what '
                 'safetensors.torch.load_file gives with torch.save')
@@ -40,6 +44,12 @@ def known_start(start):
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             return f'is {words}'
     return None
+
+
+def is_text(start):
+    """Whether the first bytes of a file are UTF-8 without control characters; the last one may be cut off."""
+    text = start.decode('utf-8', 'replace')
+    return all(each.isprintable() or each.isspace() for each in text) and '\ufffd' not in text[:-1]
 
 
 def is_torchscript(path):

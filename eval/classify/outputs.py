@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from eval.classify.scores import VideoScores
 from eval.metrics.average_precision import average_precision
-from eval.metrics.intervals import FEWEST_GROUPS
+from eval.metrics.intervals import FEWEST_GROUPS, MOST_VALUES, in_braces
 from utils.data.classes import SEPARATOR
 from utils.data.lists import VideoList
 from utils.text import ENCODING, printable
@@ -50,8 +50,7 @@ def accuracy_text(stats: dict, name: str) -> str:
     deviation = f' ± {stats["deviation"][name]:.2%}' if 'deviation' in stats else ''
     low, high = stats['interval'][name]
     if low is None:
-        values = ', '.join(f'{value:.2%}' for value in sorted(stats['by_group'][name].values()))
-        return f'{stats[name]:.2%}{deviation} {{{values}}}'
+        return f'{stats[name]:.2%}{deviation} {in_braces(stats["by_group"][name].values(), "{:.2%}")}'
     return f'{stats[name]:.2%}{deviation} [{low:.2%}, {high:.2%}]'
 
 
@@ -70,8 +69,8 @@ def write_log(path: Path, title: str, facts: dict, tables: dict[str, dict], skip
         lines.append(f'| {protocol} | {stats["videos"]} | {stats["groups"]} | {stats["loss"]:.4f} | {accuracies} '
                      f'| {stats.get("hash", "–")} |')
     lines += ['', 'In brackets: 95% intervals over groups of test videos (bootstrap). In braces, for fewer than '
-                  f'{FEWEST_GROUPS} groups: the value of each. Numbers of another hash are not comparable: it stands '
-                  'for lists, labels, protocol and clips.']
+                  f'{FEWEST_GROUPS} groups: the value of each, of more than {MOST_VALUES} the two ends. Numbers of '
+                  'another hash are not comparable: it stands for lists, labels, protocol and clips.']
     if any('deviation' in stats for stats in tables.values()):
         lines[-1] += ' After ±: standard deviation over splits.'
     if skipped:

@@ -1,5 +1,6 @@
 """Tests a classifier on every video of a test list, or one of each split on all three."""
 import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,12 @@ def test_classifier(args):
     check_test_flags(args)
     # what can be wrong with any of the splits, before any work
     tests = tests_of(args)
-    found = [look_up(one, one.test) for one in tests]
+    with contextlib.redirect_stdout(io.StringIO()) as settings_said:
+        found = [look_up(one, one.test) for one in tests]
     checkpoints, folders, _ = zip(*found)
     check_splits(tests, checkpoints, folders)
     announce_folder(None, args.log_dir, args.prefix, test_experiment_name(tests))
+    print(settings_said.getvalue(), end='')
     if distributed.is_main():
         warn_of_mirrored_views(args)
     precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))

@@ -1,13 +1,16 @@
 """Trains a classifier, or a linear probe on frozen features (paper, section 4.2)."""
+from contextlib import redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from torch.nn import SyncBatchNorm
 
 from backbone import AGGREGATOR
 from eval.classify.outputs import write_list
 from eval.classify.setup import bn_options, check_training_flags, look_up, training_set
-from eval.metrics.multi_label import classification_loss
+from eval.metrics.multi_label import classes_in, classification_loss
 from eval.model import ActionClassifier
 from eval.networks.bn_statistics import complete_bn_statistics, layers_without_statistics
 from utils.checkpoint import load_weights
@@ -35,6 +38,9 @@ from utils.run.setup import clip_batches, clip_settings, clip_videos, prepare_mo
 from utils.run.state import Run
 from utils.run.training import train_epoch
 from utils.run.validation import LossOnly, validate
+from utils.text import printable
+
+SHOWN_CLASSES = 5
 
 
 def experiment_name(args):
@@ -47,10 +53,12 @@ def experiment_name(args):
 
 def train_classifier(args):
     check_training_flags(args)
-    checkpoint, lists, class_names = look_up(args, args.pretrain)
+    with redirect_stdout(StringIO()) as settings_said:
+        checkpoint, lists, class_names = look_up(args, args.pretrain)
     folder, resumed = find_resumed(vars(args))
     if not args.dry_run:
         announce_folder(folder, args.log_dir, args.prefix, experiment_name(args))
+    print(settings_said.getvalue(), end='')
     precision = start(args, resumed)
 
     # model
@@ -68,6 +76,7 @@ def train_classifier(args):
     train_videos, val_videos, labelled = labelled_videos(args, lists, class_names)
     multi_label = train_videos.has_several_labels() or val_videos.has_several_labels()
     train_set = training_set(args, train_videos, labels_of(train_videos, class_names, multi_label))
+    warn_of_classes_without_videos(train_set.labels, class_names)
     val_set = ClipDataset(val_videos, clip_settings(args), crop='centre', flip=0,
                           labels=labels_of(val_videos, class_names, multi_label))
     train_batches = clip_batches(args, train_set, precision, drop_last=True)
@@ -123,6 +132,15 @@ def train_classifier(args):
             run.save_epoch(validated['top1'])
     if distributed.is_main():
         say_next(command('eval/test.py', **run_flags(args), split=args.split, test=run.saver.best()))
+
+
+def warn_of_classes_without_videos(label, class_names):
+    """label: of the training videos, int64 [R] or bool [R, C]."""
+    missing = np.setdiff1d(np.arange(len(class_names)), classes_in(label))
+    if len(missing) and distributed.is_main():
+        named = ', '.join(printable(class_names[c]) for c in missing[:SHOWN_CLASSES])
+        warn(f'{len(missing)} of the {len(class_names)} classes have no training video: {named}'
+             + (', …' if len(missing) > SHOWN_CLASSES else '') + '; tests on the others say nothing about these')
 
 
 def labelled_videos(args, lists, class_names):

@@ -62,7 +62,8 @@ def videos_in(path):
 
     UserError: it isn't there, or the folder holds none."""
     if not os.path.exists(path) and not os.path.exists(f'{path}.zip'):
-        raise UserError(f'{path} is not there: give {WHAT_VIDEOS}{beside(path)}')
+        raise UserError(f'{path} is not there: give {WHAT_VIDEOS}'
+                        + beside(path, lambda each: os.path.isdir(each) or is_video(each) or each.endswith('.zip')))
     if not os.path.isdir(path) or has_frames(path):
         return [path]
     found = [entry.path for name, entry, is_frame_folder in walk(path, has_frames)

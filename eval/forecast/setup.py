@@ -8,6 +8,7 @@ from eval.extract.inference import broken_of_all, read_pieces
 from eval.extract.inputs import WHAT_VIDEOS, names_given, readable_videos
 from eval.extract.setup import add_feature_arguments
 from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics, layers_without_statistics
+from eval.networks.load import is_classifier
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
 from utils.checkpoint import load_weights, parameters_among, plain_names, read_checkpoint
@@ -70,6 +71,9 @@ def read_predictor(args, dataset):
     """The checkpoint of --weights, {} for random ones. Settings that were left out follow it, else the defaults of a
     data set ('' for none). UserError: a file that can't be used, settings that leave no block to be seen."""
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
+    if is_classifier(checkpoint):
+        raise UserError(f'{args.weights} is not a checkpoint of pretraining (a classifier\'s has no predictor): give '
+                        'one of dpc/main.py')
     resolve_settings(args, trained_settings(checkpoint, (*SETTINGS, 'pred_step')),
                      {**default_settings(dataset, args.csv_root), 'pred_step': 3},
                      args.weights if checkpoint else None)
@@ -121,7 +125,7 @@ def load_network(weights, checkpoint, net, pred_step):
         lacking = parameters_among(load_weights(model, checkpoint, origin=weights).missing)
         if lacking:
             raise UserError(f'{weights} has no {lacking[0]}: it is not a checkpoint of pretraining with --pred_step '
-                            f'{pred_step} (a classifier\'s has no predictor); give one of dpc/main.py')
+                            f'{pred_step}; give one of dpc/main.py')
     return model.requires_grad_(False).eval()
 
 

@@ -11,6 +11,7 @@ RESAMPLES = 2000
 AT_ONCE = 100  # resamples, which bounds the memory
 LEVELS = 0.025, 0.975
 FEWEST_GROUPS = 10  # of an interval
+MOST_VALUES = 5     # of groups that are shown one by one
 
 
 def bootstrap(statistic, group):
@@ -45,6 +46,16 @@ def by_group(statistic, group):
     if len(names) >= FEWEST_GROUPS:
         return None
     return {name: np.asarray(statistic((group == name).astype(int))).tolist() for name in names}
+
+
+def in_braces(values, form):
+    """The values of a few groups in order; of more than MOST_VALUES the lowest and the highest.
+
+    >>> in_braces([75, 60.1], '{:.1f}'), in_braces(range(9), '{:.0f}')
+    ('{60.1, 75.0}', '{0 … 8}')
+    """
+    shown = list(map(form.format, sorted(values)))
+    return '{' + (', '.join(shown) if len(shown) <= MOST_VALUES else f'{shown[0]} … {shown[-1]}') + '}'
 
 
 def drawn(count):

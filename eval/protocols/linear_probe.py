@@ -29,8 +29,9 @@ SEEDS = range(3)  # of the subsets
 
 def subsets(task: Task) -> dict[str, list[np.ndarray]]:
     """{setting: [rows int64 of the training videos, one for each seed]}; all labels need one only. Subsets that would
-    have all labels are left out, and 20 per class where half of the classes have no more than 20 videos. Where videos
-    have several labels there are no subsets, as they could not be of the same size in every class."""
+    have all labels are left out, those equal to one before, and 20 per class where half of the classes have no more
+    than 20 videos. Where videos have several labels there are no subsets, as they could not be of the same size in
+    every class."""
     everything = {'all labels': [np.arange(len(task.train))]}
     if task.multi_label:
         return everything
@@ -38,9 +39,12 @@ def subsets(task: Task) -> dict[str, list[np.ndarray]]:
     of_class = np.bincount(task.train_label)
     usual = np.median(of_class[of_class > 0])
     sizes += [(f'{count} per class', {'per_class': count}) for count in PER_CLASS if count < usual]
-    found = {setting: [label_subset(task.train_path, task.train_label, **size, seed=seed) for seed in SEEDS]
-             for setting, size in sizes}
-    return everything | {setting: rows for setting, rows in found.items() if len(rows[0]) < len(task.train)}
+    found = {}
+    for setting, size in sizes:
+        rows = [label_subset(task.train_path, task.train_label, **size, seed=seed) for seed in SEEDS]
+        if len(rows[0]) < len(task.train) and not any(np.array_equal(rows, other) for other in found.values()):
+            found[setting] = rows
+    return everything | found
 
 
 def probe(task: Task) -> list[Outcome]:

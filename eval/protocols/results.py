@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.metrics.average_precision import mean_average_precision
-from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, bootstrap_means, by_group
+from eval.metrics.intervals import FEWEST_GROUPS, MOST_VALUES, bootstrap, bootstrap_means, by_group, in_braces
 from eval.networks.weights import short_name
 from eval.protocols.protocol import Outcome
 from utils.text import ENCODING
@@ -72,6 +72,9 @@ def statistic_of(outcome: Outcome, minus: Outcome | None = None) -> Callable:
 def interval_fact(group: np.ndarray) -> str:
     """What a table says of its intervals. group: str [Q] of the test videos."""
     names = np.unique(group).tolist()
+    if MOST_VALUES < len(names) < FEWEST_GROUPS:
+        return (f'{{low … high}}: the lowest and the highest value of the {len(names)} groups of test videos, too few '
+                'for an interval; results.json has all')
     if len(names) < FEWEST_GROUPS:
         return (f'{{…}}: the values of the {len(names)} groups of test videos ({", ".join(names)}), too few for an '
                 'interval, from the lowest to the highest; results.json says which is whose')
@@ -133,7 +136,7 @@ def cell_of(row: dict) -> str:
 def interval_text(row: dict) -> str:
     """'[low, high]' in %, or of too few groups the values of all."""
     if row['low'] is None:
-        return '{' + ', '.join(f'{100 * value:.1f}' for value in sorted(row['by_group'].values())) + '}'
+        return in_braces([100 * value for value in row['by_group'].values()], '{:.1f}')
     return f'[{100 * row["low"]:.1f}, {100 * row["high"]:.1f}]'
 
 

@@ -35,11 +35,13 @@ def test_frames_of_another_name_are_named_with_what_is_needed(tmp_path, first, s
         assert said in str(error.value) and len(str(error.value).splitlines()) == 1
 
 
-def test_frames_count_up_to_the_first_gap_and_other_files_do_not(tmp_path):
+def test_frames_count_up_to_the_first_gap_and_other_files_do_not(tmp_path, capsys):
     for name, extra, expected in (('thumb', ['image_thumb.jpg', 'image_1.jpg'], 3), ('zero', [frame_name(0)], 3),
                                   ('gap', [frame_name(5)], 3), ('more', [frame_name(4)], 4)):
         write_pictures(tmp_path / name, [*map(frame_name, (1, 2, 3)), *extra])
         assert count_frames(str(tmp_path / name)) == expected, name
+        warning = f'warning: {tmp_path}/gap: image_00004.jpg is missing, so that 1 frame after it cannot be used\n'
+        assert capsys.readouterr().err == warning * (name == 'gap')
     assert {name: video.n_frames for name, video in index_frames(str(tmp_path), 1).items()} == {
         'thumb': 3, 'zero': 3, 'gap': 3, 'more': 4}
 

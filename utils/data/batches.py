@@ -1,7 +1,7 @@
 """Batches of clips on the training device: their order, the worker processes that read them, the copy to the device."""
 import atexit
 import contextlib
-import errno
+import os
 import shutil
 import sys
 import time
@@ -22,6 +22,7 @@ from utils.text import first_line
 
 PIECE = 32  # clips per worker task, at most: workers share a large batch, and few clips are in flight
 AHEAD = 2   # tasks in flight per worker
+LEAST_SHARED = 1e6  # bytes of shared memory that are free where workers start
 
 
 class EpochSampler:
@@ -190,17 +191,20 @@ def shared(item):
                 if torch.is_tensor(value):
                     value.share_memory_()
         except RuntimeError as error:
-            return {'error': full_shared_memory(error)}
+            return {'error': full_shared_memory(first_line(error))}
     return item
 
 
-def full_shared_memory(error):
-    said = first_line(error)
-    with contextlib.suppress(OSError):
-        usage = shutil.disk_usage('/dev/shm')
-        said += f'; /dev/shm has {usage.total / 1e6:.0f} MB, {usage.free / 1e6:.0f} MB are free'
+def full_shared_memory(said):
+    if usage := shared_memory():
+        said += f'; /dev/shm has {usage.total / 1e6:.1f} MB, {usage.free / 1e6:.1f} MB are free'
     return (f'the data workers have no room in shared memory ({said}): give a container more with --shm-size 8g, or '
             'use fewer --num_workers')
+
+
+def shared_memory():
+    """shutil.disk_usage of shared memory, None where that is no file system."""
+    return shutil.disk_usage('/dev/shm') if os.path.isdir('/dev/shm') else None
 
 
 def start_worker(_):
@@ -213,12 +217,11 @@ def start_worker(_):
 
 def start_reading(loader):
     """iter(loader). UserError: the workers hang, or shared memory is full."""
+    usage = shared_memory() if loader.num_workers else None
+    if usage and usage.free < LEAST_SHARED:
+        raise UserError(full_shared_memory('they cannot start'))
     try:
         return iter(loader)
-    except OSError as error:  # of a semaphore, a file in shared memory
-        if error.errno != errno.ENOSPC:
-            raise
-        raise UserError(full_shared_memory(error)) from error
     except RuntimeError as error:
         raise as_user_error(error, loader) from None
 

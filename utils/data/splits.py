@@ -19,6 +19,14 @@ from utils.video.sources import count_all, frame_rate
 LISTED_UNUSABLE = 10
 
 
+class TooShort(UserError):
+    """Videos of which none is as long as a clip; `longest` is the length of the longest, in frames."""
+
+    def __init__(self, message, longest):
+        super().__init__(message)
+        self.longest = longest
+
+
 def read_split(folder, split, subset, frame_root=None, by_class=False):
     """The videos of one csv ('train' or 'test') of a data set's `list_folder`. Without any csv in it the training list
     is all video files below it; or, by_class, both lists are those of `split_by_class`.
@@ -97,10 +105,11 @@ def videos_below(folder):
     return VideoList.from_rows([os.path.join(os.path.abspath(folder), name) for name in counts], list(counts.values()))
 
 
+@functools.lru_cache(maxsize=1)
 def at_frame_rate(videos, fps):
     """A VideoList of the same files with `fps` frames a second, taken by time; the first process counts them. A file
     that can't be read keeps its count, and is found broken when it is read. fps 0: the videos as they are, with a
-    warning where the rates of files differ. UserError: a video is extracted frames."""
+    warning where the rates of files differ. Once for the same VideoList. UserError: a video is extracted frames."""
     if not fps:
         if distributed.is_main() and (spread := spread_of_rates(frame_rate(videos.path(row))
                                                                 for row in spread_rows(videos))):
@@ -154,12 +163,14 @@ def fits(videos, clip_frames):
 def usable(videos, clip_frames, short_videos, purpose):
     """The videos as the loaders will use them, spot-checked on disk. Says how many are shorter than a clip.
 
-    short_videos: 'drop' leaves those out, 'pad' keeps them. UserError: none is left, or one isn't on the disk."""
+    short_videos: 'drop' leaves those out, 'pad' keeps them. TooShort: none is left. UserError: one isn't on
+    the disk."""
     long, drop = fits(videos, clip_frames), short_videos == 'drop'
     if drop and not long.any():
         longest = int(np.max(videos.n_frames, initial=0))
-        raise UserError(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the '
-                        f'longest has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad')
+        raise TooShort(f'none of the {len(videos)} videos for {purpose} has the {clip_frames} frames of a clip (the '
+                       f'longest has {longest}): lower --num_seq, --seq_len or --ds, or give --short_videos pad',
+                       longest)
     if not long.all():
         print(f'{purpose}: {np.count_nonzero(~long)} of {len(videos)} videos are shorter than a clip of {clip_frames} '
               'frames and ' + ('are left out (--short_videos pad keeps them)' if drop else

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils import ROOT
 from utils.cli import UserError, beside
+from utils.model_folder import may_hold_weights
 from utils.parallel.distributed import from_main, is_main, wait_for_main
 from utils.run.best_and_newest import newest_checkpoint
 from utils.run.log import say, warn
@@ -125,7 +126,8 @@ def run_of_checkpoint(path, flags):
     UserError if it is in no run folder, or the run began with other `flags` {name: value} that make it another run.
     """
     if not Path(path).exists():
-        raise UserError(f'--resume {path} is not there: give the path of a checkpoint{beside(path)}')
+        raise UserError(f'--resume {path} is not there: give the path of a checkpoint'
+                        f'{beside(path, may_hold_weights)}')
     folder = Path(path).resolve().parent.parent
     if not (folder / 'model').is_dir() or not (folder / 'args.json').is_file():
         raise UserError(f'--resume {path}: not in the model folder of a run of this project (no args.json '

@@ -130,14 +130,13 @@ def step_line(stats, epoch, epochs, step, steps):
 def epoch_line(epoch, epochs, train, val, seconds):
     """What the screen shows of an epoch, at most 100 characters: training and validation side by side.
 
-    train, val: their statistics; train is None if this process didn't train in the epoch. seconds: that an epoch
-    takes."""
+    train, val: their statistics; train is None if they were logged before, and has no speed if this process didn't
+    train in the epoch. seconds: that an epoch takes."""
     if not train:
         return f'epoch {epoch}/{epochs}  loss val {val["loss"]:.4g}  top-1 val {val["top1"]:.1%}'
-    return '  '.join([
-        f'epoch {epoch}/{epochs}', f'loss {train["loss"]:.4g}, val {val["loss"]:.4g}',
-        f'top-1 {train["top1"]:.1%}, val {val["top1"]:.1%}', speed_text(train),
-        f'ETA {duration(seconds * (epochs - epoch))}'])
+    speed = [speed_text(train), f'ETA {duration(seconds * (epochs - epoch))}'] if 'clips_per_s' in train else []
+    return '  '.join([f'epoch {epoch}/{epochs}', f'loss {train["loss"]:.4g}, val {val["loss"]:.4g}',
+                      f'top-1 {train["top1"]:.1%}, val {val["top1"]:.1%}', *speed])
 
 
 def speed_text(stats):

@@ -9,7 +9,7 @@ from utils.run.log import say
 # (num_seq, seq_len, ds) of a clip, the longest first; it should fit in ENOUGH of the videos
 CLIPS = (8, 5, 3), (8, 5, 2), (8, 5, 1), (6, 5, 1), (5, 4, 1), (5, 3, 1)
 ENOUGH = 0.8
-CLIP_FLAGS = {'num_seq', 'seq_len', 'ds'}
+CLIP_FLAGS = 'num_seq', 'seq_len', 'ds'
 BATCH, IMG_DIM = {'cuda': 64, 'cpu': 8}, {'cuda': 128, 'cpu': 64}  # clips and px that both can afford
 SEEN = {'cuda': 500_000, 'cpu': 20_000}                            # clips trained on: some hours
 EPOCH_RANGE = 10, 300                                              # at least, at most
@@ -29,8 +29,18 @@ def propose(n_frames, device):
     while batch > 2 and batch > videos / 4:
         batch //= 2
     epochs = int(np.clip(SEEN[device] // videos, *EPOCH_RANGE))
-    return {**dict(zip(('num_seq', 'seq_len', 'ds'), clip)), **pad, 'img_dim': IMG_DIM[device], 'batch_size': batch,
+    return {**dict(zip(CLIP_FLAGS, clip)), **pad, 'img_dim': IMG_DIM[device], 'batch_size': batch,
             'epochs': epochs}
+
+
+def clip_within(frames):
+    """{flag: value} of the longest of CLIPS in so many frames; padding where none is short enough.
+
+    >>> clip_within(50), clip_within(9)
+    ({'num_seq': 8, 'seq_len': 5, 'ds': 1}, {'short_videos': 'pad'})
+    """
+    clip = next((clip for clip in CLIPS if np.prod(clip) <= frames), None)
+    return dict(zip(CLIP_FLAGS, clip)) if clip else {'short_videos': 'pad'}
 
 
 def changes_for(n_frames, args, device):
@@ -42,9 +52,9 @@ def changes_for(n_frames, args, device):
     if args.short_videos == 'pad' or np.mean(n_frames >= args.num_seq * args.seq_len * args.ds) >= 0.5:
         if chosen & {'batch_size', 'epochs'}:
             return {}
-        chosen |= CLIP_FLAGS if chosen & CLIP_FLAGS else set()
+        chosen |= {*CLIP_FLAGS} if chosen & {*CLIP_FLAGS} else set()
     else:
-        chosen -= CLIP_FLAGS
+        chosen -= {*CLIP_FLAGS}
     return {name: value for name, value in propose(n_frames, device).items()
             if name not in chosen and getattr(args, name) != value}
 

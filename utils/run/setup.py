@@ -9,7 +9,8 @@ from utils.data.clips import Clip
 from utils.data.demands import compare
 from utils.data.lists import list_folder
 from utils.data.seen import CLASSIFIER, record_of, train_list, trainings_of
-from utils.data.splits import at_frame_rate, listed_paths, read_split, train_and_validation, usable
+from utils.data.splits import TooShort, at_frame_rate, listed_paths, read_split, train_and_validation, usable
+from utils.next_step import same_command
 from utils.parallel import distributed
 from utils.parallel.compilation import obstacle_to_compilation
 from utils.parallel.environment import local_rank, local_world
@@ -18,6 +19,7 @@ from utils.parallel.memory import available_memory
 from utils.parallel.precision import choose_precision
 from utils.run.check_backbone import check_backbone, wrong_gradient
 from utils.run.log import say, warn
+from utils.run.proposal import clip_within
 
 ACTIVATION_BYTES = 250  # per pixel of a clip: what resnet18 keeps for its backward pass in bf16, the least of all nets
 
@@ -148,8 +150,11 @@ def clip_videos(args, split, train=None):
                                       at_frame_rate(listed, args.fps), by_class)
     parts = [train, at_frame_rate(val, args.fps) if args.val_on == 'test' else val]
     clip_frames = args.num_seq * args.seq_len * args.ds
-    parts = [usable(part, clip_frames, args.short_videos, purpose)
-             for part, purpose in zip(parts, ('training', 'validation'))]
+    try:
+        parts = [usable(part, clip_frames, args.short_videos, purpose)
+                 for part, purpose in zip(parts, ('training', 'validation'))]
+    except TooShort as error:
+        raise UserError(f'{error}: {same_command(**clip_within(error.longest))}') from None
     say(f'{len(parts[0])} videos to train on, {len(parts[1])} to validate on')
     return parts
 

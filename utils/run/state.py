@@ -41,7 +41,7 @@ class Run:
         self.best_acc = 0.
         self.replaced = 0  # samples of this epoch whose frames could not be read, in this process
         self.skipped = 0   # non-finite steps of the run
-        self.averages = Averages()  # of this epoch
+        self.averages = Averages()  # of this epoch, until they are logged
         self.epoch_seconds = 0.     # that an epoch takes
         self.log_position = 0, 0    # bytes of log.jsonl and iteration after which logging starts
         self.signals = StopSignals()
@@ -122,7 +122,6 @@ class Run:
         step_schedule(self.schedule)
         self.epoch += 1
         self.step = self.replaced = 0
-        self.averages = Averages()
         top1 = top1 if math.isfinite(top1) else 0.
         best = self.saver.is_best(top1, self.best_acc)
         if best:

@@ -1,4 +1,4 @@
-"""Prints a table of the runs under a folder: progress, accuracy, and whether it is alive.
+"""Prints a table of the runs and tests under a folder: progress, accuracy, and whether it is alive.
 
     python utils/run/status.py LOG_DIR --sort best
     python utils/run/status.py LOG_DIR --columns epoch val copy_last top1_shuffled
@@ -18,7 +18,6 @@ from utils.cli import Parser, UserError, run_cli
 from utils.cli import number as number_type
 from utils.run.read_log import duration, read_records, state
 
-WIDTH = 100           # characters of a line where there is no terminal, unless the names leave no room
 SHORTEST_NAME, LONGEST_STATE = 16, 24
 # In the table and the csv: name, how a value is shown. A run's log may lack any of them.
 COLUMNS = {
@@ -28,6 +27,7 @@ COLUMNS = {
     'top1': '{:.3f}'.format,
     'val': '{:.3f}'.format,
     'best': '{:.3f}'.format,
+    'test': '{:.3f}'.format,
     'knn': '{:.3f}'.format,
     'clips/s': '{:.1f}'.format,
     'GB': '{:.1f}'.format,
@@ -62,10 +62,11 @@ def main(args):
 
 
 def show(args):
-    logs = sorted(Path(args.log_dir).rglob('log.jsonl'))
-    if not logs:
-        raise UserError(f'no log.jsonl under {args.log_dir}: give the --log_dir of some runs')
-    rows = [describe(log, args.log_dir) for log in logs]
+    found = [sorted(Path(args.log_dir).rglob(name)) for name in ('log.jsonl', 'test_log.md')]
+    if not any(found):
+        raise UserError(f'no log.jsonl or test_log.md under {args.log_dir}: give the --log_dir of some runs')
+    rows = [describe_one(log, args.log_dir) for describe_one, logs in zip((describe, describe_test), found)
+            for log in logs]
     known = {*COLUMNS, *(name for row in rows for name in row)}
     for name in [args.sort, *args.columns]:
         if name not in known:
@@ -90,7 +91,7 @@ def write_csv(rows, names):
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow([*names, 'epochs'])
     for row in rows:
-        epoch, epochs = row['epoch'] or ('', '')
+        epoch, epochs = row.get('epoch') or ('', '')
         writer.writerow([*({**row, 'epoch': epoch}.get(name) for name in names), epochs])
 
 
@@ -105,7 +106,7 @@ def table_lines(rows, names):
         if 'state' in cell:
             cell['state'] = shortened(cell['state'].split('; resume with')[0], LONGEST_STATE)
     widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in names}
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    width = shutil.get_terminal_size((sys.maxsize, 24)).columns  # whole names where there is no terminal
     widths['run'] = max(SHORTEST_NAME, min(widths['run'], width - sum(widths[name] + 2 for name in names[1:])))
     for cell in cells:
         cell['run'] = shortened(cell['run'], widths['run'])
@@ -134,6 +135,16 @@ def describe(log, log_dir):
             'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
             'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
             'state': state(records, log)}
+
+
+def describe_test(log, log_dir):
+    """{column: value} of the folder of a test; top-1 over all videos, None where they have several labels."""
+    right = []
+    with contextlib.suppress(FileNotFoundError), open(log.with_name('predictions.csv'), newline='',
+                                                      encoding='utf-8', errors='replace') as file:
+        right = [row.get('label') == row.get('prediction') for row in csv.DictReader(file)]
+    return {'run': str(log.parent.relative_to(log_dir)), 'test': sum(right) / len(right) if right else None,
+            'quiet': int(time.time() - log.stat().st_mtime), 'state': 'tested'}
 
 
 def epochs_of(record):

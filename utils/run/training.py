@@ -19,8 +19,8 @@ def train_epoch(run, batches, compute_loss, print_freq=5, clip_grad=None, skip_n
     compute_loss(network, block, label) -> (loss, {name: 0-d tensor, mean over the batch}).
     print_freq: steps per printed line. clip_grad: largest norm of the gradient (None: any).
     skip_nonfinite: how many steps with a non-finite loss or gradient are skipped before the run stops.
-    Returns the statistics of the epoch, {name: number}; None if no step was left in it. The model's direct children
-    without trainable parameters stay in eval mode.
+    Returns the statistics of the epoch, {name: number}, without the speed if no step was left in it; None if they have
+    been logged before. The model's direct children without trainable parameters stay in eval mode.
     """
     started, first = time.monotonic(), run.step
     run.model.train()
@@ -47,12 +47,16 @@ def train_epoch(run, batches, compute_loss, print_freq=5, clip_grad=None, skip_n
             window = Averages()
         after_step(run, values, buffers, batches.paths(batch.index), skip_nonfinite)
         distributed.doing('waiting for data')
-    if epoch_speed.clips == 0:
-        return None  # resumed in the validation after the last step, when this had been logged
-    stats = {**run.averages.read(), **epoch_speed.read(), **run.gauges(),
-             'replaced': distributed.total(run.replaced), 'skipped': run.skipped}
-    run.epoch_seconds = (time.monotonic() - started) * len(batches) / (run.step - first)
+    if not run.averages.weight and run.step == first:
+        return None  # resumed in the validation
+    speed = {}
+    if run.step > first:  # else resumed after the last step, before this was logged
+        speed = epoch_speed.read()
+        run.epoch_seconds = (time.monotonic() - started) * len(batches) / (run.step - first)
+    stats = {**run.averages.read(), **speed, **run.gauges(), 'replaced': distributed.total(run.replaced),
+             'skipped': run.skipped}
     run.log.write('train', run.iteration, stats, epoch=run.epoch + 1, epochs=run.epochs)
+    run.averages = Averages()
     return stats
 
 

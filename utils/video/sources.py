@@ -6,7 +6,8 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from utils import system_errors
-from utils.cli import UserError
+from utils.cli import UserError, warn
+from utils.text import counted
 from utils.video.frames import (
     BAD_ZIP,
     MAX_PIXELS,
@@ -103,9 +104,13 @@ def count_and_rate(path, fps=None):
         raise VideoError(f'no video that can be read, its zip is broken ({str(error)[:200]})') from None
     except OSError as error:
         raise UserError(f'{path}: cannot be listed ({error.strerror}); fix that and run again') from error
-    if not count_in(names):
+    count = count_in(names)
+    if not count:
         raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
-    return count_in(names), 0.0
+    if names[-1] > frame_name(count):
+        after = sum(name > frame_name(count) for name in names)
+        warn(f'{path}: {frame_name(count + 1)} is missing, so that {counted(after, "frame")} after it cannot be used')
+    return count, 0.0
 
 
 def frame_rate(path):
