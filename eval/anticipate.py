@@ -38,8 +38,7 @@ from utils.parallel.launch import launch
 from utils.text import ENCODING, printable
 
 OBSERVE = 0.1, 0.25, 0.5, 0.75, 1.
-part = number(float, lambda value: 1e-4 <= value <= 1, 'parts of a video as numbers above 0 (at least 0.0001), at most '
-              '1, such as 0.25')
+part = number(float, lambda value: 1e-4 <= value <= 1, 'a part of each video from 0.0001 to 1, such as 0.25')
 
 
 def parse_args(argv=None):

@@ -360,7 +360,7 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys):
         return line
 
     for value in ('0', '-1', '1.01', 'nan', 'half', '1e-9'):
-        assert f"'{value}': give parts of a video as numbers above 0" in error(f'--observe={value}')
+        assert f"'{value}': give a part of each video from 0.0001 to 1" in error(f'--observe={value}')
     assert 'neither blocks nor a prediction' in error(weights='torchvision:r3d_18')
     for name, variant in (('prediction', 'parallel'), ('feature_map', 'pooled')):
         stored = torch.load(pretrained / 'model' / 'epoch1.pth.tar', weights_only=True)

@@ -111,7 +111,8 @@ def table_lines(rows: Sequence[dict], names: Callable | None = None) -> list[str
     columns = list(dict.fromkeys(row['weights'] for row in rows))
     keys = list(dict.fromkeys(map(key_and_hash, rows)))
     cells = {(key_and_hash(row), row['weights']): cell_of(row) for row in rows}
-    header = ['feature', 'protocol', 'labels', 'metric', *(['hash'] if hashed else []),
+    setting = 'labels' if any('label' in row['setting'] for row in rows) else 'setting'
+    header = ['feature', 'protocol', setting, 'metric', *(['hash'] if hashed else []),
               *(names or short_names)(columns)]
     body = [[*key, *(cells.get((key, column), '–') for column in columns)] for key in keys]
     return markdown(header, body)
