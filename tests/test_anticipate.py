@@ -216,6 +216,9 @@ def test_planted_contexts():
                         ' 50% observed; beats "context, own probe" at 25% observed')
     assert 'is no different from "context, repeated" at any of 2 parts; is worse than "context, own' in facts[1]
     assert 'is flat from 50% observed' in facts[2] and 'cyclic' in facts[2]
+    few = [{**row, 'low': None, 'high': None, 'groups': 3} for row in gains]
+    assert prediction_facts([], few, {'a.pth.tar': 'a'}) == [
+        'a: 3 groups of test videos are too few to say what a prediction gains']
     lines = result_tables(rows, gains, {'a.pth.tar': 'a'})
     assert len(lines) == 5 + 3 + 6 and lines[2].startswith('| a       | 25%      |')
     assert f'| {100 * gains[-1]["value"]:+.1f} [' in lines[-1]

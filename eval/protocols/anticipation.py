@@ -97,10 +97,13 @@ def prediction_facts(rows: Sequence[dict], gains: Sequence[dict], names: dict[st
     video adds little. rows: of results.json."""
     facts = []
     for weights, name in names.items():
-        for feature in dict.fromkeys(row['feature'] for row in gains if row['weights'] == weights):
-            against = [[row for row in gains if (row['weights'], row['feature'], row['than'])
-                        == (weights, feature, FEATURES[rival])] for rival in RIVALS]
-            facts.append(f'{name}: "{feature}" ' + '; '.join(map(said_of, against)))
+        own = [row for row in gains if row['weights'] == weights]
+        if own and own[0]['low'] is None:
+            facts.append(f'{name}: {own[0]["groups"]} groups of test videos are too few to say what a prediction gains')
+        else:
+            facts += [f'{name}: "{feature}" ' + '; '.join(
+                said_of([row for row in own if (row['feature'], row['than']) == (feature, FEATURES[rival])])
+                for rival in RIVALS) for feature in dict.fromkeys(row['feature'] for row in own)]
         value = {row['setting']: row['value'] for row in rows
                  if row['weights'] == weights and row['feature'] == FEATURES[OWN_PROBE]}
         if whole := value.get(setting_of(1)):
@@ -116,10 +119,7 @@ def prediction_facts(rows: Sequence[dict], gains: Sequence[dict], names: dict[st
 def said_of(gains: Sequence[dict]) -> str:
     """'beats "context" at 10% and is worse than it at 50% observed'. gains: against one rival, of some part."""
     than = f'"{gains[0]["than"]}"'
-    known = [row for row in gains if row['low'] is not None]
-    if not known:
-        return f'against {than}: {gains[0]["groups"]} groups of test videos are too few to say'
     parts = [f'{verb} {", ".join(row["setting"].removesuffix(" observed") for row in found)}'
-             for verb, found in ((f'beats {than} at', [row for row in known if row['low'] > 0]),
-                                 (f'is worse than {than} at', [row for row in known if row['high'] < 0])) if found]
-    return f'{" and ".join(parts)} observed' if parts else f'is no different from {than} at any of {len(known)} parts'
+             for verb, found in ((f'beats {than} at', [row for row in gains if row['low'] > 0]),
+                                 (f'is worse than {than} at', [row for row in gains if row['high'] < 0])) if found]
+    return f'{" and ".join(parts)} observed' if parts else f'is no different from {than} at any of {len(gains)} parts'
