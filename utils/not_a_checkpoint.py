@@ -22,9 +22,9 @@ def what_it_is(path, error):
     if words := known_start(start):
         return words
     if not start:
-        return 'is empty: take another copy'
+        return 'is not a readable checkpoint: it is empty; take another copy'
     if is_text(start):
-        return 'is a text file, not a checkpoint: give a .pth.tar of a run'
+        return 'is not a readable checkpoint: it is a text file; give a .pth.tar of a run'
     if re.match(SAFETENSORS, start, re.DOTALL):
         return ('is a safetensors file: give the folder that it is in if eval/export.py wrote it, else store what '
                 'safetensors.torch.load_file gives with torch.save')

@@ -40,7 +40,7 @@ def test_frames_count_up_to_the_first_gap_and_other_files_do_not(tmp_path, capsy
                                   ('gap', [frame_name(5)], 3), ('more', [frame_name(4)], 4)):
         write_pictures(tmp_path / name, [*map(frame_name, (1, 2, 3)), *extra])
         assert count_frames(str(tmp_path / name)) == expected, name
-        warning = f'warning: {tmp_path}/gap: image_00004.jpg is missing, so that 1 frame after it cannot be used\n'
+        warning = f'warning: {tmp_path}/gap: image_00004.jpg is missing: what comes after it, 1 of 4 frames, cannot be used\n'
         assert capsys.readouterr().err == warning * (name == 'gap')
     assert {name: video.n_frames for name, video in index_frames(str(tmp_path), 1).items()} == {
         'thumb': 3, 'zero': 3, 'gap': 3, 'more': 4}
