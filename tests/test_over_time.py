@@ -18,9 +18,9 @@ UNEVEN = np.cumsum(np.random.default_rng(0).integers(20, 90, 40)).tolist()  # ms
 
 
 @pytest.mark.parametrize('length', [1, 14, 15, 16, 40])
-@pytest.mark.parametrize('every', [0.01, 0.1, 0.5])
+@pytest.mark.parametrize('every', [0.01, 0.1, 0.5, 0.9])
 def test_windows_start_at_every_tick_and_cover_the_end(length, every):
-    """Against a loop, at an even and at an uneven rate."""
+    """Against a loop, at an even and at an uneven rate; with gaps between windows, too."""
     uneven = np.cumsum(np.random.default_rng(length).uniform(.01, .2, length))
     for times in (np.arange(length) / 25, uneven - uneven[0]):
         expected, tick = [], 0.

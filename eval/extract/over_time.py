@@ -26,8 +26,8 @@ POOLS = 'mean', 'none'
 class Windows(VideoDataset):
     """Clips of whole videos that start every `every` seconds, instead of with every N//2-th block.
 
-    times: [float64 [F] of each video, …], see frame_times. The last window reaches the end of the video, of which the
-    last frame is repeated as needed."""
+    times: [float64 [F] of each video, …], see frame_times. The last window reaches the end of the video, unless windows
+    are shorter than `every`; the last frame is repeated as needed."""
     unit = 1
 
     def __init__(self, videos, clip, times, every):
