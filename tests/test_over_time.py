@@ -106,6 +106,17 @@ def test_what_is_there_stays(csv_root, weights, tmp_path, capsys):
     assert np.load(files[0]).ndim == 3
 
 
+def test_a_broken_video_is_named_each_time(films, weights, tmp_path, capsys):
+    """Also where all the others are there already."""
+    folder = tmp_path / 'broken'
+    make_frames(folder, 20, seed=0)
+    (folder / 'image_00010.jpg').write_bytes(b'no picture')
+    for _ in range(2):
+        status, (found, error), _ = over_time(capsys, tmp_path / 'out', films['short'], folder, '--weights', weights,
+                                              '--every', 1, '--frame_rate', 25)
+        assert status == 1 and found['video'] == films['short'] and 'image_00010.jpg' in error['error']
+
+
 def test_what_cannot_be_used_is_named_and_the_others_go_on(films, weights, tmp_path, capsys):
     jump = write_film(tmp_path / 'jump.mp4', film(30), times=[40 * i + 20_000 * (i >= 20) for i in range(30)])
     frames, notes = tmp_path / 'frames', tmp_path / 'notes.mp4'
