@@ -20,7 +20,7 @@ def encoder_of(model):
 
 
 def maps_only(feature):
-    """Maps of clips of one block [B, 1, S, D] -> [B, S, D]: what `outputs_of` is to give of them."""
+    """Maps of clips of one block [B, 1, …] -> [B, …]: what `outputs_of` is to give of them."""
     return feature[:, 0]
 
 
