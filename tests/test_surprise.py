@@ -295,6 +295,9 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
     assert run(surprise, [videos[0], '--weights', other, '--pred_step', '1', *out]) == 2
     assert 'a classifier\'s has no predictor' in capsys.readouterr().err
     checkpoint = torch.load(weights, weights_only=True)
+    torch.save(checkpoint['state_dict'], tmp_path / 'bare.pth')
+    settings = '--img_dim', '32', '--num_seq', '3', '--ds', '1', '--pred_step', '1'
+    assert run(surprise, [videos[0], '--weights', tmp_path / 'bare.pth', *settings, *out]) == 0, 'a state dict by itself'
     checkpoint['state_dict'] = {name: value for name, value in checkpoint['state_dict'].items() if 'running' not in name}
     torch.save(checkpoint, tmp_path / 'without.pth.tar')
     flags = [videos[0], '--weights', tmp_path / 'without.pth.tar', *out]
