@@ -32,13 +32,14 @@ def maps_of_videos(encode, videos, clip, resources, broken):
     block is NaN, as it has no frame before it."""
     motion, before = defaultdict(list), {}
 
-    def look(piece):
+    def add_motion(piece):
         index, blocks = int(piece['index']), piece['blocks'][0]             # [u, T, H, W, 3]
         motion[index].append(difference(blocks, before.get(index)))
         before[index] = blocks[-1:]
 
     dataset = VideoDataset(videos, clip)
-    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken, look):
+    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken,
+                                  add_motion):
         index = video['index']
         del before[index]
         yield index, maps, torch.cat(motion.pop(index)).numpy()
