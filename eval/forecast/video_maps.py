@@ -35,11 +35,10 @@ def maps_of_videos(encode, videos, clip, resources, broken):
     def add_motion(piece):
         index, blocks = int(piece['index']), piece['blocks'][0]             # [u, T, H, W, 3]
         motion[index].append(difference(blocks, before.get(index)))
-        before[index] = blocks[-1:]
+        before[index] = blocks[-1:].clone()     # or it would hold the whole piece
 
     dataset = VideoDataset(videos, clip)
-    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken,
-                                  add_motion):
+    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken, add_motion):
         index = video['index']
         del before[index]
         yield index, maps, torch.cat(motion.pop(index)).numpy()
