@@ -10,8 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import utils.packages
 
+import numpy as np
+
 from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
-from eval.extract.over_time import with_times
+from eval.extract.over_time import times_of
 from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
 from eval.forecast.bank import make_bank, read_bank, write_bank
@@ -90,7 +92,7 @@ def main(args):
         # data
         blocks = dataclasses.replace(resources, clips_at_once=resources.clips_at_once * args.num_seq)
         encode, clip = encoder_of(model), clip_settings(args)._replace(num_seq=1)
-        made_with = what_maps_depend_on(args, completed)
+        made_with = what_maps_depend_on(args, precision, completed)
         bank = bank_of(args, made_with, encode, training, blocks)
         videos, names, failed = given_videos(given)
         for name, error in failed:
@@ -127,10 +129,11 @@ def main(args):
         sys.exit(1)
 
 
-def what_maps_depend_on(args, completed):
+def what_maps_depend_on(args, precision, completed):
     """Plain values. completed: whether BN statistics were estimated from videos of --dataset."""
     return {'weights': f'random {args.seed}' if args.weights == 'random' else weights_hash(args.weights)[:12],
             'net': args.net, **clip_settings(args)._replace(num_seq=1)._asdict(), **rate_setting(args),
+            'amp': precision.name,
             'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
 
 
@@ -153,18 +156,20 @@ def bank_of(args, made_with, encode, training, resources):
 def usable_videos(videos, names, args, answers):
     """(VideoList, names, [times of the frames, s]) of the videos that are long enough and have times; says what is
     wrong with the others."""
-    name_of, seen = dict(zip(videos.paths(), names)), args.num_seq - args.pred_step
+    seen = args.num_seq - args.pred_step
     needed, what = (2, 'a seen block and the next') if args.bank else (
         seen + 2, f'{seen} seen blocks, the next, and another to compare it with')
     blocks = -(-videos.n_frames // args.ds) // args.seq_len
-    for path, n_frames in zip(videos.select(blocks < needed).paths(), videos.n_frames[blocks < needed]):
-        answers.fail(name_of[path], f'too short: {what} are {(needed * args.seq_len - 1) * args.ds + 1} frames with '
-                                    f'--ds {args.ds}, and it has {n_frames}'
-                                    + ('' if args.bank else '; with --bank fewer are enough'))
-    videos, times, failed = with_times(videos.select(blocks >= needed), args.frame_rate)
-    for path, error in failed:
-        answers.fail(name_of[path], error)
-    return videos, [name_of[path] for path in videos.paths()], times
+    for row in np.flatnonzero(blocks < needed):
+        answers.fail(names[row], f'too short: {what} are {(needed * args.seq_len - 1) * args.ds + 1} frames with '
+                                 f'--ds {args.ds}, and it has {videos.n_frames[row]}'
+                                 + ('' if args.bank else '; with --bank fewer are enough'))
+    long = np.flatnonzero(blocks >= needed)
+    times, failed = times_of(videos.select(long), args.frame_rate)
+    for row, error in failed.items():
+        answers.fail(names[long[row]], error)
+    usable = long[[*times]]
+    return videos.select(usable), [names[row] for row in usable], [*times.values()]
 
 
 def write_files(path, course, source, args):

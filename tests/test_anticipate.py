@@ -75,6 +75,12 @@ def test_the_whole_video_has_the_blocks_of_a_test(csv_root):
             assert torch.equal(blocks[plan.rows].flatten(1, 2), found)
 
 
+def test_a_count_that_is_far_too_large_takes_no_memory(csv_root):
+    (path, _), *_ = rows_of(csv_root, 'test')
+    parts = ObservedBlocks(VideoList.from_rows([path], [2 * 10 ** 9]), Clip(3, 5, 1, 32), [0.5])
+    assert f'but frame {10 ** 9} is not there' in whole_video(parts, 0)['broken']
+
+
 # ---- contexts
 
 def obvious_contexts(agg, predictor, num_seq, maps, parts, weight):

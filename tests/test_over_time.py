@@ -18,9 +18,9 @@ UNEVEN = np.cumsum(np.random.default_rng(0).integers(20, 90, 40)).tolist()  # ms
 
 
 @pytest.mark.parametrize('length', [1, 14, 15, 16, 40])
-@pytest.mark.parametrize('every', [0.01, 0.1, 0.5])
+@pytest.mark.parametrize('every', [0.01, 0.1, 0.5, 0.9])
 def test_windows_start_at_every_tick_and_cover_the_end(length, every):
-    """Against a loop, at an even and at an uneven rate."""
+    """Against a loop, at an even and at an uneven rate; with gaps between windows, too."""
     uneven = np.cumsum(np.random.default_rng(length).uniform(.01, .2, length))
     for times in (np.arange(length) / 25, uneven - uneven[0]):
         expected, tick = [], 0.
@@ -104,6 +104,17 @@ def test_what_is_there_stays(csv_root, weights, tmp_path, capsys):
     assert sorted(map(json.dumps, again)) == sorted(map(json.dumps, found))
     over_time(capsys, tmp_path, *flags, '--pool', 'none')
     assert np.load(files[0]).ndim == 3
+
+
+def test_a_broken_video_is_named_each_time(films, weights, tmp_path, capsys):
+    """Also where all the others are there already."""
+    folder = tmp_path / 'broken'
+    make_frames(folder, 20, seed=0)
+    (folder / 'image_00010.jpg').write_bytes(b'no picture')
+    for _ in range(2):
+        status, (found, error), _ = over_time(capsys, tmp_path / 'out', films['short'], folder, '--weights', weights,
+                                              '--every', 1, '--frame_rate', 25)
+        assert status == 1 and found['video'] == films['short'] and 'image_00010.jpg' in error['error']
 
 
 def test_what_cannot_be_used_is_named_and_the_others_go_on(films, weights, tmp_path, capsys):

@@ -220,7 +220,7 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
 
     def error(*words, weights=weights):
         capsys.readouterr()
-        assert run(surprise, [videos[0], '--weights', weights, *words, '--out', tmp_path / '4', *FLAGS]) == 2
+        assert run(surprise, [videos[0], '--weights', weights, *FLAGS, *words, '--out', tmp_path / '4']) == 2
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1, said
         return said[0]
@@ -231,6 +231,7 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
     bank = ['--bank', tmp_path / '1/bank.npz']
     assert 'was made with other weights' in error(*bank, weights=tmp_path / 'other.pth.tar')
     assert 'was made with other ds (1, now 2)' in error(*bank, '--ds', '2', '--allow_other_settings')
+    assert 'was made with other amp (off, now bf16)' in error(*bank, '--amp', 'bf16')
     assert 'is no bank' in error('--bank', weights)
     assert 'nowhere' in error('--bank', 'nowhere', '--csv_root', lists)
 
@@ -252,6 +253,8 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     said = capsys.readouterr().out
     assert '2 pairs in 2 groups; how often the odd video has the higher value {of the worst' in said
     assert 'frame_difference 50.0% {0.0% to 100.0%}' in said
+    (tmp_path / 'pairs.csv').write_text(f'{a},{b}\n/.{a},{still}\n')
+    assert answers(capsys, *flags, '--bank', 'mine', '--out', tmp_path / 'out')[-1]['pairs'] == 2, 'two names of a video'
     (tmp_path / 'pairs.csv').write_text('just one\n')
     assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 2
     assert 'pairs.csv:1: expected path_a,path_b' in capsys.readouterr().err
@@ -292,6 +295,9 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
     assert run(surprise, [videos[0], '--weights', other, '--pred_step', '1', *out]) == 2
     assert 'a classifier\'s has no predictor' in capsys.readouterr().err
     checkpoint = torch.load(weights, weights_only=True)
+    torch.save(checkpoint['state_dict'], tmp_path / 'bare.pth')
+    settings = '--img_dim', '32', '--num_seq', '3', '--ds', '1', '--pred_step', '1'
+    assert run(surprise, [videos[0], '--weights', tmp_path / 'bare.pth', *settings, *out]) == 0, 'a state dict by itself'
     checkpoint['state_dict'] = {name: value for name, value in checkpoint['state_dict'].items() if 'running' not in name}
     torch.save(checkpoint, tmp_path / 'without.pth.tar')
     flags = [videos[0], '--weights', tmp_path / 'without.pth.tar', *out]

@@ -13,7 +13,7 @@ from utils.run.log import progress_bar, warn
 SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen, as it meets them
 
 
-def outputs_of(encode, summarise, dataset, resources, title, broken, look=None):
+def outputs_of(encode, summarise, dataset, resources, title, broken, on_piece=None):
     """Runs a network over this process's share of a VideoDataset: yields (video, output) of each readable video, in
     order. `video` has index, label and n_frames, see VideoDataset.about, and start [V·K]; `output`, float32 [V·K, …] on
     the CPU, is what the network makes of its clips, in the first view, then in the second …
@@ -24,13 +24,13 @@ def outputs_of(encode, summarise, dataset, resources, title, broken, look=None):
     encode:    blocks as clips [B, 1, C, T, H, W] -> maps [B, 1, …], each on its own
     summarise: maps of clips [B, N, …] -> outputs [B, …]
     broken:    gets (index, error) of each unreadable video
-    look:      gets each piece that is read, see VideoDataset (None: nobody looks)
+    on_piece:  called with each piece that is read, see VideoDataset
     UserError: an output that is not finite."""
     walk = Walk(encode, summarise, dataset, resources.precision, resources.clips_at_once)
     for piece in read_pieces(dataset, resources, title, broken):
         walk.add(piece)
-        if look and 'broken' not in piece:
-            look(piece)
+        if on_piece and 'broken' not in piece:
+            on_piece(piece)
         yield from finished(walk)
     walk.encode_rest()
     yield from finished(walk)

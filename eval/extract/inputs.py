@@ -6,6 +6,7 @@ from utils.cli import UserError, beside
 from utils.data.lists import VideoList
 from utils.parallel import distributed
 from utils.run.log import warn
+from utils.text import distinct
 from utils.video.files import is_folder, is_video, other_pictures, walk
 from utils.video.frames import has_frames
 from utils.video.reader import VideoError
@@ -52,9 +53,7 @@ def stems_of(names):
     >>> stems_of(['a/run.mp4', 'b/run.mp4', 'walk'])
     ['run', 'run_2', 'walk']
     """
-    stems = [Path(name).name if os.path.isdir(name) else Path(name).stem for name in names]
-    counts = [stems[:place].count(stem) for place, stem in enumerate(stems)]
-    return [f'{stem}_{count + 1}' if count else stem for stem, count in zip(stems, counts)]
+    return distinct([Path(name).name if os.path.isdir(name) else Path(name).stem for name in names], '_')
 
 
 def videos_in(path):

@@ -26,8 +26,8 @@ POOLS = 'mean', 'none'
 class Windows(VideoDataset):
     """Clips of whole videos that start every `every` seconds, instead of with every N//2-th block.
 
-    times: [float64 [F] of each video, …], see frame_times. The last window reaches the end of the video, of which the
-    last frame is repeated as needed."""
+    times: [float64 [F] of each video, …], see frame_times. The last window reaches the end of the video, unless windows
+    are shorter than `every`; the last frame is repeated as needed."""
     unit = 1
 
     def __init__(self, videos, clip, times, every):
@@ -46,16 +46,16 @@ class Windows(VideoDataset):
         return {**super().about(index), 'fps': 1 / each if each else 0., 'seconds': np.stack([times[starts], ends], 1)}
 
 
-def with_times(videos, frame_rate):
-    """(the videos of a VideoList whose frames have times, [float64 [F] of each, …], [(path, error) of the others, …]).
+def times_of(videos, frame_rate):
+    """({row: times of its frames float64 [F]} of a VideoList, {row: error} of the videos whose frames have no times).
     frame_rate: see frame_times."""
-    times, failed = {}, []
+    times, failed = {}, {}
     for row, (path, n_frames) in enumerate(zip(videos.paths(), videos.n_frames.tolist())):
         try:
             times[row] = frame_times(path, n_frames, videos.fps, frame_rate)
         except VideoError as error:
-            failed.append((path, str(error)))
-    return videos.select([*times]), [*times.values()], failed
+            failed[row] = str(error)
+    return times, failed
 
 
 def rows_of(model, feature, pool):
@@ -76,9 +76,11 @@ def write_over_time(args, checkpoint, listed, precision):
     Returns ([what is in the .json of each video, …], [(path, error) of each unreadable one, …]), the same on every
     process. UserError: none can be read; a file can't be written."""
     clip, folder = clip_settings(args), Path(args.out)
-    videos, times, failed = with_times(listed.videos, args.frame_rate)
-    if not len(videos):
+    times, untimed = times_of(listed.videos, args.frame_rate)
+    failed = [(listed.videos.path(row), error) for row, error in untimed.items()]
+    if not times:
         raise UserError(f'none of the {len(failed)} videos has usable times; the first: {failed[0][1]}')
+    videos, times = listed.videos.select([*times]), [*times.values()]
     names = stems_of(videos.paths())
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
     facts = {'weights': args.weights, 'feature': args.feature, 'pool': args.pool, 'every': args.every,
@@ -103,7 +105,7 @@ def write_over_time(args, checkpoint, listed, precision):
                  'window': windows.span / video['fps'] if video['fps'] else None, **facts}
         write_rows(path, rows.numpy(), about)
         written.append(about)
-    broken = broken_of_all(broken, len(windows.videos))
+    broken = broken_of_all(broken, len(names))
     failed += [(windows.videos.path(index), error) for index, error in broken]
     return [*filter(None, found), *lists_of_all(written)], failed
 

@@ -17,7 +17,7 @@ from utils.random_streams import stream
 
 @dataclass
 class Bank:
-    """feature: signed maps float32 [K, S, D]. made_with: what they depend on, plain values; see `fits`."""
+    """feature: signed maps float32 [K, S, D]. made_with: what they depend on, plain values; see `read_bank`."""
     feature: torch.Tensor
     made_with: dict
 

@@ -26,10 +26,11 @@ from eval.forecast.completed import (
     seen_parts,
 )
 from eval.forecast.observed import ObservedBlocks
+from eval.forecast.video_maps import maps_only
 from eval.model import Representation
 from eval.networks.settings import trained_settings
 from eval.networks.weights import net_of
-from utils.checkpoint import plain_names
+from utils.checkpoint import plain_names, weights_in
 from utils.cli import UserError
 from utils.data.clips import Clip
 from utils.parallel import distributed
@@ -114,7 +115,7 @@ def load_predictor(weights: str, checkpoint: dict, size: int, seed: int) -> nn.M
     torch.manual_seed(seed)
     predictor = make_predictor(size).requires_grad_(False).eval()
     if checkpoint:
-        weights_by_name = plain_names(checkpoint.get('state_dict', checkpoint))
+        weights_by_name = plain_names(weights_in(checkpoint))
         state = {name.removeprefix(PREDICTOR): tensor for name, tensor in weights_by_name.items()
                  if name.startswith(PREDICTOR)}
         if not state:
@@ -174,7 +175,7 @@ def contexts_of_videos(model: Representation, dataset: ObservedBlocks, sequences
     sequences_of: (maps, Parts) of a video -> for each of its F parts the rectified maps [n, S, D] of K inputs."""
     of_blocks = replace(resources, clips_at_once=resources.clips_at_once * dataset.clip.num_seq)
     found, broken = {}, []
-    for video, maps in outputs_of(maps_of(model), lambda maps: maps[:, 0], dataset, of_blocks, title, broken):
+    for video, maps in outputs_of(maps_of(model), maps_only, dataset, of_blocks, title, broken):
         index = video['index']
         sequences = sequences_of(maps.to(resources.precision.device), dataset.parts(index))
         contexts = mean_contexts(model.agg, sum(sequences, []), dataset.clip.num_seq)

@@ -3,13 +3,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from utils.data.clip_starts import count_blocks
-from utils.data.clips import Clip, Plan, VideoDataset, read_views
+from utils.data.clips import Clip, Plan, VideoDataset
 from utils.data.lists import VideoList
-from utils.video.frames import FrameError
-from utils.video.sources import has_frame
 
 
 class Parts(NamedTuple):
@@ -37,11 +34,16 @@ def parts_of(n_frames: int, clip: Clip, observe: Sequence[float]) -> Parts:
     blocks = count_blocks(n_frames, clip.num_seq, clip.seq_len, clip.ds)
     found = []
     for fraction in observe:
-        seen = max(1, int(n_frames * fraction + 1e-6))  # 0.29 · 100 is 28.999…
+        seen = seen_frames(n_frames, fraction)
         count = blocks if seen == n_frames else min(blocks, -(-seen // (clip.ds * clip.seq_len)))
         found.append(np.minimum(1 + clip.ds * np.arange(count * clip.seq_len), seen).reshape(count, clip.seq_len))
     numbers, rows = np.unique(np.concatenate(found), axis=0, return_inverse=True)
     return Parts(numbers, np.split(rows.ravel(), np.cumsum([len(each) for each in found])[:-1]), blocks)
+
+
+def seen_frames(n_frames: int, fraction: float) -> int:
+    """Frames in a part of a video, at least one."""
+    return max(1, int(n_frames * fraction + 1e-6))  # 0.29 · 100 is 28.999…
 
 
 class ObservedBlocks(VideoDataset):
@@ -60,15 +62,8 @@ class ObservedBlocks(VideoDataset):
         each = np.arange(len(numbers))
         return Plan(numbers[:, 0] - 1, each[:, None], each)
 
-    def _read_piece(self, index, first, end):
-        path, fps, numbers = self.videos.path(index), self.videos.fps, self.parts(index).numbers
-        last = int(numbers.max())
-        if first == 0 and not has_frame(path, last, fps):
-            raise FrameError(f'{path}: the list says {self.videos.n_frames[index]} frames, but frame {last} is not '
-                             'there')
-        distinct, rows = np.unique(numbers[first:end], return_inverse=True)
-        frames, views = np.empty((1, len(distinct), self.img_dim, self.img_dim, 3), np.uint8), self.views_of(index)
-        read_views(path, distinct, views, frames, self.progress, fps)
-        blocks = frames[:, rows.reshape(-1, self.seq_len)]                                  # [1, u, T, H, W, 3]
-        return {'blocks': torch.from_numpy(blocks), 'index': torch.tensor(index),
-                'last': torch.tensor(end == len(numbers))}
+    def numbers(self, index: int) -> np.ndarray:
+        return self.parts(index).numbers
+
+    def last_frame(self, index: int) -> int:
+        return seen_frames(int(self.videos.n_frames[index]), max(self.observe))

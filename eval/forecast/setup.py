@@ -11,7 +11,7 @@ from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics, layer
 from eval.networks.load import is_classifier
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
-from utils.checkpoint import load_weights, parameters_among, plain_names, read_checkpoint
+from utils.checkpoint import load_weights, parameters_among, plain_names, read_checkpoint, weights_in
 from utils.cli import UserError, positive_int
 from utils.data.clip_starts import count_blocks
 from utils.data.clips import ClipDataset, VideoDataset
@@ -101,7 +101,7 @@ def complete_statistics(args, model, checkpoint, training, resources):
     """Estimates the BN statistics of a DPC that its checkpoint lacks from `training` videos; returns whether it did.
 
     UserError: there are none to estimate them from (None)."""
-    missing = model.state_dict().keys() - plain_names(checkpoint.get('state_dict', {})).keys()
+    missing = model.state_dict().keys() - plain_names(weights_in(checkpoint)).keys()
     if not layers_without_statistics(model, missing):
         return False
     if training is None:

@@ -20,7 +20,7 @@ def encoder_of(model):
 
 
 def maps_only(feature):
-    """Maps of clips of one block [B, 1, S, D] -> [B, S, D]: what `outputs_of` is to give of them."""
+    """Maps of clips of one block [B, 1, …] -> [B, …]: what `outputs_of` is to give of them."""
     return feature[:, 0]
 
 
@@ -32,13 +32,13 @@ def maps_of_videos(encode, videos, clip, resources, broken):
     block is NaN, as it has no frame before it."""
     motion, before = defaultdict(list), {}
 
-    def look(piece):
+    def add_motion(piece):
         index, blocks = int(piece['index']), piece['blocks'][0]             # [u, T, H, W, 3]
         motion[index].append(difference(blocks, before.get(index)))
-        before[index] = blocks[-1:]
+        before[index] = blocks[-1:].clone()     # or it would hold the whole piece
 
     dataset = VideoDataset(videos, clip)
-    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken, look):
+    for video, maps in outputs_of(encode, maps_only, dataset, resources, 'videos', broken, add_motion):
         index = video['index']
         del before[index]
         yield index, maps, torch.cat(motion.pop(index)).numpy()

@@ -1,6 +1,5 @@
 """Rows of results, and the files that every frozen evaluation writes: results.json, results.md, differences.json and
 hits.npz."""
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from eval.metrics.average_precision import mean_average_precision
 from eval.metrics.intervals import FEWEST_GROUPS, MOST_VALUES, bootstrap, bootstrap_means, by_group, in_braces
 from eval.networks.weights import short_name
 from eval.protocols.protocol import Outcome
-from utils.text import ENCODING
+from utils.text import ENCODING, distinct
 
 
 def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
@@ -147,11 +146,7 @@ def short_names(weights: Sequence[str]) -> list[str]:
     >>> short_names(['a/epoch9.pth.tar', 'b/epoch9.pth.tar', 'random'])
     ['epoch9', 'epoch9-2', 'random']
     """
-    names = []
-    for name in map(short_name, weights):
-        candidates = itertools.chain([name], (f'{name}-{number}' for number in itertools.count(2)))
-        names.append(next(candidate for candidate in candidates if candidate not in names))
-    return names
+    return distinct(map(short_name, weights), '-')
 
 
 def difference_lines(differences: Sequence[dict]) -> list[str]:

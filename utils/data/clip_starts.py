@@ -46,7 +46,8 @@ def spaced_starts(blocks: int, num_seq: int, count: int) -> np.ndarray:
 
 def window_starts(times: np.ndarray, every: float, span: int) -> np.ndarray:
     """First frames, int64 [K], of windows that span `span` frames: at each multiple of `every`, the first frame that is
-    shown then or later; the last window reaches the end of the video, or beyond.
+    shown then or later. The first window that reaches the end of the video is the last one; where windows are shorter
+    than `every`, none may.
 
     times: [F], when each frame is shown, in the unit of `every`
 
@@ -54,7 +55,7 @@ def window_starts(times: np.ndarray, every: float, span: int) -> np.ndarray:
     array([ 0, 13, 25, 38])
     """
     starts = np.searchsorted(times, every * np.arange(times[-1] // every + 1) - ROUNDING)
-    return starts[:np.argmax(starts + span >= len(times)) + 1]
+    return starts[:np.searchsorted(starts, len(times) - span) + 1]  # of ascending ones: the first that reaches the end
 
 
 def blocks_of_clips(starts: np.ndarray, num_seq: int, span: int) -> tuple[np.ndarray, np.ndarray]:

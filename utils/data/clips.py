@@ -176,6 +176,15 @@ class VideoDataset(torch.utils.data.Dataset):
         start, span = self.starts(index), self.seq_len * self.ds
         return Plan(*blocks_of_clips(start * (self.unit or span), self.num_seq, span), start)
 
+    def numbers(self, index: int) -> np.ndarray:
+        """The frames of each block of the Plan, int64 [U, T], from 1."""
+        numbers = 1 + self.plan(index).first[:, None] + self.ds * np.arange(self.seq_len)
+        return np.minimum(numbers, self.videos.n_frames[index])
+
+    def last_frame(self, index: int) -> int:
+        """The last frame that must be there, from 1."""
+        return int(self.videos.n_frames[index])
+
     def about(self, index: int) -> dict:
         """{index, label (-1 where there are no labels; or bool [C]), n_frames as listed} of a video."""
         label = -1 if self.labels is None else self.labels[index]
@@ -199,19 +208,18 @@ class VideoDataset(torch.utils.data.Dataset):
             return {'index': torch.tensor(piece[0]), 'broken': str(error)}
 
     def _read_piece(self, index, first, end):
-        path, n_frames = self.videos.path(index), int(self.videos.n_frames[index])
+        path, n_frames, last = self.videos.path(index), int(self.videos.n_frames[index]), self.last_frame(index)
         # before allocating memory: the count may be far too large
-        if first == 0 and not has_frame(path, n_frames, self.videos.fps):
-            raise FrameError(f'{path}: the list says {n_frames} frames, but frame {n_frames} is not there')
+        if first == 0 and not has_frame(path, last, self.videos.fps):
+            raise FrameError(f'{path}: the list says {n_frames} frames, but frame {last} is not there')
         if n_frames > MOST_FRAMES:
             raise FrameError(f'{path}: {n_frames} frames; at most {MOST_FRAMES} are read')
-        blocks, views = self.plan(index).first, self.views_of(index)
-        numbers = 1 + blocks[first:end, None] + self.ds * np.arange(self.seq_len)           # [u, T]
-        distinct, rows = np.unique(np.minimum(numbers, n_frames), return_inverse=True)
+        numbers, views = self.numbers(index), self.views_of(index)
+        distinct, rows = np.unique(numbers[first:end], return_inverse=True)
         frames = torch.empty(len(views), len(distinct), self.img_dim, self.img_dim, 3, dtype=torch.uint8)
         read_views(path, distinct, views, frames.numpy(), self.progress, self.videos.fps)
-        return {'blocks': frames[:, torch.from_numpy(rows.reshape(numbers.shape))], 'index': torch.tensor(index),
-                'last': torch.tensor(end == len(blocks))}
+        return {'blocks': frames[:, torch.from_numpy(rows.reshape(-1, self.seq_len))], 'index': torch.tensor(index),
+                'last': torch.tensor(end == len(numbers))}
 
     def _covering_starts(self, n_frames):
         return clip_starts(count_blocks(n_frames, self.num_seq, self.seq_len, self.ds), self.num_seq)
