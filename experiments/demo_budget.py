@@ -7,10 +7,11 @@ ENOUGH = 1700            # clips of pretraining after which frozen features are 
 PRETRAINING_SHARE = 0.6  # of the time, at least; fine-tuning gets what is left above it
 FINETUNING_STEPS = 150   # of each classifier: with fewer it stays near chance
 # Of each labelled video clips pass four networks, pretrained and random weights of three seeds; of the training videos,
-# three in four, also the random ones to estimate their BN statistics, which both processes do.
-PASSES = 4 + 2 * 3 * 0.75
+# three in four, also the random ones to estimate their BN statistics.
+PASSES = 4 + 3 * 0.75
+PROTOCOLS = 80  # of frozen evaluation on two cores; a machine whose networks are fast, as in bfloat16, needs them, too
 # On a machine that trains on SLOW clips a second, besides starting scripts and running networks:
-SLOW, VIDEOS, LISTS, PROTOCOLS, PICTURES = 10, 20, 20, 25, 10
+SLOW, VIDEOS, LISTS, PICTURES = 10, 20, 20, 10
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Machine:
 
     def rest(self):
         """{step: seconds} after pretraining, without fine-tuning. A forward pass is a third of a step of training."""
-        return {'frozen': self.start + PASSES * self.labelled / 3 / self.clips_per_s + self.here(PROTOCOLS),
+        return {'frozen': self.start + PASSES * self.labelled / 3 / self.clips_per_s + PROTOCOLS,
                 'predict': self.start + self.here(PICTURES), 'report': self.start / 2}
 
 
