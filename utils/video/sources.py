@@ -108,8 +108,8 @@ def count_and_rate(path, fps=None):
         raise VideoError(f'no video: neither a video file, nor a frame folder or zip with {frame_name(1)}, …')
     if names[-1] > frame_name(count):
         after = sum(name > frame_name(count) for name in names)
-        warn(f'{path}: {frame_name(count + 1)} is missing: what comes after it, {after} of {after + count} frames, cannot '
-             'be used')
+        warn(f'{path}: {frame_name(count + 1)} is missing: what comes after it, {after} of {after + count} frames, '
+             'cannot be used')
     return count, 0.0
 
 
