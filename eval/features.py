@@ -1,7 +1,6 @@
 """Stores the features of every video of a data set: the aggregator's context and the backbone's blocks. With --every, a
 row for each window along every video instead, as detectors of actions take them."""
 import contextlib
-import json
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import utils.packages
 
 from eval.classify.outputs import skipped_text
+from eval.extract.answers import Answers
 from eval.extract.inputs import WHAT_VIDEOS
 from eval.extract.over_time import POOLS, write_over_time
 from eval.extract.setup import add_feature_arguments, features_of, prepare
@@ -22,7 +22,7 @@ from utils.next_step import command, data_flags, say_next
 from utils.parallel import distributed
 from utils.parallel.launch import launch
 from utils.run.log import warn
-from utils.text import counted, printable
+from utils.text import counted
 
 
 def parse_args(argv=None):
@@ -81,14 +81,12 @@ def features_over_time(args):
         checkpoints, listed, _, precision = prepare(args, args.video)
         make_folder(args.out, '--out')
         found, failed = write_over_time(args, checkpoints[args.weights], listed, precision)
-        if not distributed.is_main():
-            found, failed = [], []
-        for about in found:
-            if args.json:
-                print(json.dumps(about), file=out)
-        for path, error in [*listed.unusable, *failed]:
-            print(json.dumps({'video': path, 'error': error}) if args.json else printable(f'{path}: {error}'), file=out)
         if distributed.is_main():
+            answers = Answers(out, args.json)
+            for about in found if args.json else ():
+                answers.give(about, '')
+            for path, error in [*listed.unusable, *failed]:
+                answers.fail(path, error)
             print(f'{args.out}: {args.feature} of {sum(about["rows"] for about in found)} windows of '
                   f'{counted(len(found), "video")}, one every {args.every:g} s')
             say_next(*next_commands(args, checkpoints[args.weights], listed))

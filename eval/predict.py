@@ -1,7 +1,6 @@
 """Says which actions videos show: the most probable classes of a trained classifier, over all clips of each video."""
 import contextlib
 import csv
-import json
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import utils.packages
 import numpy as np
 
 from eval.classify.timeline import draw_timeline
+from eval.extract.answers import Answers
 from eval.extract.inference import outputs_of
 from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given
 from eval.extract.resources import resources_of
@@ -30,7 +30,6 @@ from utils.next_step import command, data_flags, say_next
 from utils.parallel.launch import launch
 from utils.run.check_backbone import check_backbone
 from utils.run.setup import clip_settings, put_on, start_evaluation
-from utils.text import printable
 
 TOP = 5          # classes that are named
 COLUMNS = ('video', 'rank', 'class', 'probability', 'error')
@@ -65,7 +64,7 @@ def main(args):
             make_folder(args.picture, '--picture')
         videos, names, failed = given_videos(given)
         videos = at_frame_rate(videos, args.fps)
-        answers = Answers(out, args, model.class_names)
+        answers = CsvAnswers(out) if args.csv else Answers(out, args.json)
         for name, error in failed:
             answers.fail(name, error)
         dataset, broken = VideoDataset(videos, clip_settings(args)), []
@@ -73,7 +72,7 @@ def main(args):
                                         broken):
             index, starts = video['index'], video['start'].numpy()
             probability = probabilities(logits, model.multi_label).numpy()      # [K, num_class]
-            answers.give(names[index], probability.mean(axis=0))
+            answers.give(*answer_of(names[index], probability.mean(axis=0), model.class_names))
             if args.picture:
                 picture = Path(args.picture, f'{index + 1:03d}_{Path(names[index]).stem}.png')
                 draw_timeline(picture, Path(names[index]).name, videos.path(index), int(videos.n_frames[index]),
@@ -81,7 +80,7 @@ def main(args):
                               model.class_names, args.fps)
         for index, error in broken:
             answers.fail(names[index], error)
-        if answers.form == 'text' and answers.given:
+        if answers.given and not (args.json or args.csv):
             say_next(next_command(args))
     if answers.failed:
         sys.exit(1)
@@ -113,40 +112,27 @@ def load_classifier(args):
     return put_on(model.requires_grad_(False), precision.device), precision
 
 
-class Answers:
-    """Prints what is found, in the form that the flags ask for, as soon as it is known."""
+def answer_of(name, probability, class_names):
+    """({'video', 'top'}, the same in words) of the probabilities of a video, [num_class]."""
+    best = np.argsort(-probability, kind='stable')[:TOP]
+    top = [{'class': class_names[label], 'probability': float(probability[label])} for label in best]
+    said = ', '.join(f'{each["probability"]:.1%} {each["class"]}' for each in top)
+    return {'video': name, 'top': top}, f'{name}: {said}'
 
-    def __init__(self, out, args, class_names):
-        self.out, self.class_names, self.given, self.failed = out, class_names, False, False
-        self.form = 'json' if args.json else 'csv' if args.csv else 'text'
+
+class CsvAnswers(Answers):
+    """Answers as rows of COLUMNS, below that header."""
+
+    def __init__(self, out):
+        super().__init__(out, as_json=False)
         self.rows = csv.writer(out, lineterminator='\n')
-        if args.csv:
-            self.rows.writerow(COLUMNS)
+        self.rows.writerow(COLUMNS)
 
-    def give(self, name, probability):
-        """probability [num_class], of the video."""
-        self.given = True
-        best = np.argsort(-probability, kind='stable')[:TOP]
-        top = [{'class': self.class_names[label], 'probability': float(probability[label])} for label in best]
-        if self.form == 'json':
-            self.say(json.dumps({'video': name, 'top': top}))
-        elif self.form == 'csv':
-            self.rows.writerows([name, rank, each['class'], f'{each["probability"]:.4f}', '']
-                                for rank, each in enumerate(top, 1))
-        else:
-            self.say(printable(f'{name}: ' + ', '.join(f'{each["probability"]:.1%} {each["class"]}' for each in top)))
-
-    def fail(self, name, error):
-        self.failed = True
-        if self.form == 'json':
-            self.say(json.dumps({'video': name, 'error': error}))
-        elif self.form == 'csv':
-            self.rows.writerow([name, '', '', '', error])
-        else:
-            self.say(printable(f'{name}: {error}'))
-
-    def say(self, line):
-        print(line, file=self.out, flush=True)
+    def say(self, answer, text):
+        if 'error' in answer:
+            self.rows.writerow([answer['video'], '', '', '', answer['error']])
+        for rank, each in enumerate(answer.get('top', []), 1):
+            self.rows.writerow([answer['video'], rank, each['class'], f'{each["probability"]:.4f}', ''])
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ import utils.packages
 
 import numpy as np
 
+from eval.extract.answers import Answers
 from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
 from eval.extract.over_time import times_of
 from eval.extract.resources import resources_of
@@ -30,7 +31,7 @@ from utils.model_folder import weights_hash
 from utils.next_step import command, say_next
 from utils.parallel.launch import launch
 from utils.run.setup import clip_settings, rate_setting, start_evaluation
-from utils.text import ENCODING, printable
+from utils.text import ENCODING
 from utils.video.frames import FrameError
 
 
@@ -113,7 +114,8 @@ def main(args):
                 answers.fail(names[index], str(error))
                 continue
             measures[names[index]] = course.measures()
-            answers.give({**course.summary(), 'csv': f'{folder / stems[index]}.csv'})
+            summary = {**course.summary(), 'csv': f'{folder / stems[index]}.csv'}
+            answers.give(summary, text_of(summary))
         for index, error in broken:
             answers.fail(names[index], error)
 
@@ -124,7 +126,10 @@ def main(args):
                    'videos': answers.given, 'failed': answers.failed, 'pairs': found}
         with open(folder / 'surprise.json', 'w', **ENCODING) as file:
             json.dump(summary, file, indent=1)
-        answers.end(found, bank, folder)
+        if found:
+            answers.say(found, '\n'.join(lines_of_pairs(found)))
+        if answers.given and not args.json:
+            say_end(bank, folder)
     if answers.failed:
         sys.exit(1)
 
@@ -181,36 +186,19 @@ def write_files(path, course, source, args):
     write_course(path.with_name(f'{path.name}.csv'), course)
 
 
-class Answers:
-    """Prints what is found, in the form that the flags ask for, as soon as it is known. given, failed: objects."""
+def text_of(summary):
+    """In words, of a Course."""
+    top = ', '.join(f'{each["bits"]:.1f} bits at {each["seconds"]:.2f} s' for each in summary['top'])
+    return (f'{summary["video"]}: {summary["blocks"]} blocks, {summary["bits"]:.2f} bits on average (as the last seen '
+            f'block {summary["copy_bits"]:.2f}); most: {top}')
 
-    def __init__(self, out, as_json):
-        self.out, self.as_json, self.given, self.failed = out, as_json, [], []
 
-    def give(self, summary):
-        """summary: of a Course, with its csv."""
-        self.given.append(summary)
-        top = ', '.join(f'{each["bits"]:.1f} bits at {each["seconds"]:.2f} s' for each in summary['top'])
-        self.say(summary, f'{summary["video"]}: {summary["blocks"]} blocks, {summary["bits"]:.2f} bits on average (as '
-                          f'the last seen block {summary["copy_bits"]:.2f}); most: {top}')
-
-    def fail(self, name, error):
-        self.failed.append({'video': name, 'error': error})
-        self.say(self.failed[-1], f'{name}: {error}')
-
-    def end(self, pairs, bank, folder):
-        """What holds for all videos, and the next command."""
-        if pairs:
-            self.say({'pairs': pairs['pairs'], **pairs}, '\n'.join(lines_of_pairs(pairs)))
-        if self.given and not self.as_json:
-            compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
-                        'other blocks of the same video: comparable within a video only (--bank makes videos '
-                        'comparable)')
-            print(f'bits compare each block with {compared}\nwritten to {folder}: surprise.json, {{video}}.csv')
-            say_next(command('eval/report.py', folder, out='report.html'))
-
-    def say(self, answer, text):
-        print(json.dumps(answer) if self.as_json else printable(text), file=self.out, flush=True)
+def say_end(bank, folder):
+    """What holds for all videos, and the next command."""
+    compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
+                'other blocks of the same video: comparable within a video only (--bank makes videos comparable)')
+    print(f'bits compare each block with {compared}\nwritten to {folder}: surprise.json, {{video}}.csv')
+    say_next(command('eval/report.py', folder, out='report.html'))
 
 
 if __name__ == '__main__':

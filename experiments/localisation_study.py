@@ -23,6 +23,7 @@ from eval.protocols.linear_probe import DECAYS, DEFAULT_DECAY, predict
 from eval.protocols.protocol import Task, choose
 from utils.cli import Parser, UserError, run_cli
 
+COLUMNS = 'video', 'kind', 'seconds', 'before', 'after'  # of --events
 NEAR = 0.5  # s, of the change: rows so near are also counted apart
 
 
@@ -30,12 +31,14 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument('out', nargs='+', metavar='FOLDER', help='--out of eval/features.py --every for the videos')
     parser.add_argument('--events', required=True, metavar='FILE',
-                        help='csv with columns video, kind, seconds, before, after; the rows of kind motion are used')
+                        help=f'csv with columns {", ".join(COLUMNS)}; the rows of kind motion are used')
     return parser.parse_args(argv)
 
 
 def main(args):
     events = pd.read_csv(args.events)
+    if lacking := set(COLUMNS) - set(events):
+        raise UserError(f'--events {args.events}: it has no columns {", ".join(sorted(lacking))}')
     events = events[events.kind == 'motion']
     for folder in map(Path, args.out):
         table, rows = read_rows(folder, events)

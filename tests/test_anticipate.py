@@ -2,6 +2,7 @@
 user runs it."""
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,12 +23,14 @@ from eval.protocols.anticipation import anticipation, gain_rows, prediction_fact
 from eval.protocols.linear_probe import probe
 from eval.protocols.protocol import Task, make_task
 from eval.protocols.results import row_of
+from tests.groups import in_group
 from tests.test_features import CLIP, extract, rows_of, with_a_broken_video, with_lists
 from tests.tiny import next_lines, run
 from tests.whole_videos import whole_video
 from utils.data.clip_starts import clip_starts
 from utils.data.clips import Clip, VideoDataset
 from utils.data.lists import VideoList
+from utils.parallel.distributed import rank
 
 FEATURES = ['context', 'context, predicted', 'context, mapped', 'context, repeated', 'context, own probe']
 
@@ -169,6 +172,23 @@ def test_the_prediction_is_that_of_pretraining():
     assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
+def maps_of_share(world):
+    """The linear maps of three videos, of which each process adds its share."""
+    found = LinearMaps(1, 4, torch.device('cpu'))
+    for video in range(rank(), 3, world):
+        random = torch.Generator().manual_seed(video)
+        maps, prediction = (torch.randn(5, 2, 2, 4, generator=random) for _ in range(2))
+        found.add(prediction[:4, 0][None], maps, Parts(np.zeros((5, 1), int), [np.arange(2), np.arange(5)], 5))
+    found.fit()
+    return found.weight.numpy()
+
+
+def test_the_linear_maps_are_the_same_on_two_processes():
+    alone = maps_of_share(1)
+    for each in in_group(maps_of_share, 2):
+        assert each == pytest.approx(alone, abs=1e-6)
+
+
 # ---- the protocol
 
 OBSERVE = [0.25, 0.5, 1]
@@ -232,12 +252,17 @@ def test_planted_contexts():
 
 def test_test_labels_and_other_parts_choose_nothing():
     contexts = planted()
-    task = make_task(contexts, 'video')
-    alone = anticipation(task, Contexts(contexts.train[:, [1, 3]], contexts.test[:, [1]], *list(
-        vars(contexts).values())[2:]), OBSERVE[1:2])
-    found = anticipation(task, contexts, OBSERVE)
-    for name, (outcome,) in alone.items():
-        assert outcome.hits.tolist() == found[name][1].hits.tolist() and outcome.chosen == found[name][1].chosen
+    found = anticipation(make_task(contexts, 'video'), contexts, OBSERVE)
+    alone = replace(contexts, train=contexts.train[:, [1, 3]], test=contexts.test[:, [1]])
+    wrong = np.where(contexts.part == 'test', (contexts.label + 1) % 4, contexts.label)
+    for label in (contexts.label, wrong):
+        of_part = anticipation(make_task(replace(alone, label=label), 'video'), alone, OBSERVE[1:2])
+        for name, (outcome,) in of_part.items():
+            assert outcome.chosen == found[name][1].chosen
+            if label is wrong:      # the same answers
+                assert not (outcome.hits * found[name][1].hits).any()
+            else:
+                assert outcome.hits.tolist() == found[name][1].hits.tolist()
 
 
 # ---- the command

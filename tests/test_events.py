@@ -1,12 +1,14 @@
 """Videos with an event at a known time, and how well surprise marks it."""
 import csv
 import itertools
+import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import surprise_study
+from experiments import localisation_study, surprise_study
 from experiments.data import events, make_events
 from experiments.surprise_study import auc, parts_of
 from utils.cli import run_cli
@@ -50,6 +52,7 @@ def test_files_are_those_of_the_list_and_always_the_same(tmp_path):
         assert (tmp_path / 'a' / row['video']).read_bytes() == (tmp_path / 'b' / row['video']).read_bytes()
         frame = events.draw_event(0, row['kind'], int(row['video'][-5]) - 1, 20)['frame']
         assert float(row['seconds']) == pytest.approx(frame / 25, abs=0.01)
+        assert {row['before'], row['after']} <= set(events.MOTIONS)
 
 
 def table(bits):
@@ -76,6 +79,32 @@ def test_auc_equals_a_loop():
     positive, negative = rng.integers(0, 5, 6), rng.integers(0, 5, 9)
     wins = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
     assert auc(positive, negative) == pytest.approx(wins / 54)
+
+
+def test_a_classifier_of_rows_over_time(tmp_path, capsys):
+    """On rows that say which motion it is, but for those near the change."""
+    rng, motions, rows = np.random.default_rng(0), ['left', 'right', 'up'], []
+    middle = np.arange(12) / 5 + 0.1
+    for number in range(24):
+        before, after = rng.choice(3, 2, replace=False)
+        label = np.where(middle < 1.2, before, after)
+        vectors = np.eye(3)[label] * 9 + rng.standard_normal((12, 3))
+        vectors[np.abs(middle - 1.2) < 0.5] = 0
+        np.save(tmp_path / f'v{number}.npy', vectors.astype(np.float32))
+        (tmp_path / f'v{number}.json').write_text(json.dumps({'seconds': middle.tolist()}))
+        rows += [{'video': f'v{number}.avi', 'kind': 'motion', 'seconds': 1.2, 'before': motions[before],
+                  'after': motions[after]}, {'video': 'none.avi', 'kind': 'brightness', 'seconds': 1}]
+    pd.DataFrame(rows).to_csv(tmp_path / 'events.csv')
+    argv = ['--events', str(tmp_path / 'events.csv'), str(tmp_path)]
+    with pytest.raises(SystemExit) as end:
+        run_cli(localisation_study.main, localisation_study.parse_args(argv))
+    said = capsys.readouterr().out
+    assert not end.value.code and '144 rows of 12 videos to train on, 144 of 12 to test on' in said
+    assert re.search(r'others +100\.0% \[100\.0%, 100\.0%\]', said) and re.search(r'within 0\.5 s of the change +[1-6]', said)
+    pd.DataFrame(rows).drop(columns='after').to_csv(tmp_path / 'events.csv')
+    with pytest.raises(SystemExit):
+        run_cli(localisation_study.main, localisation_study.parse_args(argv))
+    assert 'it has no columns after' in capsys.readouterr().err
 
 
 def test_a_table_of_what_surprise_wrote(tmp_path, capsys):

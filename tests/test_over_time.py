@@ -74,6 +74,8 @@ def test_a_row_is_the_vector_of_its_window(films, weights, tmp_path, capsys):
             assert model.over_time(frames, every=7.5).numpy() == pytest.approx(rows, abs=1e-5)
     with pytest.raises(UserError, match='frames are uint8'):
         model.over_time(frames.astype(np.float32))
+    with pytest.raises(UserError, match='a number above 0'):
+        model.over_time(frames, every=0)
 
 
 def test_kinds_of_rows_are_those_of_clips(csv_root, weights, tmp_path, capsys):

@@ -3,6 +3,7 @@ import numpy as np
 import torch
 
 from eval.model import ContextEncoder
+from utils.cli import UserError
 from utils.data.clip_starts import blocks_of_clips, window_starts
 
 BLOCKS_AT_ONCE = 64
@@ -17,10 +18,13 @@ class FeatureExtractor(ContextEncoder):
 
         every: frames from the start of one window of N·T·ds frames to that of the next (None: a block's T·ds, with
         which each block is encoded once). The last window reaches the end, whose frame is repeated as needed.
-        UserError: the frames have another form."""
+        UserError: the frames have another form, or `every` is not above 0."""
         frames, clip = self.transform.checked(frames), self.transform
         span = clip.seq_len * clip.ds
-        starts = window_starts(np.arange(len(frames)), every or span, clip.num_seq * span)
+        every = span if every is None else every
+        if not every > 0:
+            raise UserError(f'every={every}: give the frames from one window to the next, a number above 0')
+        starts = window_starts(np.arange(len(frames)), every, clip.num_seq * span)
         first, rows = blocks_of_clips(starts, clip.num_seq, span)
         numbers = np.minimum(first[:, None] + clip.ds * np.arange(clip.seq_len), len(frames) - 1)     # [U, T]
         device = next(self.parameters()).device
