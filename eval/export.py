@@ -100,8 +100,8 @@ def export_folder(args):
                              {'model': about, 'training': training_facts(args.weights, checkpoint)})
     out = Path(args.out)
     write_model_folder(out, config, weights, model_card(out.absolute().name, config, len(weights), results))
-    print(f'written to {out}: model.safetensors ({len(weights) / 1e6:.1f} MB), config.json and README.md, its card; '
-          'it takes the place of a checkpoint')
+    print(f'written to {out}: model.safetensors ({len(weights) / 1e6:.1f} MB, all {len(state_dict)} tensors of the '
+          'checkpoint), config.json and README.md, its card; it takes the place of a checkpoint')
     entry = 'dpc_classifier' if kind == 'classifier' else 'dpc_features'
     repository, weights = map(json.dumps, map(str, (ROOT, out)))
     load = f'torch.hub.load({repository}, "{entry}", source="local", weights={weights})'

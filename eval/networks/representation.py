@@ -36,8 +36,9 @@ def announce(net, clip):
     """Says what clips a third-party network gets. UserError: it doesn't run on them."""
     entry = entry_of(net)
     check_representation(on_meta(entry), net, clip)
-    say(f'{net}: clips of {clip.num_seq * clip.seq_len} frames of {clip.img_dim} px; its published weights '
-        f'are used with {entry.frames} frames of {entry.img_dim} px')
+    given, own = (clip.num_seq * clip.seq_len, clip.img_dim), (entry.frames, entry.img_dim)
+    said = 'as in its config' if given == own else f'its weights are used with {own[0]} frames of {own[1]} px'
+    say(f'{net}: clips of {given[0]} frames of {given[1]} px, {said}')
 
 
 def check_representation(model, net, clip):

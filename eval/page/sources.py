@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.page.pictures import albums_of
 from eval.protocols.verdict import verdict
-from utils.cli import UserError
+from utils.cli import UserError, warn
 from utils.run.read_log import read_records, state
 from utils.text import ENCODING
 
@@ -84,15 +84,20 @@ class Sources:
 
 
 def find_sources(given):
-    """The Sources of the folders `given`, or below them. UserError: one has none, or a file of them is damaged."""
-    folders = {}  # in the order given, each once
+    """The Sources of the folders `given`, or below them; one without any is a warning. UserError: all are without, one
+    is no folder, or a file is damaged."""
+    folders, empty = {}, []  # in the order given, each once
     for path in map(Path, given):
         if not path.is_dir():
             raise UserError(f'{path} is no folder: give the folders of runs')
         found = [path] if markers_in(path) else sorted({file.parent for name in READERS for file in path.rglob(name)})
         if not found:
-            raise UserError(f'{path}: neither this folder nor any below it is a run ({", ".join(READERS)})')
+            empty.append(f'{path}: neither this folder nor any below it is a run ({", ".join(READERS)})')
         folders.update({folder.resolve(): None for folder in found})
+    if not folders:
+        raise UserError(empty[0])
+    for line in empty:
+        warn(line)
     sources = Sources()
     for folder, name in zip(folders, names_of(list(folders))):
         for marker in markers_in(folder):

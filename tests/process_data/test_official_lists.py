@@ -267,7 +267,7 @@ def test_the_three_commands_of_the_readme(tmp_path, monkeypatch, capsys):
     assert 'flip 0' in said
     line = next(line for line in next_lines(said) if '--pretrain' in line)
     weights = line[line.index('--pretrain') + 1]
-    assert run(classifier, [{'{model_best.pth.tar}': weights}.get(word, word) for word in finetune[1:]] + small) == 0
+    assert run(classifier, [{'{model.pth.tar}': weights}.get(word, word) for word in finetune[1:]] + small) == 0
     said = capsys.readouterr().out
     line = next(line for line in next_lines(said) if '--test' in line)
     assert run(classifier, line[2:]) == 0
