@@ -21,6 +21,7 @@ from eval.networks.transformers_models import KINDS
 from eval.networks.weights import entry_of, read_weights
 from tests.tiny import run
 from utils.checkpoint import load_weights
+from utils.cli import UserError
 from utils.data.clips import Clip
 from utils.data.colour import to_block
 
@@ -386,6 +387,11 @@ def test_numbers_that_make_no_network(csv_root, folders, tmp_path, capsys):
     assert run(features_cli, argv) == 2
     error, = capsys.readouterr().err.splitlines()
     assert error.startswith(f'error: {tmp_path}/folder/config.json is no VivitForVideoClassification')
+
+
+def test_no_folder_is_not_the_current_one():
+    with pytest.raises(UserError, match='is not a folder'):
+        entry_of('transformers:')
 
 
 def test_an_odd_number_of_frames(csv_root, folders, tmp_path, capsys):

@@ -13,21 +13,22 @@ class Track:
 
     def __init__(self, rows):
         """rows: int64 [K, N], see utils.data.clips.Plan."""
-        self.rows, self.maps, self.encoded, self.outputs = rows.tolist(), {}, 0, []
-        self.clips = 0  # given out
+        self.rows, self.outputs = rows.tolist(), []
+        self.encoded, self.clip = 0, 0  # next block to encode, next clip to summarise
+        self.maps = {}                  # block: its map
 
-    def add(self, each):
-        """The map of its next block."""
-        self.maps[self.encoded] = each
+    def add(self, feature_map):
+        """That of its next block."""
+        self.maps[self.encoded] = feature_map
         self.encoded += 1
 
     def ready(self):
         """Yields the maps [N, …] of each clip that has all of them now."""
-        while self.clips < len(self.rows) and self.rows[self.clips][-1] < self.encoded:
-            yield torch.stack([self.maps[row] for row in self.rows[self.clips]])
-            self.clips += 1
-        first = self.rows[self.clips][0] if self.clips < len(self.rows) else self.encoded
-        self.maps = {row: each for row, each in self.maps.items() if row >= first}
+        while self.clip < len(self.rows) and self.rows[self.clip][-1] < self.encoded:
+            yield torch.stack([self.maps[row] for row in self.rows[self.clip]])
+            self.clip += 1
+        first = self.rows[self.clip][0] if self.clip < len(self.rows) else self.encoded
+        self.maps = {row: feature_map for row, feature_map in self.maps.items() if row >= first}
 
 
 class Walk:
@@ -79,8 +80,8 @@ class Walk:
         with self.precision.autocast():
             maps = self.encode(block)[:, 0]
         owners = self.owners[:count]
-        for track, each in zip(owners, maps):
-            track.add(each)
+        for track, feature_map in zip(owners, maps):
+            track.add(feature_map)
         del self.blocks[:count], self.owners[:count]
         self._summarise([(track, clip) for track in dict.fromkeys(owners) for clip in track.ready()])
 

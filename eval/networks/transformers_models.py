@@ -102,7 +102,7 @@ def network_of(folder, kind, config):
 
 def kind_and_config(folder):
     """(Kind, config of its class in transformers). UserError: see `folder_entry`."""
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):  # '' is none, either
         raise UserError(f'--weights {PREFIX}{folder}: {folder} is not a folder: give one with {CONFIG} and '
                         f'{WEIGHTS}{beside(folder)}')
     said = read_json(Path(folder, CONFIG))
