@@ -105,14 +105,15 @@ def draw_pictures(folder, batches, count, dataset, size, summary, args):
     kept = [batch for batch in batches if batch.feature is not None]
     drawn = [(batch, i) for batch in kept for i in range(len(batch.index))][:count]
     draw_colour_maps(folder / 'colours.png', kept, min(len(drawn), MAX_COLOURED), dataset, size)
-    signals = StopSignals()
-    for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
-        if signals.received:
-            raise Stopped(signals.received, f'stopped after drawing {number - 1} of {len(drawn)} clips')
-        view = view_of(batch, i, dataset, size)
-        write_picture(folder / f'clip{number}.png', draw_clip(view, moving_locations(batch.motion[i], args.locations)))
-        if not args.no_film:
-            write_film(folder / f'clip{number}.mp4', view, film_locations(batch.motion[i], MAX_FILMED))
+    with StopSignals() as signals:
+        for number, (batch, i) in enumerate(progress_bar(drawn, 'pictures'), 1):
+            if signals.received:
+                raise Stopped(signals.received, f'stopped after drawing {number - 1} of {len(drawn)} clips')
+            view = view_of(batch, i, dataset, size)
+            write_picture(folder / f'clip{number}.png',
+                          draw_clip(view, moving_locations(batch.motion[i], args.locations)))
+            if not args.no_film:
+                write_film(folder / f'clip{number}.mp4', view, film_locations(batch.motion[i], MAX_FILMED))
     return [batch.index[i] for batch, i in drawn]
 
 

@@ -205,6 +205,22 @@ def test_the_first_ctrl_c_says_what_it_does(monkeypatch, capfd):
         assert not capfd.readouterr().err
 
 
+def test_ctrl_c_is_only_taken_while_somebody_looks(monkeypatch, capfd):
+    """After the network has run over the videos, the protocols go on for minutes: there it ends the command at once."""
+    monkeypatch.setenv('RANK', '0')
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with StopSignals() as signals:
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signals.received == 0 and not capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:  # nobody has looked
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(UserError), StopSignals() as signals:  # what ends it anyway comes first
+        os.kill(os.getpid(), signal.SIGINT)
+        raise UserError
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
 @pytest.mark.parametrize('gpu', ['0', '0,1'])
 def test_gpus_that_are_not_there(gpu, tmp_path, capsys):

@@ -52,8 +52,8 @@ def read_pieces(dataset, resources, title, broken):
     share, unreadable = range(rank(), len(dataset.videos), world()), set()
     wanted = (piece for index in share for piece in dataset.pieces(index) if index not in unreadable)
     loader = make_loader(dataset, resources.num_workers, resources.timeout, batch_size=None, sampler=wanted)
-    signals, items, more = StopSignals(), start_reading(loader), True
-    with progress_bar(None, title, total=len(share)) as bar:
+    items, more = start_reading(loader), True
+    with StopSignals() as signals, progress_bar(None, title, total=len(share)) as bar:
         while True:
             # also keeps the processes in step: none waits long for another
             signum, others = any_process([signals.received, int(more)])

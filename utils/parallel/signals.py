@@ -18,13 +18,24 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Remembers the first stop signal in `received` (0: none); a second Ctrl-C quits at once."""
+    """Remembers the first stop signal in `received` (0: none); a second Ctrl-C quits at once.
+
+    As a context it takes the signals for as long as somebody looks at `received`: after it they act as before."""
 
     def __init__(self):
-        self.received = 0
+        self.received, self.before = 0, {}
         for signum in STOP_SIGNALS:
             if signal.getsignal(signum) != signal.SIG_IGN:  # nohup ignores SIGHUP
-                signal.signal(signum, self._receive)
+                self.before[signum] = signal.signal(signum, self._receive)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        for signum, handler in self.before.items():
+            signal.signal(signum, handler)
+        if self.received and kind is None:  # too late to be seen
+            os.kill(os.getpid(), self.received)
 
     def _receive(self, signum, frame):
         if self.received and signum == signal.SIGINT:
