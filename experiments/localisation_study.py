@@ -15,15 +15,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import utils.packages
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from eval.metrics.intervals import bootstrap
-from eval.protocols.linear_probe import DECAYS, DEFAULT_DECAY, predict
-from eval.protocols.protocol import Task, choose
+from eval.protocols.linear_probe import chosen_probe, quick_fits
+from eval.protocols.protocol import Task
 from utils.cli import Parser, UserError, run_cli
 
 COLUMNS = 'video', 'kind', 'seconds', 'before', 'after'  # of --events
+DRAWN = 8   # videos of a picture
 NEAR = 0.5  # s, of the change: rows so near are also counted apart
 
 
@@ -32,6 +36,8 @@ def parse_args(argv=None):
     parser.add_argument('out', nargs='+', metavar='FOLDER', help='--out of eval/features.py --every for the videos')
     parser.add_argument('--events', required=True, metavar='FILE',
                         help=f'csv with columns {", ".join(COLUMNS)}; the rows of kind motion are used')
+    parser.add_argument('--picture', metavar='FILE',
+                        help=f'.png of {DRAWN} test videos: what the classifier says over time')
     return parser.parse_args(argv)
 
 
@@ -40,23 +46,30 @@ def main(args):
     if lacking := set(COLUMNS) - set(events):
         raise UserError(f'--events {args.events}: it has no columns {", ".join(sorted(lacking))}')
     events = events[events.kind == 'motion']
+    drawn = {}  # folder: table of the first test videos, with what is said of each row
     for folder in map(Path, args.out):
         table, rows = read_rows(folder, events)
         test = (table.number % 2 == 1).to_numpy()
         video = table.video.to_numpy(str)
         task = Task(rows[~test], table.label[~test].to_numpy(), video[~test],
                     rows[test], table.label[test].to_numpy(), video[test], video[~test], video[test])
-        decay, folds = choose(task, DECAYS, DEFAULT_DECAY, predict)
-        right = predict(task, [decay])[0] == task.test_label
+        with quick_fits():
+            classifier, decay, folds = chosen_probe(task)
+        said = classifier.predict(task.test)
+        right = said == task.test_label
         near = (table.distance[test] < NEAR).to_numpy()
         print(f'{folder}: {len(task.train)} rows of {len(set(task.train_group))} videos to train on, {len(right)} of '
-              f'{len(set(task.test_group))} to test on; decay {decay:g}, {folds} folds')
+              f'{len(set(task.test_group))} to test on; {decay}, {folds} folds')
         for name, part in ('all', near | ~near), (f'within {NEAR} s of the change', near), ('others', ~near):
             print(f'  {name:27} {accuracy_text(right[part], task.test_group[part])}')
+        drawn[folder.name] = table[test].assign(said=said).query(f'number < {2 * DRAWN}')
+    if args.picture:
+        draw(args.picture, drawn, sorted({*events.before, *events.after}))
 
 
 def read_rows(folder, events):
-    """(a table of all rows: number of the video, video, label, distance to the change, s; the rows float32 [R, D])."""
+    """(a table of all rows: number of the video, video, name and label of what happens, middle of the window and its
+    distance to the change, s; the rows float32 [R, D])."""
     parts, rows = [], []
     for number, event in enumerate(events.itertuples()):
         path = folder / f'{Path(event.video).stem}.npy'
@@ -66,7 +79,7 @@ def read_rows(folder, events):
         middle = np.array(json.loads(path.with_suffix('.json').read_text())['seconds'])
         parts.append(pd.DataFrame({'number': number, 'video': event.video,
                                    'name': np.where(middle < event.seconds, event.before, event.after),
-                                   'distance': np.abs(middle - event.seconds)}))
+                                   'middle': middle, 'distance': np.abs(middle - event.seconds)}))
     table = pd.concat(parts, ignore_index=True)
     return table.assign(label=pd.factorize(table.name, sort=True)[0]), np.concatenate(rows)
 
@@ -76,6 +89,32 @@ def accuracy_text(right, group):
     low, high = bootstrap(lambda times: times @ right / times.sum(), group)
     interval = f' [{low:.1%}, {high:.1%}]' if low is not None else ' (too few videos for an interval)'
     return f'{right.mean():.1%}{interval}'
+
+
+def draw(path, tables, names):
+    """A picture of the test videos, one below the other: what happens, and what the rows of each folder say.
+
+    tables: {folder: table of `read_rows` with a column said}. names: of the labels, in their order."""
+    first = next(iter(tables.values()))
+    bars = {'what happens': first.assign(said=first.label), **tables}
+    figure = Figure((9, 1 + 0.25 * first.number.nunique() * len(bars)), dpi=100, layout='constrained')
+    axes, colours, height, ticks = figure.subplots(), matplotlib.colormaps['tab10'].colors, 0, {}
+    for number in first.number.unique():
+        for title, table in bars.items():
+            own = table[table.number == number]
+            step = own.middle.diff().median()
+            axes.barh([height] * len(own), step, left=own.middle - step / 2, height=0.9,
+                      color=[colours[label] for label in own.said])
+            ticks[height] = title
+            height += 1
+        height += 1
+    axes.set_yticks([*ticks], ticks.values(), fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel='seconds (middle of the window)')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend([Patch(color=colour) for colour in colours[:len(names)]], names, loc='upper left',
+                bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(path)
 
 
 if __name__ == '__main__':

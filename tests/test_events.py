@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,10 +96,11 @@ def test_a_classifier_of_rows_over_time(tmp_path, capsys):
         rows += [{'video': f'v{number}.avi', 'kind': 'motion', 'seconds': 1.2, 'before': motions[before],
                   'after': motions[after]}, {'video': 'none.avi', 'kind': 'brightness', 'seconds': 1}]
     pd.DataFrame(rows).to_csv(tmp_path / 'events.csv')
-    argv = ['--events', str(tmp_path / 'events.csv'), str(tmp_path)]
+    argv = ['--events', str(tmp_path / 'events.csv'), str(tmp_path), '--picture', str(tmp_path / 'said.png')]
     with pytest.raises(SystemExit) as end:
         run_cli(localisation_study.main, localisation_study.parse_args(argv))
     said = capsys.readouterr().out
+    assert cv2.imread(str(tmp_path / 'said.png')).shape[1] == 900
     assert not end.value.code and '144 rows of 12 videos to train on, 144 of 12 to test on' in said
     assert re.search(r'others +100\.0% \[100\.0%, 100\.0%\]', said) and re.search(r'within 0\.5 s of the change +[1-6]', said)
     pd.DataFrame(rows).drop(columns='after').to_csv(tmp_path / 'events.csv')
