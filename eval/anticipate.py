@@ -13,6 +13,7 @@ from eval.forecast.contexts import check_predictor, contexts_of
 from eval.protocols.anticipation import (
     EXPLAINED,
     anticipation,
+    curve_facts,
     gain_rows,
     prediction_facts,
     result_tables,
@@ -108,7 +109,8 @@ def evaluate(args, folder, contexts, listed, class_names, seen):
     sentence = write_table(args, folder, results, contexts, task, [
         'observed: the first '
         f'{", ".join(f"{100 * fraction:g}" for fraction in args.observe)}% of the frames of each test video',
-        *EXPLAINED, *prediction_facts(rows, gains, trained), *seen], result_tables(rows, gains, names))
+        *EXPLAINED, *prediction_facts(gains, trained),
+        *curve_facts(outcomes, args.observe, trained, 1 / len(class_names)), *seen], result_tables(rows, gains, names))
     with open(folder / 'gains.json', 'w', **ENCODING) as file:
         json.dump(gains, file, indent=1)
     if not args.no_pictures:

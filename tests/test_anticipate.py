@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -19,14 +20,16 @@ from eval.forecast.completed import RIDGE, LinearMaps, completed_parts, mean_con
 from eval.forecast.contexts import Contexts
 from eval.forecast.observed import ObservedBlocks, Parts, parts_of
 from eval.page.sources import find_sources
-from eval.protocols.anticipation import anticipation, gain_rows, prediction_facts, result_tables
+from eval.protocols.anticipation import anticipation, curve_facts, gain_rows, prediction_facts, result_tables
 from eval.protocols.linear_probe import probe
-from eval.protocols.protocol import Task, make_task
+from eval.protocols.pictures import draw_anticipation
+from eval.protocols.protocol import Outcome, Task, make_task
 from eval.protocols.results import row_of
 from tests.groups import in_group
 from tests.test_features import CLIP, extract, rows_of, with_a_broken_video, with_lists
 from tests.tiny import next_lines, run
 from tests.whole_videos import whole_video
+from utils.cli import UserError
 from utils.data.clip_starts import clip_starts
 from utils.data.clips import Clip, VideoDataset
 from utils.data.lists import VideoList
@@ -237,17 +240,38 @@ def test_planted_contexts():
         (f'context{rival}', setting) for rival in ('', ', repeated', ', own probe')
         for setting in ('25% observed', '50% observed')]
     assert gains[0]['value'] == pytest.approx(predicted[0] - context[0]) and gains[0]['low'] > 0.3
-    facts = prediction_facts(rows, gains, {'a.pth.tar': 'a'})
+    facts = prediction_facts(gains, {'a.pth.tar': 'a'})
     assert facts[0] == ('a: "context, predicted" beats "context" at 25%, 50% observed; beats "context, repeated" at 25%,'
                         ' 50% observed; beats "context, own probe" at 25% observed')
     assert 'is no different from "context, repeated" at any of 2 parts; is worse than "context, own' in facts[1]
-    assert 'is flat from 50% observed' in facts[2] and 'cyclic' in facts[2]
+    assert len(facts) == 2
     few = [{**row, 'low': None, 'high': None, 'groups': 3} for row in gains]
-    assert prediction_facts([], few, {'a.pth.tar': 'a'}) == [
+    assert prediction_facts(few, {'a.pth.tar': 'a'}) == [
         'a: 3 groups of test videos are too few to say what a prediction gains']
     lines = result_tables(rows, gains, {'a.pth.tar': 'a'})
     assert len(lines) == 5 + 3 + 6 and lines[2].startswith('| a       | 25%      |')
     assert f'| {100 * gains[-1]["value"]:+.1f} [' in lines[-1]
+
+
+def test_a_curve_is_described_only_with_an_interval():
+    """20 groups of 10 videos: what holds over groups is said, and nothing or 'too few' where nothing does."""
+    video = np.arange(200)
+    some, most = video // 20 < 4, video // 20 < 9                               # 40 and 90% of each group
+    unsure = most & (video % 20 > 1)                                            # 81%: two groups without any
+
+    def said(*parts, groups=20, chance=0.25, observe=OBSERVE):
+        found = [Outcome('anticipation', f'{100 * f:g}% observed', 'top1', hits[None].astype(float), video % groups)
+                 for f, hits in zip(observe, parts)]
+        return curve_facts({('w', FEATURES[4]): found}, observe, {'w': 'a'}, chance)
+
+    line, = said(some, some, most)
+    assert line == 'a: the curve of the own probe rises to the end: whole videos minus 50% observed +50.0 [50.0, 50.0]'
+    line, = said(some, most, most)
+    assert 'is flat from 50% observed (whole videos minus this +0.0 [0.0, 0.0])' in line and 'cyclic' in line
+    assert said(some, unsure, most) == [], 'neither'
+    line, = said(some, some, most, groups=4)
+    assert line == 'a: 4 groups of test videos are too few to say from which part on the curve of the own probe is flat'
+    assert said(some, some, some, chance=0.5) == said(some, some, most, observe=(0.1, 0.2, 0.5)) == []
 
 
 def test_test_labels_and_other_parts_choose_nothing():
@@ -328,6 +352,9 @@ def test_what_is_written(evaluated):
         assert row['value'] == pytest.approx(value[one] - value[other])
     picture = cv2.imread(str(out / 'anticipation.png'))
     assert picture.shape[1] > picture.shape[0] > 200 and picture.std() > 10
+    draw_anticipation(out / 'one.png', rows[:15], [0.1, 0.4, 1], {rows[0]['weights']: 'one'}, 0.5)
+    picture = cv2.imread(str(out / 'one.png'))
+    assert (picture[:, [0, 1, -2, -1]] == 255).all(), 'the legend fits'
     words, = next_lines(said)
     report.parse_args(words[2:])
     frozen, = find_sources([out]).frozen
@@ -355,6 +382,23 @@ def test_only_the_first_part_is_decoded(few, pretrained, evaluated, tmp_path, ca
     assert run(anticipate, [*CLIP, '--dataset', 'ucf101', '--csv_root', lists, '--weights', weights, '--out',
                             tmp_path / 'more', '--observe', '.9']) == 2
     assert 'none of the 8 videos can be read' in capsys.readouterr().err
+
+
+def test_stored_contexts_of_more_parts_are_reused(few, pretrained, evaluated, tmp_path, capsys, monkeypatch):
+    out, rows, _ = evaluated
+    weights = pretrained / 'model' / 'epoch1.pth.tar'
+    shutil.copytree(out / 'contexts', tmp_path / 'out' / 'contexts')
+    flags = tmp_path / 'out', '--no_random', '--no_pictures', '--observe'
+    made = Mock(side_effect=UserError('made anew'))
+    monkeypatch.setattr('eval.forecast.contexts.make_contexts', made)
+    found = anticipated(few, *flags, '.4', '.1', weights=weights)
+    assert found == [row for row in rows if row['weights'] == str(weights) and row['setting'] != '100% observed']
+    assert not made.called
+    capsys.readouterr()
+    anticipated(few, *flags, '.2', '.4', weights=weights, status=2)
+    said = capsys.readouterr().out
+    assert 'epoch1.npz is of 0.1 0.4 1 observed, not of all in --observe 0.2 0.4' in said
+    assert 'contexts of epoch1: 14 videos\n' in said.replace('.pth.tar', '') and made.called
 
 
 def test_unreadable_videos_are_left_out_and_counted(csv_root, pretrained, tmp_path, capsys):

@@ -23,7 +23,7 @@ EXPLAINED = ('context: of the observed blocks; predicted: the prediction is roll
              'its place; all four by a probe trained on whole videos',
              'own probe: as context, by a probe trained on the same part of the training videos; the roll-out is '
              'computed from the state after the seen blocks, so a probe may know as much without it')
-SATURATED = 0.95  # share of the accuracy on whole videos from which the rest of a video is said to add little
+SATURATED = 0.95  # share of the accuracy on whole videos from which a curve is said to be flat
 
 
 def setting_of(fraction: float) -> str:
@@ -92,9 +92,8 @@ def difference_cell(row: dict) -> str:
     return f'{100 * row["value"]:+.1f} {interval_text(row)}'
 
 
-def prediction_facts(rows: Sequence[dict], gains: Sequence[dict], names: dict[str, str]) -> list[str]:
-    """For each of the weights in `names` lines on what each prediction gains, and on the part from which the rest of a
-    video adds little. rows: of results.json."""
+def prediction_facts(gains: Sequence[dict], names: dict[str, str]) -> list[str]:
+    """For each of the weights in `names` lines on what each prediction gains."""
     facts = []
     for weights, name in names.items():
         own = [row for row in gains if row['weights'] == weights]
@@ -104,15 +103,37 @@ def prediction_facts(rows: Sequence[dict], gains: Sequence[dict], names: dict[st
             facts += [f'{name}: "{feature}" ' + '; '.join(
                 said_of([row for row in own if (row['feature'], row['than']) == (feature, FEATURES[rival])])
                 for rival in RIVALS) for feature in dict.fromkeys(row['feature'] for row in own)]
-        value = {row['setting']: row['value'] for row in rows
-                 if row['weights'] == weights and row['feature'] == FEATURES[OWN_PROBE]}
-        if whole := value.get(setting_of(1)):
-            first = next(setting for setting, each in value.items() if each >= SATURATED * whole)
-            facts.append(f'{name}: ' + (
-                'the curve of the own probe rises to the end: the last part of a video tells what it is'
-                if first == setting_of(1) else
-                f'the curve of the own probe is flat from {first} ({value[first]:.1%}, on whole videos {whole:.1%}), as'
-                ' it is where actions are cyclic or show at once: little is left to anticipate'))
+    return facts
+
+
+def curve_facts(outcomes: dict[tuple[str, str], Sequence[Outcome]], observe: Sequence[float], names: dict[str, str],
+                chance: float) -> list[str]:
+    """For each of the weights in `names` a line on whether the curve of the own probe rises to the end of a video or is
+    flat before; none where the intervals of the differences say neither, or the whole video is not above chance.
+
+    outcomes: of each (weights, feature)."""
+    facts = []
+    for weights, name in names.items():
+        *parts, whole = outcomes[weights, FEATURES[OWN_PROBE]]
+        if observe[-1] < 1 or not parts:
+            continue
+        at_end = estimate_of(whole)
+        if at_end['low'] is None:
+            facts.append(f'{name}: {at_end["groups"]} groups of test videos are too few to say from which part on the '
+                         'curve of the own probe is flat')
+            continue
+        if at_end['low'] <= chance:
+            continue
+        rises = [estimate_of(whole, minus=part) for part in parts]
+        flat = [f for f, part in enumerate(parts) if part.hits.mean() >= SATURATED * at_end['value']
+                and all(rise['low'] <= 0 for rise in rises[f:])]
+        if rises[-1]['low'] > 0:
+            facts.append(f'{name}: the curve of the own probe rises to the end: whole videos minus {parts[-1].setting} '
+                         f'{difference_cell(rises[-1])}')
+        elif flat:
+            facts.append(f'{name}: the curve of the own probe is flat from {parts[flat[0]].setting} (whole videos '
+                         f'minus this {difference_cell(rises[flat[0]])}), as it is where actions are cyclic or show at '
+                         'once: little is left to anticipate')
     return facts
 
 

@@ -20,6 +20,7 @@ QUERIES, NEIGHBOURS = 12, 5  # of a retrieval page
 MAX_POINTS = 5000            # of a t-SNE
 MAX_LEGEND = 20              # classes with a colour and a name of their own
 DPI = 110
+LEGEND_COLUMNS = 3           # of the names of LINES, below one chart
 LINES = dict(zip(FEATURES, ('o-', 's-', 'P-', '^--', 'D:')))  # of what the classifier gets
 RIGHT, WRONG, QUERY = 'tab:green', 'tab:red', 'black'
 
@@ -94,33 +95,31 @@ def draw_tsne(path: Path, task: Task, class_names: Sequence[str], title: str) ->
 
 def draw_anticipation(path: Path, rows: Sequence[dict], observe: Sequence[float], names: dict[str, str],
                       chance: float) -> None:
-    """Top-1 by the part of a video that was seen, a chart for each kind of weights.
+    """Top-1 by the part of a video that was seen, a chart for each kind of weights, with intervals if there are any.
+    Where lines are the same, the later ones are thinner, with smaller marks.
 
     rows: of results.json. names: {weights: what they are called}."""
-    figure = Figure((5.2 * len(names), 4.6), layout='constrained')
+    figure = Figure((max(6, 5.2 * len(names)), 5), layout='constrained')
     charts = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, (weights, name) in zip(charts, names.items()):
         for i, (kind, feature) in enumerate(FEATURES.items()):
             row_of = {row['setting']: row for row in rows if (row['weights'], row['feature']) == (weights, feature)}
             curve = [row_of[setting_of(fraction)] for fraction in observe] if row_of else []
+            if curve and curve[0]['low'] is not None:
+                axes.fill_between(observe, [row['low'] for row in curve], [row['high'] for row in curve], alpha=0.12,
+                                  color=f'C{i}', linewidth=0)
             if curve:
-                axes.fill_between(observe, *zip(*map(range_of, curve)), alpha=0.12, color=f'C{i}', linewidth=0)
-                axes.plot(observe, [row['value'] for row in curve], LINES[kind], color=f'C{i}', label=feature)
+                axes.plot(observe, [row['value'] for row in curve], LINES[kind], color=f'C{i}', label=feature,
+                          linewidth=4 - 0.7 * i, markersize=13 - 2 * i, zorder=3 + i)
         axes.axhline(chance, color='black', linestyle=':', label=f'chance, {chance:.1%}')
         axes.set_title(name, parse_math=False)
         axes.set(xlabel='part of the video that was seen', xticks=observe, xlim=(0, 1.03), ylim=(0, None))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(alpha=0.3)
-    band = 'range of the' if rows[0]['low'] is None else '95% interval over'
-    charts[0].set_ylabel(f'top-1, with {band} {rows[0]["groups"]} groups')
-    figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', ncols=len(FEATURES) + 1,
-                  fontsize=9)
+    groups = rows[0]['groups']
+    charts[0].set_ylabel(f'top-1; {groups} groups are too few for intervals' if rows[0]['low'] is None else
+                         f'top-1, with 95% interval over {groups} groups')
+    figure.legend(*charts[0].get_legend_handles_labels(), loc='outside lower center', fontsize=9,
+                  ncols=LEGEND_COLUMNS * len(names))
     figure.savefig(path, dpi=DPI)
-
-
-def range_of(row: dict) -> tuple[float, float]:
-    """(low, high) of a row; of too few groups their lowest and highest value."""
-    if row['low'] is None:
-        return min(row['by_group'].values()), max(row['by_group'].values())
-    return row['low'], row['high']
