@@ -48,7 +48,7 @@ def stored_or_made(what, path, read, make):
         say(f'{what} are in {path} already')
         return found
     if distributed.is_main() and os.path.exists(path):
-        say(f'{path} lacks videos, or was made of other weights, videos or settings: it is replaced')
+        say(f'{path} lacks videos or parts, or was made of other weights, videos or settings: it is replaced')
     found = make()
     distributed.wait_for_main()
     return found

@@ -58,7 +58,8 @@ def read_pieces(dataset, resources, title, broken):
             # also keeps the processes in step: none waits long for another
             signum, others = any_process([signals.received, int(more)])
             if signum:
-                raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; nothing is saved before the end')
+                raise Stopped(signum, f'stopped by {signal.Signals(signum).name}; what is written so far stays, the '
+                                      'rest is not saved')
             if not others:
                 break
             piece = next_item(items, loader, None) if more else None

@@ -38,6 +38,7 @@ from utils.parallel.distributed import lists_of_all
 from utils.parallel.precision import Precision
 from utils.run.log import say
 from utils.run.setup import clip_settings
+from utils.text import counted
 
 PREDICTOR = 'network_pred.'
 
@@ -76,25 +77,39 @@ def contexts_of(args: Namespace, weights: str, seed: int, checkpoint: dict, list
     The main process returns them, the others maybe None. weights: what --weights calls the `checkpoint`; random ones
     are drawn from `seed`."""
     clip = clip_settings(args)
-    expected = distributed.is_main() and {**fingerprint(weights, seed, args.net, clip, listed, precision.name),
-                                          'observe': args.observe}
+    expected = distributed.is_main() and fingerprint(weights, seed, args.net, clip, listed, precision.name)
 
     def make():
+        say(f'contexts of {Path(weights).name}{"" if checkpoint else f" weights, seed {seed}"}: '
+            + counted(len(listed.videos), 'video'))
         resources = resources_of(args, precision)
         model = load_representation(args.net, checkpoint, weights, seed, listed, clip, resources)
         predictor = load_predictor(weights, checkpoint, model.backbone.feature_size, seed)
         contexts = make_contexts(model, predictor, listed, clip, args.observe, resources, Path(weights).name)
         if distributed.is_main():
             arrays = {name: getattr(contexts, name) for name in ARRAYS}
-            write_arrays(path, expected, contexts.skipped, {**arrays, 'inputs': contexts.inputs})
+            write_arrays(path, expected, contexts.skipped,
+                         {**arrays, 'inputs': contexts.inputs, 'observe': args.observe})
         return contexts
 
     def read():
         arrays = read_arrays(path, expected)
-        return arrays and Contexts(**{name: arrays[name] for name in ARRAYS}, inputs=arrays['inputs'].tolist(),
-                                   skipped=[])
+        return arrays and of_parts(arrays, args.observe, path)
 
     return stored_or_made(f'contexts of {weights}', path, read, make)
+
+
+def of_parts(arrays: dict[str, np.ndarray], observe: Sequence[float], path: Path) -> Contexts | None:
+    """The Contexts of the parts `observe` among those stored; None: it lacks one."""
+    stored = arrays['observe'].tolist()
+    if not {*observe} <= {*stored}:
+        say(f'{path} is of {" ".join(f"{part:g}" for part in stored)} observed, not of all in --observe '
+            + ' '.join(f'{part:g}' for part in observe))
+        return None
+    rows = [stored.index(part) for part in observe]
+    chosen = {'train': arrays['train'][:, [*rows, -1]], 'test': arrays['test'][:, rows]}
+    return Contexts(**{**{name: arrays[name] for name in ARRAYS}, **chosen}, inputs=arrays['inputs'].tolist(),
+                    skipped=[])
 
 
 def check_predictor(weights: str, checkpoint: dict) -> None:
