@@ -44,7 +44,7 @@ part = number(float, lambda value: 1e-4 <= value <= 1, 'a part of each video fro
 
 def parse_args(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False)
-    add_evaluation_arguments(parser)
+    add_evaluation_arguments(parser, others='third-party models, which predict nothing, are refused')
     parser.add_argument('--observe', default=OBSERVE, nargs='+', type=part, metavar='PART',
                         help='parts of each test video, from its start, that are seen, as fractions of its frames; '
                              'nothing beyond them is decoded (default: '

@@ -85,10 +85,12 @@ def features_over_time(args):
             answers = Answers(out, args.json)
             for about in found if args.json else ():
                 answers.give(about, '')
-            for path, error in [*listed.unusable, *failed]:
+            failures = [*listed.unusable, *failed]
+            for path, error in failures if args.json else ():  # in words each was a warning
                 answers.fail(path, error)
-            print(f'{args.out}: {args.feature} of {sum(about["rows"] for about in found)} windows of '
-                  f'{counted(len(found), "video")}, one every {args.every:g} s')
+            print(f'{args.out}: {args.feature} of {counted(sum(about["rows"] for about in found), "window")} of '
+                  f'{counted(len(found), "video")}, one every {args.every:g} s'
+                  + (f'; {counted(len(failures), "video")} skipped' if failures else ''))
             say_next(*next_commands(args, checkpoints[args.weights], listed))
     if args.video and distributed.from_main(bool(failed or listed.unusable)):
         sys.exit(1)

@@ -9,10 +9,12 @@ import utils.packages
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from eval.metrics.intervals import in_braces
 from eval.page.charts import chart_groups, colour_of
 from eval.page.pictures import PictureStore
 from eval.page.sources import find_sources
 from eval.page.tables import (
+    anticipation_tables,
     confused_pairs,
     confusion_of,
     flags_of_runs,
@@ -22,6 +24,7 @@ from eval.page.tables import (
     test_rows,
     video_rows,
 )
+from eval.protocols.anticipation import PROTOCOL
 from utils.cli import Parser, UserError, make_folder, run_cli
 from utils.next_step import line_of, say_next
 from utils.text import printable
@@ -62,7 +65,9 @@ def render(sources, title, pictures):
     """The page, str. sources: of find_sources. pictures: a PictureStore."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, finalize=escaped_bytes)
-    environment.filters.update(percent=percent, number=number)
+    environment.filters.update(percent=percent, number=number, of_groups=of_groups)
+    anticipated, frozen = ([each for each in sources.frozen if (set(each.rows.protocol) == {PROTOCOL}) is early]
+                           for early in (True, False))
     charts, zeros = chart_groups(sources.training)
     tests = [{'test': test, 'pairs': confused_pairs(test.predictions, pictures),
               'confusion': confusion_of(test.predictions, test.name), **video_rows(test.predictions)}
@@ -72,8 +77,9 @@ def render(sources, title, pictures):
         runs=run_rows(sources.training), charts=charts, zeros=zeros,
         tests=tests, test_rows=test_rows(sources.tests), about_hash=ABOUT_HASH,
         classes=per_class([test for test in sources.tests if len(test.predictions)]),
-        frozen=sources.frozen, frozen_rows=frozen_rows(sources.frozen), predictions=sources.predictions,
-        surprise=sources.surprise,
+        frozen=frozen, frozen_rows=frozen_rows(frozen), anticipation=anticipation_tables(anticipated),
+        verdicts=[(each.name, each.verdict) for each in sources.frozen if each.verdict],
+        predictions=sources.predictions, surprise=sources.surprise,
         flags=flags_of_runs([*sources.training, *sources.tests]), picture=pictures.picture,
         colour_of=colour_of)
 
@@ -85,6 +91,10 @@ def escaped_bytes(value):
 
 def percent(value, digits=1):
     return '–' if value is None or value != value else f'{100 * value:.{digits}f}%'
+
+
+def of_groups(values):
+    return in_braces([100 * value for value in values], '{:.1f}%')
 
 
 def number(value):

@@ -19,12 +19,23 @@ from eval import anticipate, report
 from eval.forecast.completed import RIDGE, LinearMaps, completed_parts, mean_contexts, roll_out, seen_parts
 from eval.forecast.contexts import Contexts
 from eval.forecast.observed import ObservedBlocks, Parts, parts_of
+from eval.page.model_card import evaluation_parts
+from eval.page.pictures import PictureStore
+from eval.page.run_facts import FrozenResults
 from eval.page.sources import find_sources
-from eval.protocols.anticipation import anticipation, curve_facts, gain_rows, prediction_facts, result_tables
+from eval.protocols.anticipation import (
+    GAINS,
+    anticipation,
+    curve_facts,
+    difference_cell,
+    gain_rows,
+    prediction_facts,
+    result_tables,
+)
 from eval.protocols.linear_probe import probe
 from eval.protocols.pictures import draw_anticipation
 from eval.protocols.protocol import Outcome, Task, make_task
-from eval.protocols.results import row_of
+from eval.protocols.results import cell_of, row_of
 from tests.groups import in_group
 from tests.test_features import CLIP, extract, rows_of, with_a_broken_video, with_lists
 from tests.tiny import next_lines, run
@@ -357,8 +368,22 @@ def test_what_is_written(evaluated):
     assert (picture[:, [0, 1, -2, -1]] == 255).all(), 'the legend fits'
     words, = next_lines(said)
     report.parse_args(words[2:])
-    frozen, = find_sources([out]).frozen
+    sources = find_sources([out])
+    frozen, = sources.frozen
     assert [album.heading for album in frozen.albums] == ['Recognition before the end'] and frozen.verdict
+    page = report.render(sources, 'title', PictureStore())
+    assert 'id="frozen"' not in page
+    for text in ('<h2>Recognition before the end</h2>', f'>{GAINS}, hash {rows[0]["hash"]}.', '<th scope="col"><button '
+                 'type="button">minus context, own probe', f'<td>{cell_of(rows[0])}</td>', difference_cell(gains[0])):
+        assert text in page
+
+
+def test_a_model_card_has_the_table_under_its_own_heading():
+    row = {'protocol': 'anticipation', 'metric': 'top1', 'weights': 'a.pth.tar', 'value': 0.25, 'low': 0.2, 'high': 0.3}
+    rows = [{**row, 'feature': feature, 'setting': setting} for feature in FEATURES for setting in ('10% observed', '50% observed')]
+    parts = evaluation_parts([FrozenResults('a.pth.tar', rows, ['data: mine'], '')])
+    assert parts[0] == '## Frozen evaluation' and parts[1].startswith('None') and parts[2].endswith('before the end')
+    assert parts[-1].splitlines()[2].startswith('| this model | 10%      | 25.0% [20.0, 30.0] |') and len(parts) == 6
 
 
 def test_only_the_first_part_is_decoded(few, pretrained, evaluated, tmp_path, capsys):
@@ -440,6 +465,13 @@ def test_one_line_for_each_mistake(csv_root, pretrained, tmp_path, capsys):
     for value in ('0', '-1', '1.01', 'nan', 'half', '1e-9'):
         assert f"'{value}': give a part of each video from 0.0001 to 1" in error(f'--observe={value}')
     assert 'neither blocks nor a prediction' in error(weights='torchvision:r3d_18')
+    (tmp_path / 'vids').mkdir()
+    assert f'unrecognized arguments: {tmp_path}/vids; give a data set, or a folder of videos, as --dataset {tmp_path}/vids' \
+        in error('--no_random', tmp_path / 'vids')
+    with pytest.raises(SystemExit):
+        anticipate.parse_args(['--help'])
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'third-party models, which predict nothing, are refused' in said and 'torchvision' not in said
     for name, variant in (('prediction', 'parallel'), ('feature_map', 'pooled')):
         stored = torch.load(pretrained / 'model' / 'epoch1.pth.tar', weights_only=True)
         stored['settings'][name] = variant

@@ -55,6 +55,7 @@ def test_a_row_is_the_vector_of_its_window(films, weights, tmp_path, capsys):
     """As the hub gives it for the frames of the window alone; times are those of the file."""
     status, found, err = over_time(capsys, tmp_path / 'out', *films.values(), '--weights', weights, '--every', 0.3)
     assert status == 0 and [each['video'] for each in found] == [*films.values()]
+    assert err.count('a block is 0.20 s: multiples of it are fastest for --every') == 1
     assert err.count(f'{films["short"]} is shorter than a window of 15 frames: its last frame repeats') == 1
     model = hubconf.dpc_features(weights=str(weights)).requires_grad_(False)
     for name, about in zip(films, found):
@@ -137,6 +138,12 @@ def test_what_cannot_be_used_is_named_and_the_others_go_on(films, weights, tmp_p
                                  '--frame_rate', 10)
     assert status == 0 and [each['fps'] for each in found] == [pytest.approx(10)] * 2
     assert {'frames.npy', 'frames_2.npy'} <= {path.name for path in (tmp_path / 'out').iterdir()}
+    capsys.readouterr()
+    assert run(features, [*given[1:4], '--weights', weights, '--every', .6, '--out', tmp_path / 'text', '--gpu', 'cpu',
+                          '--amp', 'off', '--num_workers', 0]) == 1
+    said = capsys.readouterr()
+    assert [said.err.count(f'{path}:') for path in given[1:3]] == [1, 1] and '2 videos skipped' in said.out
+    assert 'a block is' not in said.out
     for words, said in ((['--every', 0], '--every'), (['--every', 1, '--out', 'f.npz'], 'give a folder'),
                         (['--every', 1, '--per_clip'], 'leave out --per_clip'), (['--pool', 'none'], '--every SECONDS')):
         capsys.readouterr()

@@ -360,7 +360,7 @@ def test_an_unreadable_video_is_named_and_left_out(csv_root, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().err
     assert run(visualise, [*CLIP, '--weights', 'random', '--out', tmp_path / 'none', broken]) == 2
     warning, error = capsys.readouterr().err.splitlines()
-    assert str(broken) in warning and error.startswith('error: none of the 1 videos can be read')
+    assert str(broken) in warning and error.startswith('error: none of the 1 video can be read')
 
 
 def test_a_checkpoint_says_what_pretraining_predicted(pretrained):

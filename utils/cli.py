@@ -3,6 +3,7 @@ import argparse
 import difflib
 import math
 import os
+import re
 import sys
 
 from utils import system_errors
@@ -43,6 +44,9 @@ class Parser(argparse.ArgumentParser):
         unknown = [flag for flag in flags if flag not in known
                    and not (self.allow_abbrev and any(name.startswith(flag) for name in known))]
         files = [word for word in words if word.startswith('-') and os.path.lexists(word)]
+        stray = re.fullmatch('unrecognized arguments: (.*)', message)
+        if stray and '--dataset' in known and os.path.exists(stray[1]):
+            message += f'; give a data set, or a folder of videos, as --dataset {stray[1]}'
         if files:
             message = f'the file name {files[0]} begins with a dash, as flags do: write ./{files[0]}'
         elif unknown:

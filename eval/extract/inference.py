@@ -9,6 +9,7 @@ from utils.data.batches import make_loader, next_item, start_reading
 from utils.parallel.distributed import any_process, lists_of_all, rank, world
 from utils.parallel.signals import Stopped, StopSignals
 from utils.run.log import progress_bar, warn
+from utils.text import counted
 
 SHOWN_BROKEN = 10  # unreadable videos that each process names on the screen, as it meets them
 
@@ -87,6 +88,6 @@ def broken_of_all(broken, count):
     """The unreadable videos [(index, error), …] of all processes, sorted. UserError: all `count` videos are."""
     broken = sorted(lists_of_all(broken))
     if len(broken) == count:
-        raise UserError(f'none of the {count} videos can be read; the first: {broken[0][1]}. Check --frame_root, or '
-                        'look for broken videos with process_data/check_frames.py')
+        raise UserError(f'none of the {counted(count, "video")} can be read; the first: {broken[0][1]}. Check '
+                        '--frame_root, or look for broken videos with process_data/check_frames.py')
     return broken

@@ -6,7 +6,7 @@ from utils.cli import UserError, beside
 from utils.data.lists import VideoList
 from utils.parallel import distributed
 from utils.run.log import warn
-from utils.text import distinct
+from utils.text import counted, distinct
 from utils.video.files import is_folder, is_video, other_pictures, walk
 from utils.video.frames import has_frames
 from utils.video.reader import VideoError
@@ -42,7 +42,7 @@ def readable_videos(given):
     for name, error in failed if distributed.is_main() else ():
         warn(f'skipped {name}: {error}')
     if not len(videos):
-        raise UserError(f'none of the {len(failed)} videos can be read')
+        raise UserError(f'none of the {counted(len(failed), "video")} can be read')
     return videos, failed
 
 

@@ -71,15 +71,17 @@ def rows_of(model, feature, pool):
 
 def write_over_time(args, checkpoint, listed, precision):
     """Writes {video}.npy, float32 [K, D] or [K, S, D], and {video}.json to --out for each of the LabelledVideos
-    `listed`; those that are there for the same weights, settings and list stay.
+    `listed`; those that are there for the same weights, settings and list stay. Warns of each that can't be used.
 
     Returns ([what is in the .json of each video, …], [(path, error) of each unreadable one, …]), the same on every
     process. UserError: none can be read; a file can't be written."""
     clip, folder = clip_settings(args), Path(args.out)
     times, untimed = times_of(listed.videos, args.frame_rate)
     failed = [(listed.videos.path(row), error) for row, error in untimed.items()]
+    for path, error in failed if distributed.is_main() else ():
+        warn(f'skipped {path}: {error}')
     if not times:
-        raise UserError(f'none of the {len(failed)} videos has usable times; the first: {failed[0][1]}')
+        raise UserError(f'none of the {counted(len(failed), "video")} has usable times; the first: {failed[0][1]}')
     videos, times = listed.videos.select([*times]), [*times.values()]
     names = stems_of(videos.paths())
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
@@ -97,6 +99,7 @@ def write_over_time(args, checkpoint, listed, precision):
     model = load_representation(args.net, checkpoint, args.weights, args.seed, listed, clip, resources)
     windows = Windows(videos.select(missing), clip, [times[row] for row in missing], args.every)
     warn_of_short(windows)
+    say_block(windows)
     for video, rows in outputs_of(model.encode, rows_of(model, args.feature, args.pool), windows, resources,
                                   'videos', broken):
         path = folder / names[missing[video['index']]]
@@ -107,7 +110,18 @@ def write_over_time(args, checkpoint, listed, precision):
         written.append(about)
     broken = broken_of_all(broken, len(names))
     failed += [(windows.videos.path(index), error) for index, error in broken]
+    for _, error in broken[SHOWN_BROKEN:] if distributed.is_main() else ():
+        warn(f'skipped a video: {error}')
     return [*filter(None, found), *lists_of_all(written)], failed
+
+
+def say_block(windows):
+    """Says how long a block is, where windows don't share blocks: of the first such video."""
+    for times in windows.times:
+        block = windows.span / windows.num_seq * times[-1] / max(1, len(times) - 1)
+        if block and abs(windows.every / block - max(1, round(windows.every / block))) > 0.01:
+            say(f'a block is {block:.2f} s: multiples of it are fastest for --every')
+            return
 
 
 def warn_of_short(windows):

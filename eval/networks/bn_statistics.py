@@ -6,6 +6,7 @@ from utils.data.colour import to_block
 from utils.parallel.distributed import rank, sum_over_processes, world
 from utils.random_streams import stream
 from utils.run.log import say
+from utils.text import counted
 
 MAX_BATCHES = 200
 MAX_CLIPS = 32  # in a batch: bounds the memory of a process whatever --batch_size
@@ -69,7 +70,8 @@ def complete_bn_statistics(model, missing, dataset, batch_size, seed, precision,
         return
     batches = choose_batches(len(dataset), batch_size, seed)
     count, size = batches.shape
-    say(f'estimating BN statistics of {len(layers)} layers from {count} batches of {size} training clips')
+    say(f'estimating BN statistics of {len(layers)} layers from {count} '
+        f'{"batch" if count == 1 else "batches"} of {counted(size, "training clip")}')
     estimate_bn_statistics(model, layers, training_blocks(dataset, batches, precision, num_workers, timeout), precision)
 
 

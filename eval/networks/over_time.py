@@ -17,7 +17,8 @@ class FeatureExtractor(ContextEncoder):
         """The consecutive frames of a video, uint8 [F, H, W, 3], RGB -> context of windows along it, [T, D].
 
         every: frames from the start of one window of N·T·ds frames to that of the next (None: a block's T·ds, with
-        which each block is encoded once). The last window reaches the end, whose frame is repeated as needed.
+        which each block is encoded once). The last window reaches the end, unless windows are shorter than `every`;
+        the last frame is repeated as needed.
         UserError: the frames have another form, or `every` is not above 0."""
         frames, clip = self.transform.checked(frames), self.transform
         span = clip.seq_len * clip.ds

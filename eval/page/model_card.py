@@ -2,6 +2,7 @@
 evaluations alone."""
 import shlex
 
+from eval.protocols.anticipation import PROTOCOL, result_tables
 from eval.protocols.results import short_names, table_lines
 from utils.data.seen import CLASSIFIER, trainings_of
 from utils.model_folder import LIBRARY, WEIGHTS
@@ -22,7 +23,7 @@ def model_card(name: str, config: dict, size: int, results: list) -> str:
     name: of the folder. config: of utils.model_folder.packed, with 'training' of eval.page.run_facts and 'model' of
     eval/export.py. size: bytes of the weights. results: FrozenResults."""
     parts = [front_matter(config), f'# {name}', introduction(config), '## The model', *model_lines(config, size),
-             '## What it was trained on', *training_lines(config), '## Frozen evaluation', *frozen_lines(results),
+             '## What it was trained on', *training_lines(config), *evaluation_parts(results),
              '## How to load it', *loading_lines(name, config), '## How it was trained', *flag_lines(config)]
     return printable('\n\n'.join(parts)) + '\n'
 
@@ -124,11 +125,11 @@ def training_lines(config):
                  'all videos trained on, by which evaluations count the test videos among them.']
     else:
         lines = ['Unknown: the checkpoint does not say.']
-    seen = [f'{facts["clips"]:,} clips seen' if 'clips' in facts else 'Clips seen: unknown',
+    seen = [*([f'{facts["clips"]:,} clips seen'] if 'clips' in facts else []),
             *([f'{counted(config["iteration"], "step")}'] if 'iteration' in config else []),
             *([counted(config['epoch'], 'whole epoch')] if 'epoch' in config else []),
             *([f'{facts["time"]} of training and validation'] if 'time' in facts else [])]
-    lines.append(', '.join(seen) + '.')
+    lines.append(', '.join(seen) + '.' if seen else 'How long it was trained is unknown.')
     if 'validation' in facts:
         shown = {name: f'{value:.4g}' for name, value in facts['validation'].items() if not name.startswith(HEALTH)}
         what = '' if is_classifier(config) else COPIES
@@ -176,15 +177,29 @@ def code(text, language=''):
 
 # ---- its evaluation
 
-def frozen_lines(results):
-    if not results:
-        return ['None was given (`--results` of `eval/export.py`).']
-    return [READING] + [part for each in results for part in (
-        f'**{each.verdict}**' if each.verdict else '',
-        '\n'.join(f'- {fact}' for fact in each.facts),
-        '\n'.join(table_lines(each.rows, names=lambda columns, own=each.weights: [
-            'this model' if name == own else short for name, short in zip(columns, short_names(columns))])),
-    ) if part]
+def evaluation_parts(results):
+    early = [each for each in results if {row['protocol'] for row in each.rows} == {PROTOCOL}]
+    frozen = [each for each in results if each not in early]
+    parts = ['## Frozen evaluation', *([READING] if frozen else ['None was given (`--results` of `eval/export.py`).'])]
+    for each in frozen:
+        parts += result_parts(each, table_lines(each.rows, names=lambda columns, each=each: own_names(each, columns)))
+    if early:
+        parts += ['## Recognition before the end', READING]
+    for each in early:
+        weights = list(dict.fromkeys(row['weights'] for row in each.rows))
+        parts += result_parts(each, result_tables(each.rows, [], dict(zip(weights, own_names(each, weights)))))
+    return parts
+
+
+def result_parts(each, table):
+    """What is said of a FrozenResults, whose `table` is given in lines."""
+    facts = '\n'.join(f'- {fact}' for fact in each.facts)
+    return [part for part in (f'**{each.verdict}**' if each.verdict else '', facts, '\n'.join(table)) if part]
+
+
+def own_names(each, columns):
+    """What the weights in `columns` are called in a table of a FrozenResults."""
+    return ['this model' if name == each.weights else short for name, short in zip(columns, short_names(columns))]
 
 
 # ---- its use

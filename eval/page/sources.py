@@ -47,13 +47,15 @@ class Test:
 
 @dataclass
 class Frozen:
-    """rows: results.json. facts: lines of results.md. verdict: in a sentence."""
+    """rows: results.json. facts: lines of results.md. verdict: in a sentence. gains: gains.json of
+    eval/anticipate.py."""
     name: str
     path: Path
     rows: pd.DataFrame
     facts: list
     albums: list
     verdict: str
+    gains: list = field(default_factory=list)
 
 
 @dataclass
@@ -164,7 +166,8 @@ def read_predictions(path):
 
 def read_frozen(name, path):
     rows, differences, facts = read_results(path)
-    return Frozen(name, path, pd.DataFrame(rows), facts, albums_of('frozen', path), verdict(rows, differences))
+    gains = read_json(path / 'gains.json', list) if (path / 'gains.json').is_file() else []
+    return Frozen(name, path, pd.DataFrame(rows), facts, albums_of('frozen', path), verdict(rows, differences), gains)
 
 
 def read_results(path):

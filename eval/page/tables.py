@@ -8,6 +8,7 @@ import pandas as pd
 from eval.classify.outputs import confusion_figure, confusion_matrix
 from eval.networks.weights import split_weights
 from eval.page.svg import inline_svg
+from eval.protocols.anticipation import GAINS, gain_table, value_table
 from eval.protocols.results import key_of, short_names
 from utils.run.read_log import duration
 
@@ -174,11 +175,32 @@ def frozen_rows(frozen):
     """The rows of all results.json, with `source` (name of the folder) and `shown` (a short name of the weights)."""
     rows = []
     for each in frozen:
-        weights = list(dict.fromkeys(each.rows.weights))
-        shown = dict(zip(weights, short_names(weights)))
-        table = each.rows.astype(object).where(each.rows.notna(), None)
+        shown = shown_names(each)
         rows += [{'deviation': None, 'by_group': None, 'hash': None, **row, 'source': each.name,
                   'shown': shown[row['weights']],
                   'random': split_weights(row['weights'])[1] is None}
-                 for row in table.to_dict('records')]
+                 for row in records_of(each)]
     return mark_incomparable(rows, key_of)  # random weights beside the others
+
+
+def anticipation_tables(frozen):
+    """[{source, hashes, tables}, …] of the results of eval/anticipate.py. tables: [(heading, header, body), …]."""
+    found = []
+    for each in frozen:
+        rows, names = records_of(each), shown_names(each)
+        tables = [('Top-1 by the part observed', *value_table(rows, names))]
+        if each.gains:
+            tables.append((GAINS, *gain_table(each.gains, names)))
+        hashes = dict.fromkeys(row.get('hash') or '–' for row in rows)
+        found.append({'source': each, 'hashes': [*hashes], 'tables': tables})
+    return found
+
+
+def records_of(each):
+    return each.rows.astype(object).where(each.rows.notna(), None).to_dict('records')
+
+
+def shown_names(each):
+    """{weights: a short name}"""
+    weights = list(dict.fromkeys(each.rows.weights))
+    return dict(zip(weights, short_names(weights)))

@@ -1,5 +1,5 @@
 """Recognition before the end: a linear probe on the contexts of videos of which the first part was seen."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +23,7 @@ EXPLAINED = ('context: of the observed blocks; predicted: the prediction is roll
              'its place; all four by a probe trained on whole videos',
              'own probe: as context, by a probe trained on the same part of the training videos; the roll-out is '
              'computed from the state after the seen blocks, so a probe may know as much without it')
+GAINS = 'Predictions minus what they compete with, on the same test videos'
 SATURATED = 0.95  # share of the accuracy on whole videos from which a curve is said to be flat
 
 
@@ -69,23 +70,34 @@ def gain_rows(outcomes: dict[tuple[str, str], Sequence[Outcome]], observe: Seque
 
 
 def result_tables(rows: Sequence[dict], gains: Sequence[dict], names: dict[str, str]) -> list[str]:
-    """Lines of two Markdown tables: the values by the part observed, and what the predictions gain.
+    """Lines of Markdown tables: the values by the part observed, and what the predictions gain if there are `gains`.
 
     rows: of results.json. names: {weights: what they are called}."""
-    def table(found, keys, columns, cell):
-        """keys: of a row, what stands in the columns before; columns: {heading of a column: value of the last key}."""
-        cells = {tuple(row[key] for key in keys): cell(row) for row in found}
-        lines = dict.fromkeys(key[:-1] for key in cells)
-        body = [[*(names.get(each, each).removesuffix(' observed') for each in line),
-                 *(cells.get((*line, column), '–') for column in columns.values())] for line in lines]
-        return markdown([*('observed' if key == 'setting' else key for key in keys[:-1]), *columns], body)
-
-    lines = table(rows, ('weights', 'setting', 'feature'), {each: each for each in FEATURES.values()}, cell_of)
+    lines = markdown(*value_table(rows, names))
     if gains:
-        lines += ['', '## Predictions minus what they compete with, on the same test videos', '',
-                  *table(gains, ('weights', 'feature', 'setting', 'than'),
-                         {f'minus {FEATURES[rival]}': FEATURES[rival] for rival in RIVALS}, difference_cell)]
+        lines += ['', f'## {GAINS}', '', *markdown(*gain_table(gains, names))]
     return lines
+
+
+def value_table(rows: Sequence[dict], names: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """(header, body): a line for each part observed, a column for each of FEATURES."""
+    return grid(rows, ('weights', 'setting', 'feature'), {each: each for each in FEATURES.values()}, cell_of, names)
+
+
+def gain_table(gains: Sequence[dict], names: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """(header, body): a line for each prediction and part observed, a column for each of RIVALS."""
+    return grid(gains, ('weights', 'feature', 'setting', 'than'),
+                {f'minus {FEATURES[rival]}': FEATURES[rival] for rival in RIVALS}, difference_cell, names)
+
+
+def grid(rows: Sequence[dict], keys: Sequence[str], columns: dict[str, str], cell: Callable,
+         names: dict[str, str]) -> tuple[list[str], list[list[str]]]:
+    """keys: of a row, what stands in the columns before; columns: {heading of a column: value of the last key}."""
+    cells = {tuple(row[key] for key in keys): cell(row) for row in rows}
+    body = [[*(names.get(each, each).removesuffix(' observed') for each in line),
+             *(cells.get((*line, column), '–') for column in columns.values())]
+            for line in dict.fromkeys(key[:-1] for key in cells)]
+    return [*('observed' if key == 'setting' else key for key in keys[:-1]), *columns], body
 
 
 def difference_cell(row: dict) -> str:

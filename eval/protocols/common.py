@@ -43,10 +43,11 @@ RANDOM_SEEDS = 3  # random weights that are averaged
 SHOWN_CLASSES = 5
 
 
-def add_evaluation_arguments(parser: ArgumentParser) -> None:
+def add_evaluation_arguments(parser: ArgumentParser, others: str = WHAT_THIRD_PARTY) -> None:
+    """others: what else than our own networks --weights takes."""
     parser.add_argument('--weights', required=True, nargs='+', metavar='FILE',
                         help='checkpoints or model folders, of pretraining or of classifiers, of one net; random '
-                             f'weights of every net are always evaluated, too; {WHAT_THIRD_PARTY}')
+                             f'weights of every net are always evaluated, too; {others}')
     parser.add_argument('--out', required=True, metavar='FOLDER',
                         help='folder for results.json, results.md, pictures, and the extracted features, which are '
                              'reused')
