@@ -94,6 +94,10 @@ def percent(value, digits=1):
 
 
 def of_groups(values):
+    """
+    >>> of_groups([0.5, 0.25]), of_groups([i / 8 for i in range(8)])
+    ('{25.0%, 50.0%}', '{0.0% … 87.5%}')
+    """
     return in_braces([100 * value for value in values], '{:.1f}%')
 
 
