@@ -354,7 +354,7 @@ def test_what_is_written(evaluated):
     assert len({row['hash'] for row in rows}) == 1 and {row['weights'] for row in rows[15:]} == {'random'}
     assert all(row['deviation'] is not None for row in rows[15:])
     for line in (out / 'results.md').read_text().splitlines():
-        assert line.removeprefix('- ').strip('*') in said or line == '## Frozen features'
+        assert line.removeprefix('- ').strip('*') in said or line == '## Recognition before the end'
     gains = json.loads((out / 'gains.json').read_text())
     assert len(gains) == 2 * 2 * 3 * 2
     value = {(row['weights'], row['feature'], row['setting']): row['value'] for row in rows}

@@ -1,7 +1,6 @@
 """The numbers of the test protocols against loops, and the files written from them."""
 import csv
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,9 +29,12 @@ from eval.metrics import intervals
 from tests.test_classifier_cli import obvious_numbers, table_of
 from utils.cli import UserError
 from utils.data.clip_starts import count_blocks
+from utils.data.clips import Clip, VideoDataset
 from utils.data.colour import to_block
+from utils.data.lists import VideoList
 from utils.parallel.precision import Precision
 from utils.text import printable
+from utils.video.frames import FrameError
 
 
 def scores_of(probability, label):
@@ -206,52 +208,52 @@ class Mean(torch.nn.Module):
         super().__init__()
         self.sizes = []
 
-    def forward(self, block):
-        self.sizes.append(len(block))
-        return block.mean(dim=(1, 3, 4, 5))
+    def encode(self, block):
+        return block.mean(dim=(3, 4, 5))
 
-
-class Videos(list):
-    """A data set of whole videos of different lengths, not in list order."""
-    num_seq = 2
-    progress = SimpleNamespace(value=0)
-
-    @property
-    def videos(self):
-        return self
-
-    def path(self, index):
-        return f'/videos/{index}'
+    def summarise(self, maps):
+        self.sizes.append(len(maps))
+        return maps.mean(dim=1)
 
 
 N, T, DS = 2, 3, 1  # clips of 6 frames
 
 
-def make_video(index, n_frames, protocols, rng):
-    starts = clips_of_all(protocols)(n_frames)
-    frames = rng.integers(0, 256, (count_blocks(n_frames, N, T, DS), T, 4, 4, 3), np.uint8)
-    clips = np.stack([frames[start:start + N].reshape(N * T, 4, 4, 3) for start in starts])
-    return {'frames': torch.from_numpy(clips), 'start': torch.from_numpy(starts), 'n_frames': n_frames,
-            'label': torch.tensor(index % 3), 'index': torch.tensor(index), 'all': frames}
+class Videos(VideoDataset):
+    """Whole videos of random frames, which are in memory; label is the index modulo 3. errors: {index: str}."""
+
+    def __init__(self, counts, protocols, errors):
+        paths = [f'/videos/{index}' for index in range(len(counts))]
+        super().__init__(VideoList.from_rows(paths, counts), Clip(N, T, DS, 4), np.arange(len(counts)) % 3,
+                         clips_of_all(protocols))
+        rng = np.random.default_rng(0)
+        self.blocks = [rng.integers(0, 256, (count_blocks(count, N, T, DS), T, 4, 4, 3), np.uint8) for count in counts]
+        self.errors = errors
+
+    def _read_piece(self, index, first, end):
+        if index in self.errors:
+            raise FrameError(self.errors[index])
+        rows = self.plan(index).first // (T * DS)
+        return {'blocks': torch.from_numpy(self.blocks[index][rows[first:end]])[None], 'index': torch.tensor(index),
+                'last': torch.tensor(end == len(rows))}
 
 
 @pytest.mark.parametrize('clips_at_once', [1, 2, 100])
 def test_scores_of_videos(clips_at_once):
     """Both protocols from one pass: mean softmax over each one's clips at the video's place, and each one's loss."""
-    rng = np.random.default_rng(0)
-    protocols = protocols_for('hmdb51', N, T, DS)
-    videos = Videos(make_video(index, frames, protocols, rng) for index, frames in ((2, 16), (0, 4), (3, 6), (1, 31)))
+    protocols, counts = protocols_for('hmdb51', N, T, DS), (4, 31, 16, 6)
+    videos = Videos(counts, protocols, {})
     model, device = Mean(), torch.device('cpu')
     resources = Resources(Precision('off', device), 0, 0, clips_at_once)
     (ours, published), broken = score_videos(model, videos, protocols, resources, 3)
     assert broken == []
     assert ours.index.tolist() == [0, 1, 2, 3] and published.index.tolist() == [1, 2]  # the others are 4 and 6 frames
-    for video in videos:
-        index, n, label = int(video['index']), video['n_frames'], int(video['label'])
+    for index, n in enumerate(counts):
+        label = index % 3
 
-        def logits_of(starts, frames=video['all']):
-            clips = [torch.from_numpy(frames[start:start + N].reshape(1, 1, N * T, 4, 4, 3)) for start in starts]
-            return np.array([Mean()(to_block(clip[0], None, N))[0].numpy() for clip in clips])
+        def logits_of(starts, frames=videos.blocks[index]):
+            clips = [torch.from_numpy(frames[start:start + N].reshape(1, N * T, 4, 4, 3)) for start in starts]
+            return np.array([to_block(clip, None, N).mean(dim=(1, 3, 4, 5))[0].numpy() for clip in clips])
 
         def softmax(logits):
             return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -267,41 +269,35 @@ def test_scores_of_videos(clips_at_once):
             assert published.loss[row] == pytest.approx(-np.log(softmax(logits.mean(axis=0))[label]), abs=1e-5)
             assert published.label[row] == label
     assert max(model.sizes) <= clips_at_once and not model.training
-    assert sum(model.sizes) == sum(len(video['start']) for video in videos), 'each clip is scored once'
+    assert sum(model.sizes) == sum(len(videos.plan(index).rows) for index in range(4)), 'each clip is scored once'
 
 
-def score_three(change):
-    """Scores three videos after `change(videos)`; returns ([VideoScores], broken)."""
-    rng, protocols, device = np.random.default_rng(0), [every_video(N, T, DS)], torch.device('cpu')
-    videos = Videos(make_video(index, 12, protocols, rng) for index in range(3))
-    change(videos)
-    return score_videos(Mean(), videos, protocols, Resources(Precision('off', device), 0, 0, 4), 3)
+def score_three(errors):
+    """Scores three videos, of which those of `errors` can't be read; returns ([VideoScores], broken)."""
+    protocols = [every_video(N, T, DS)]
+    resources = Resources(Precision('off', torch.device('cpu')), 0, 0, 4)
+    return score_videos(Mean(), Videos((12, 12, 12), protocols, errors), protocols, resources, 3)
 
 
 def test_an_unreadable_video_is_left_out(capsys):
-    def breaks(videos):
-        videos[1] = {'index': torch.tensor(1), 'broken': '/videos/1/image_00003.jpg: not a whole JPEG'}
-
-    (scores,), broken = score_three(breaks)
-    (whole,), _ = score_three(lambda videos: None)
-    assert scores.index.tolist() == [0, 2] and broken == [(1, '/videos/1/image_00003.jpg: not a whole JPEG')]
+    said = '/videos/1/image_00003.jpg: not a whole JPEG'
+    (scores,), broken = score_three({1: said})
+    (whole,), _ = score_three({})
+    assert scores.index.tolist() == [0, 2] and broken == [(1, said)]
     assert (scores.probability == whole.probability[[0, 2]]).all() and (scores.label == whole.label[[0, 2]]).all()
     assert summarise(scores, own_groups(scores))['videos'] == 2
     assert '/videos/1/image_00003.jpg' in capsys.readouterr().err
 
 
 def test_nothing_but_unreadable_videos():
-    def breaks(videos):
-        videos[:] = [{'index': torch.tensor(i), 'broken': f'/videos/{i}: gone'} for i in range(3)]
-
     with pytest.raises(UserError, match='none of the 3 videos can be read; the first: /videos/0: gone'):
-        score_three(breaks)
+        score_three({index: f'/videos/{index}: gone' for index in range(3)})
 
 
 def test_scores_that_are_not_finite(monkeypatch):
-    monkeypatch.setattr(Mean, 'forward', lambda self, block: block.new_full((len(block), 3), float('nan')))
+    monkeypatch.setattr(Mean, 'summarise', lambda self, maps: maps.new_full((len(maps), 3), float('nan')))
     with pytest.raises(UserError, match='/videos/0 are not finite'):
-        score_three(lambda videos: None)
+        score_three({})
 
 
 def test_a_certain_mistake_has_a_finite_loss():

@@ -13,6 +13,8 @@ from eval.networks.weights import short_name
 from eval.protocols.protocol import Outcome
 from utils.text import ENCODING, distinct
 
+TITLES = {'anticipation': 'Recognition before the end'}  # of results.md, by the protocol of its rows
+
 
 def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
     """One row of results.json for an Outcome. Values are from 0 to 1.
@@ -167,7 +169,8 @@ def write_results(folder: Path, rows: Sequence[dict], facts: Sequence[str], diff
         with open(folder / name, 'w', **ENCODING) as file:
             json.dump(content, file, indent=1)
     tables = tables or [*table_lines(rows), *difference_lines(differences)]
-    begin = ['## Frozen features', '', *([f'**{verdict}**', ''] if verdict else [])]
+    title = TITLES.get(rows[0]['protocol'], 'Frozen features')
+    begin = [f'## {title}', '', *([f'**{verdict}**', ''] if verdict else [])]
     with open(folder / 'results.md', 'w', **ENCODING) as file:
         file.write('\n'.join([*begin, *(f'- {fact}' for fact in facts), '', *tables]) + '\n')
     return tables
