@@ -17,9 +17,10 @@ from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
 from eval.extract.over_time import times_of
 from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
+from eval.extract.written import check_out, refuse_others, replacing
 from eval.forecast.bank import make_bank, read_bank, write_bank
 from eval.forecast.clip_pictures import write_picture
-from eval.forecast.course import Course, block_times, write_course
+from eval.forecast.course import Course, block_times, is_course, write_course
 from eval.forecast.next_block import CANDIDATES, surprise_along
 from eval.forecast.pairs import compare_pairs, lines_of_pairs, read_pairs
 from eval.forecast.setup import complete_statistics, place_predictor, read_predictor, training_videos
@@ -81,6 +82,7 @@ def main(args):
         pairs = read_pairs(args.pairs) if args.pairs else []
         given = names_given(args.video)
         given += dict.fromkeys(path for pair in pairs for path in (pair.ordinary, pair.odd) if path not in given)
+        check_files(Path(args.out), given)
         checkpoint = read_predictor(args, args.dataset or '')
         precision = start_evaluation(args)
         model, size = place_predictor(args, checkpoint, precision)
@@ -134,6 +136,18 @@ def main(args):
         sys.exit(1)
 
 
+def check_files(folder, given):
+    """UserError: --out holds one of the given videos, or files of others with the names that are to be written."""
+    check_out(folder, given)
+    stems = stems_of([name.removesuffix('.zip') for name in given])
+    refuse_others(file for stem in stems if not is_course(folder / f'{stem}.csv') for file in files_of(folder / stem))
+
+
+def files_of(path):
+    """(csv, picture, film)"""
+    return tuple(path.with_name(f'{path.name}.{ending}') for ending in ('csv', 'png', 'mp4'))
+
+
 def what_maps_depend_on(args, precision, completed):
     """Plain values. completed: whether BN statistics were estimated from videos of --dataset."""
     return {'weights': f'random {args.seed}' if args.weights == 'random' else weights_hash(args.weights)[:12],
@@ -178,12 +192,17 @@ def usable_videos(videos, names, args, answers):
 
 
 def write_files(path, course, source, args):
-    """{path}.csv, and the picture and film that the flags ask for. FrameError: a frame can't be read any more."""
+    """{path}.csv, which vouches for the others, and the picture and film that the flags ask for. FrameError: a frame
+    can't be read any more."""
+    csv, picture, film = files_of(path)
+    with replacing(csv) as file:
+        write_course(file, course)
     if args.picture:
-        write_picture(path.with_name(f'{path.name}.png'), draw_course(course, source))
+        with replacing(picture) as file:
+            write_picture(file, draw_course(course, source))
     if args.film:
-        write_surprise_film(path.with_name(f'{path.name}.mp4'), course, source)
-    write_course(path.with_name(f'{path.name}.csv'), course)
+        with replacing(film) as file:
+            write_surprise_film(file, course, source)
 
 
 def text_of(summary):

@@ -307,6 +307,24 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
     assert 'estimating BN statistics' in capsys.readouterr().out
 
 
+def test_no_file_of_a_user_is_replaced(weights, videos, tmp_path, capsys):
+    own = write_film(tmp_path / 'own' / 'ball.mp4', film(45))
+    (tmp_path / 'link').symlink_to(tmp_path / 'own')
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'ball.png').write_text('mine')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
+    for given, out, said in ((own, 'own', f'{own}, which is one of the videos'), (tmp_path / 'own', 'own', own),
+                             (own, 'link', own), (own, 'notes', 'ball.png is there already')):
+        capsys.readouterr()
+        assert run(surprise, [given, '--weights', weights, '--film', '--out', tmp_path / out, *FLAGS]) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1 and said in errors[0]
+    assert {path: path.read_bytes() for path in tmp_path.rglob('*.*')} == before
+    for _ in range(2):
+        assert len(answers(capsys, own, '--weights', weights, '--out', tmp_path / 'new')) == 1, 'its own are replaced'
+    assert {path.name for path in (tmp_path / 'new').iterdir()} == {'ball.csv', 'surprise.json'}
+
+
 def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):
     other = write_film(tmp_path / 'other' / 'a.mkv', film(45))
     found = answers(capsys, videos[0], other, '--weights', weights, '--out', tmp_path / 'out')
