@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.forecast.pairs import cell_of, headline
 from eval.page.pictures import albums_of
 from eval.protocols.verdict import verdict
 from utils.cli import UserError, warn
@@ -74,6 +75,13 @@ class Surprise:
     path: Path
     numbers: dict
     albums: list
+
+    @property
+    def pairs(self):
+        """What --pairs found: (headline, [(measure, curve, text), …]), None without."""
+        found = self.numbers.get('pairs')
+        return found and (headline(found), [(measure, curve, cell_of(each)) for measure, curves
+                                            in found['accuracy'].items() for curve, each in curves.items()])
 
 
 @dataclass
