@@ -42,7 +42,7 @@ def parse_args(argv=None):
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=WHAT_VIDEOS)
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed, with --dataset')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for {video}.csv and surprise.json')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for {video}.csv and surprise.json; not one that holds the videos')
     parser.add_argument('--bank', metavar='DATASET',
                         help=f'compare with {CANDIDATES} blocks drawn from the training videos of this data set, or '
                              'with the bank.npz that was made of them: bits of different videos are then comparable '
@@ -222,8 +222,8 @@ def say_notes(bank, videos, size, args):
     """What to know of the bits and the heat of a VideoList before they are seen."""
     own = set(map(os.path.realpath, videos.paths())) & set(map(os.path.realpath, bank.paths if bank else ()))
     if own:
-        warn(f'of the {counted(len(videos), "video")} the bank has blocks of {len(own)}: a block that is its own candidate '
-             'has a bit at least')
+        warn(f'of the {counted(len(videos), "video")} the bank has blocks of {len(own)}: a block that is its own '
+             'candidate has a bit at least')
     if size == (1, 1) and (args.picture or args.film):
         print('the feature map has a single location (1×1): no heat is drawn')
 

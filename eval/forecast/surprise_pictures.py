@@ -91,13 +91,13 @@ def draw_curves(chart, motion, course, top):
     motion.plot(course.seconds, difference, '.-', color=MOTION)
     most = max(mean.max(), course.uninformed, 0.01)
     if copy.max() > MOST_TIMES * most:
-        chart.set_yscale('symlog', linthresh=most, linscale=MOST_TIMES)
+        chart.set_yscale('symlog', linthresh=most)
         chart.yaxis.set_major_formatter('{x:g}')
         chart.set_ylabel(f'bits, logarithmic above {most:.0f}', fontsize=9)
     else:
         chart.set_ylabel('bits', fontsize=9)
     chart.set_ylim(0, 1.15 * max(most, copy.max()))
-    chart.legend(fontsize=8, loc='upper right')
+    chart.legend(fontsize=8, ncols=2, reverse=True, loc='lower right', bbox_to_anchor=(1, 0.98), frameon=False)
     motion.set_ylabel('frame\ndifference', color=MOTION, fontsize=9)
     motion.set_ylim(0, 1.15 * max(difference.max(), 0.01))
     chart.set_xticklabels([])
