@@ -42,7 +42,8 @@ def parse_args(argv=None):
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=WHAT_VIDEOS)
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed, with --dataset')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for {video}.csv and surprise.json; not one that holds the videos')
+    parser.add_argument('--out', required=True, metavar='FOLDER',
+                        help='folder for {video}.csv and surprise.json, not one that holds the videos')
     parser.add_argument('--bank', metavar='DATASET',
                         help=f'compare with {CANDIDATES} blocks drawn from the training videos of this data set, or '
                              'with the bank.npz that was made of them: bits of different videos are then comparable '

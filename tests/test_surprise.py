@@ -277,6 +277,8 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     assert f'pair of line 5 left out: {tmp_path}/gone.mp4: is not there' in said
     assert 'pair of line 4 left out: twice the same file' in said and '3 of 3 videos' not in said
     assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
+    assert f'{tmp_path}/gone.mp4: is not there' in (tmp_path / 'page.html').read_text()
+    assert 'blocks (of 1,000: there are no more that can be read)' in said
     assert Page(tmp_path / 'page.html').table('Pairs of out')[1][1:] == ['bits', cell_of(result['accuracy']['mean']['bits'])]
     assert 'frame_difference 50.0% {0.0% to 100.0%}' in said
     (tmp_path / 'pairs.csv').write_text(f'{a},{b}\n/.{a},{still}\n')

@@ -95,8 +95,7 @@ def lines_of_pairs(found):
     return [headline(found),
             *(f'{measure} of its blocks: ' + ', '.join(f'{name} {cell_of(each)}' for name, each in curves.items())
               for measure, curves in found['accuracy'].items()),
-            *(f'pair of line {each["line"]} left out: {each["why"]}' for each in found['left_out'][:REASONS]),
-            *([f'and {len(found["left_out"]) - REASONS} more'] if len(found['left_out']) > REASONS else ())]
+            *lines_of_left_out(found['left_out'])]
 
 
 def headline(found):
@@ -109,6 +108,12 @@ def headline(found):
     if found['groups'] < FEWEST_GROUPS:
         spread = f'{{lowest to highest of the {groups}; an interval takes {FEWEST_GROUPS}}}'
     return f'{compared}. In how many of them the odd video has the higher value {spread}:'
+
+
+def lines_of_left_out(left_out):
+    """Why the first few pairs were not compared."""
+    lines = [f'pair of line {each["line"]} left out: {each["why"]}' for each in left_out[:REASONS]]
+    return lines if len(left_out) <= REASONS else [*lines, f'and {len(left_out) - REASONS} more']
 
 
 def cell_of(accuracy):

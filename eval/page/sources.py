@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.forecast.pairs import cell_of, headline
+from eval.forecast.pairs import cell_of, headline, lines_of_left_out
 from eval.page.pictures import albums_of
 from eval.protocols.verdict import verdict
 from utils.cli import UserError, warn
@@ -78,10 +78,13 @@ class Surprise:
 
     @property
     def pairs(self):
-        """What --pairs found: (headline, [(measure, curve, text), …]), None without."""
+        """What --pairs found: (headline, [(measure, curve, text), …], lines on what was left out), None without."""
         found = self.numbers.get('pairs')
-        return found and (headline(found), [(measure, curve, cell_of(each)) for measure, curves
-                                            in found['accuracy'].items() for curve, each in curves.items()])
+        if not found:
+            return None
+        rows = [(measure, curve, cell_of(each))
+                for measure, curves in found['accuracy'].items() for curve, each in curves.items()]
+        return headline(found), rows, lines_of_left_out(found['left_out'])
 
 
 @dataclass
