@@ -75,7 +75,8 @@ def read_bank(path, expected):
             bank = Bank(torch.from_numpy(stored['feature']), json.loads(str(stored['fingerprint'])),
                         stored['path'].tolist())
     except NO_ARRAYS:
-        raise UserError(f'--bank {path} is no bank, or one of an earlier version: give bank.npz of another --out, or a data set') from None
+        raise UserError(f'--bank {path} is no bank, or one of an earlier version: give bank.npz of another --out, or a '
+                        'data set') from None
     refuse_other(path, bank, expected)
     return bank
 
