@@ -33,8 +33,8 @@ def parse_args(argv=None):
                              'from --seed; '
                              + WHAT_THIRD_PARTY)
     parser.add_argument('--out', required=True, metavar='FILE',
-                        help='.npz to write, or with --every a folder for {video}.npy and {video}.json; if it has just '
-                             'these features already, nothing is done')
+                        help='.npz to write, or with --every a folder for {video}.npy and {video}.json, not one that '
+                             'holds the videos; if it has just these features already, nothing is done')
     parser.add_argument('--split', type=positive_int_or_all, choices=[*SPLITS, 'all'],
                         help='training and test list to read; all: every video of the three splits (default: that of '
                              '--weights if they are of this data set, else 1)')

@@ -17,21 +17,23 @@ from eval.extract.inputs import WHAT_VIDEOS, given_videos, names_given, stems_of
 from eval.extract.over_time import times_of
 from eval.extract.resources import resources_of
 from eval.extract.setup import add_feature_arguments
-from eval.forecast.bank import make_bank, read_bank, write_bank
+from eval.extract.written import check_out, refuse_others, replacing
+from eval.forecast.bank import make_bank, read_bank, refuse_other, write_bank
 from eval.forecast.clip_pictures import write_picture
-from eval.forecast.course import Course, block_times, write_course
+from eval.forecast.course import Course, block_times, is_course, write_course
 from eval.forecast.next_block import CANDIDATES, surprise_along
 from eval.forecast.pairs import compare_pairs, lines_of_pairs, read_pairs
 from eval.forecast.setup import complete_statistics, place_predictor, read_predictor, training_videos
 from eval.forecast.surprise_pictures import Source, draw_course, write_surprise_film
 from eval.forecast.video_maps import encoder_of, maps_of_videos
+from utils.checkpoint import tensors_hash
 from utils.cli import Parser, make_folder, positive, positive_int
 from utils.data.splits import at_frame_rate
-from utils.model_folder import weights_hash
 from utils.next_step import command, say_next
 from utils.parallel.launch import launch
+from utils.run.log import warn
 from utils.run.setup import clip_settings, rate_setting, start_evaluation
-from utils.text import ENCODING
+from utils.text import ENCODING, counted
 from utils.video.frames import FrameError
 
 
@@ -40,14 +42,16 @@ def parse_args(argv=None):
     parser.add_argument('video', nargs='*', metavar='VIDEO', help=WHAT_VIDEOS)
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help='checkpoint of pretraining; random: weights drawn from --seed, with --dataset')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for {video}.csv and surprise.json')
+    parser.add_argument('--out', required=True, metavar='FOLDER',
+                        help='folder for {video}.csv and surprise.json, not one that holds the videos')
     parser.add_argument('--bank', metavar='DATASET',
                         help=f'compare with {CANDIDATES} blocks drawn from the training videos of this data set, or '
                              'with the bank.npz that was made of them: bits of different videos are then comparable '
                              '(default: with other blocks of the same video; comparable within it only)')
     parser.add_argument('--pairs', metavar='FILE',
                         help='csv with rows path_a,path_b[,group], an ordinary video and an odd one, such as a '
-                             'spliced one: also how often the odd one surprises more; needs --bank')
+                             'spliced one: also how often the odd one surprises more; needs --bank. Paths '
+                             'that are not there are taken relative to the folder of this csv')
     parser.add_argument('--picture', action='store_true',
                         help='also {video}.png: the curve under the frames, and the moments of most surprise')
     parser.add_argument('--film', action='store_true', help='also {video}.mp4: the surprise of each location as heat')
@@ -81,24 +85,31 @@ def main(args):
         pairs = read_pairs(args.pairs) if args.pairs else []
         given = names_given(args.video)
         given += dict.fromkeys(path for pair in pairs for path in (pair.ordinary, pair.odd) if path not in given)
+        check_files(Path(args.out), given)
         checkpoint = read_predictor(args, args.dataset or '')
         precision = start_evaluation(args)
+        made_with = what_maps_depend_on(args, checkpoint, precision)
+        bank = read_bank(args.bank, made_with) if args.bank and os.path.isfile(args.bank) else None
         model, size = place_predictor(args, checkpoint, precision)
         resources = resources_of(args, precision)
         training = training_videos(args, checkpoint) if args.dataset else None
         completed = complete_statistics(args, model, checkpoint, training, resources)
+        made_with['bn_statistics'] = f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'
         folder, answers = Path(args.out), Answers(out, args.json)
         make_folder(folder, '--out')
 
         # data
         blocks = dataclasses.replace(resources, clips_at_once=resources.clips_at_once * args.num_seq)
         encode, clip = encoder_of(model), clip_settings(args)._replace(num_seq=1)
-        made_with = what_maps_depend_on(args, precision, completed)
-        bank = bank_of(args, made_with, encode, training, blocks)
+        if bank:
+            refuse_other(args.bank, bank, made_with)
+        elif args.bank:
+            bank = new_bank(args, made_with, encode, training, blocks)
         videos, names, failed = given_videos(given)
         for name, error in failed:
             answers.fail(name, error)
         videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, args, answers)
+        say_notes(bank, videos, size, args)
 
         # surprise
         stems, measures, broken = stems_of(videos.paths()), {}, []
@@ -107,7 +118,7 @@ def main(args):
                                                                bank and bank.feature)
             start, end = block_times(times[index], len(feature), args.seq_len, args.ds)
             course = Course(names[index], start[1:], end[1:], bits, copy_bits, difference[1:], seen, candidates, size)
-            source = Source(videos.path(index), videos.fps, args.seq_len, args.ds)
+            source = Source(videos.path(index), videos.fps, args.seq_len, args.ds, times[index])
             try:
                 write_files(folder / stems[index], course, source, args)
             except FrameError as error:
@@ -119,7 +130,10 @@ def main(args):
         for index, error in broken:
             answers.fail(names[index], error)
 
-        found = compare_pairs(pairs, measures, answers.fail) if pairs else None
+        found = None
+        if pairs:
+            errors = {each['video']: each['error'] for each in answers.failed}
+            found = compare_pairs(pairs, measures, errors, answers.fail)
         summary = {'weights': args.weights, 'weights_hash': made_with['weights'], 'net': args.net,
                    **clip_settings(args)._asdict(), **rate_setting(args), 'pred_step': args.pred_step,
                    'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature), **bank.made_with},
@@ -129,32 +143,39 @@ def main(args):
         if found:
             answers.say(found, '\n'.join(lines_of_pairs(found)))
         if answers.given and not args.json:
-            say_end(bank, folder)
+            say_end(bank, folder, answers.given, args)
     if answers.failed:
         sys.exit(1)
 
 
-def what_maps_depend_on(args, precision, completed):
-    """Plain values. completed: whether BN statistics were estimated from videos of --dataset."""
-    return {'weights': f'random {args.seed}' if args.weights == 'random' else weights_hash(args.weights)[:12],
+def check_files(folder, given):
+    """UserError: --out holds one of the given videos, or files of others with the names that are to be written."""
+    check_out(folder, given)
+    stems = stems_of([name.removesuffix('.zip') for name in given])
+    refuse_others(file for stem in stems if not is_course(folder / f'{stem}.csv') for file in files_of(folder / stem))
+
+
+def files_of(path):
+    """(csv, picture, film)"""
+    return tuple(path.with_name(f'{path.name}.{ending}') for ending in ('csv', 'png', 'mp4'))
+
+
+def what_maps_depend_on(args, checkpoint, precision):
+    """Plain values."""
+    return {'weights': tensors_hash(checkpoint)[:12] if checkpoint else f'random {args.seed}',
             'net': args.net, **clip_settings(args)._replace(num_seq=1)._asdict(), **rate_setting(args),
-            'amp': precision.name,
-            'bn_statistics': f'of {args.dataset}, seed {args.seed}' if completed else 'of the weights'}
+            'amp': precision.name}
 
 
-def bank_of(args, made_with, encode, training, resources):
-    """The Bank of --bank, from a file or newly made of the `training` videos and written to --out; None without.
-    made_with: of `what_maps_depend_on`. UserError: a file that doesn't fit."""
-    if not args.bank:
-        return None
-    if os.path.isfile(args.bank):
-        return read_bank(args.bank, made_with)
+def new_bank(args, made_with, encode, training, resources):
+    """The Bank of blocks of the `training` videos, written to --out. made_with: what the maps depend on."""
     clip = clip_settings(args)._replace(num_seq=1)
     bank = make_bank(encode, training, clip, resources, {**made_with, 'dataset': args.dataset, 'seed': args.seed})
     path = Path(args.out, 'bank.npz')
     write_bank(path, bank)
-    print(f'bank {bank.hash}: {len(bank.feature)} blocks of training videos of {args.dataset}; for other videos: '
-          f'--bank {path}')
+    fewer = f' (of {CANDIDATES:,}: there are no more that can be read)' if len(bank.feature) < CANDIDATES else ''
+    print(f'bank {bank.hash}: {len(bank.feature):,} blocks{fewer} of training videos of {args.dataset}; for other '
+          f'videos: --bank {path}')
     return bank
 
 
@@ -178,12 +199,17 @@ def usable_videos(videos, names, args, answers):
 
 
 def write_files(path, course, source, args):
-    """{path}.csv, and the picture and film that the flags ask for. FrameError: a frame can't be read any more."""
+    """{path}.csv, which vouches for the others, and the picture and film that the flags ask for. FrameError: a frame
+    can't be read any more."""
+    csv, picture, film = files_of(path)
+    with replacing(csv) as file:
+        write_course(file, course)
     if args.picture:
-        write_picture(path.with_name(f'{path.name}.png'), draw_course(course, source))
+        with replacing(picture) as file:
+            write_picture(file, draw_course(course, source))
     if args.film:
-        write_surprise_film(path.with_name(f'{path.name}.mp4'), course, source)
-    write_course(path.with_name(f'{path.name}.csv'), course)
+        with replacing(film) as file:
+            write_surprise_film(file, course, source)
 
 
 def text_of(summary):
@@ -193,11 +219,24 @@ def text_of(summary):
             f'block {summary["copy_bits"]:.2f}); most: {top}')
 
 
-def say_end(bank, folder):
-    """What holds for all videos, and the next command."""
+def say_notes(bank, videos, size, args):
+    """What to know of the bits and the heat of a VideoList before they are seen."""
+    own = set(map(os.path.realpath, videos.paths())) & set(map(os.path.realpath, bank.paths if bank else ()))
+    if own:
+        warn(f'of the {counted(len(videos), "video")} the bank has blocks of {len(own)}: a block that is its own '
+             'candidate has a bit at least')
+    if size == (1, 1) and (args.picture or args.film):
+        print('the feature map has a single location (1×1): no heat is drawn')
+
+
+def say_end(bank, folder, given, args):
+    """What holds for all videos, and the next command. given: summaries of the videos."""
     compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
                 'other blocks of the same video: comparable within a video only (--bank makes videos comparable)')
-    print(f'bits compare each block with {compared}\nwritten to {folder}: surprise.json, {{video}}.csv')
+    files = files_of(Path(given[0]['csv'].removesuffix('.csv')))
+    names = ', '.join(file.name for file, made in zip(files, (True, args.picture, args.film)) if made)
+    others = f'; the same of {len(given) - 1} more' if len(given) > 1 else ''
+    print(f'bits compare each block with {compared}\nwritten to {folder}: surprise.json, {names}{others}')
     say_next(command('eval/report.py', folder, out='report.html'))
 
 

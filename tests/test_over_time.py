@@ -150,3 +150,15 @@ def test_what_cannot_be_used_is_named_and_the_others_go_on(films, weights, tmp_p
         with pytest.raises(SystemExit) as end:
             features.parse_args([films['even'], '--weights', str(weights), '--out', 'f', *map(str, words)])
         assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_no_file_of_a_user_is_replaced(films, weights, tmp_path, capsys):
+    folder, notes = tmp_path / 'own', tmp_path / 'notes'
+    for place in (folder, notes):
+        place.mkdir()
+        (place / 'short.json').write_text('{"rows": "mine"}')
+    shutil.copy(films['short'], folder)
+    for out, said in ((folder, 'short.mp4, which is one of the videos'), (notes, 'short.json is there already')):
+        status, found, err = over_time(capsys, out, folder / 'short.mp4', '--weights', weights, '--every', 1)
+        assert status == 2 and not found and said in err and not (out / 'short.npy').exists()
+        assert (out / 'short.json').read_text() == '{"rows": "mine"}'

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from eval import report, surprise
 from eval.forecast import next_block, video_maps
 from eval.forecast.course import Course, block_times
 from eval.forecast.next_block import bits_of, own_candidates, surprise_along
-from eval.forecast.pairs import accuracy_of, lines_of_pairs
+from eval.forecast.pairs import accuracy_of, cell_of, lines_of_pairs, read_pairs
+from eval.forecast.surprise_pictures import Source, write_surprise_film
 from tests.films import film, write_film
 from tests.test_horizon import save
 from tests.test_report import Page
 from tests.test_report import report as write_report
 from tests.tiny import make_frames, next_lines, run, write_rows
 from utils.data.clips import VideoDataset
+from utils.model_folder import packed, write_model_folder
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
 SEEN = 2     # of the three blocks of five frames of the checkpoint of test_horizon
@@ -132,9 +135,18 @@ def test_accuracy_counts_ties_half():
     assert found == {'value': 0.5, 'low': None, 'high': None, 'by_group': {'a': 1, 'b': 0.25}}
     low, high = (accuracy_of(np.zeros(24), np.arange(24) % 2, np.arange(24).astype(str))[name] for name in ('low', 'high'))
     assert low < 0.75 < high
-    said = lines_of_pairs({'pairs': 9, 'groups': 12, 'accuracy': {'mean': {'bits': {
+    said = lines_of_pairs({'pairs': 9, 'given': 9, 'left_out': [], 'groups': 12, 'accuracy': {'mean': {'bits': {
         'value': 0.75, 'low': 0.5, 'high': 0.9, 'by_group': None}}}})
-    assert said[1] == 'mean of its blocks: bits 75.0% [50.0%, 90.0%]' and '[95% interval over groups]' in said[0]
+    assert said[1] == 'mean of its blocks: bits 75.0% [50.0%, 90.0%]' and '[95% interval over the 12 groups]' in said[0]
+
+
+def test_paths_of_pairs_are_found_beside_the_csv_too(tmp_path, monkeypatch):
+    (tmp_path / 'data').mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ('data/a.mp4', 'data/b.mp4', 'b.mp4'):
+        (tmp_path / name).touch()
+    (tmp_path / 'data/pairs.csv').write_text('a.mp4,b.mp4\ngone.mp4,data/a.mp4\n')
+    assert [pair[1:3] for pair in read_pairs('data/pairs.csv')] == [('data/a.mp4', 'b.mp4'), ('gone.mp4', 'data/a.mp4')]
 
 
 # ---- the command
@@ -167,6 +179,7 @@ def test_files_of_videos(weights, videos, tmp_path, capsys):
     said = capsys.readouterr().out
     assert 'comparable within a video only' in said and said.count(' bits at ') == 6
     report.parse_args(next_lines(said)[0][2:])
+    assert 'surprise.json, b.csv, b.png, b.mp4; the same of 1 more' in said and said.count('single location (1×1)') == 1
     assert {path.name for path in tmp_path.iterdir()} == {'surprise.json', *(
         f'{stem}.{ending}' for stem in ('b', 'still') for ending in ('csv', 'png', 'mp4'))}
     rows = rows_of(tmp_path / 'b.csv')
@@ -180,7 +193,7 @@ def test_files_of_videos(weights, videos, tmp_path, capsys):
     for stem in ('b', 'still'):
         assert cv2.imread(str(tmp_path / f'{stem}.png')).std() > 10
         made = cv2.VideoCapture(str(tmp_path / f'{stem}.mp4'))
-        assert made.get(cv2.CAP_PROP_FRAME_COUNT) == 5 * len(rows_of(tmp_path / f'{stem}.csv'))
+        assert made.get(cv2.CAP_PROP_FRAME_COUNT) == 5 * (1 + len(rows_of(tmp_path / f'{stem}.csv')))
         assert made.get(cv2.CAP_PROP_FPS) == pytest.approx(25, rel=0.1)
 
 
@@ -229,6 +242,15 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
     other = torch.load(weights, weights_only=True)
     torch.save({**other, 'state_dict': DPC('resnet18', pred_step=1).state_dict()}, tmp_path / 'other.pth.tar')
     bank = ['--bank', tmp_path / '1/bank.npz']
+    config, tensors = packed(torch.load(weights, weights_only=True), other['state_dict'], {})
+    write_model_folder(tmp_path / 'folder', config, tensors, '')
+    assert len(answers(capsys, videos[0], *bank, '--weights', tmp_path / 'folder', '--out', tmp_path / '5')) == 1
+    training = lists / 'frames' / 'c' / 'v0'
+    assert run(surprise, [training, *bank, '--weights', weights, '--frame_rate', 25, '--out', tmp_path / '6', *FLAGS]) == 0
+    assert 'of the 1 video the bank has blocks of 1: ' in capsys.readouterr().err
+    assert 'was made with other weights' in error(*bank, '--img_dim', '32', '--num_seq', '3', '--ds', '1', '--pred_step',
+                                                  '1', weights='random'), 'not that BN statistics are lacking'
+    assert 'third-party models have no predictor' in error(weights='torchvision:s3d')
     assert 'was made with other weights' in error(*bank, weights=tmp_path / 'other.pth.tar')
     assert 'was made with other ds (1, now 2)' in error(*bank, '--ds', '2', '--allow_other_settings')
     assert 'was made with other amp (off, now bf16)' in error(*bank, '--amp', 'bf16')
@@ -251,7 +273,13 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     assert result['accuracy']['highest']['frame_difference']['value'] >= 0.5, 'a still video moves less'
     assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 1
     said = capsys.readouterr().out
-    assert '2 pairs in 2 groups; how often the odd video has the higher value {of the worst' in said
+    assert '2 of the 4 pairs could be compared. In how many of them the odd video has the higher value {lowest to ' in said
+    assert f'pair of line 5 left out: {tmp_path}/gone.mp4: is not there' in said
+    assert 'pair of line 4 left out: twice the same file' in said and '3 of 3 videos' not in said
+    assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
+    assert f'{tmp_path}/gone.mp4: is not there' in (tmp_path / 'page.html').read_text()
+    assert 'blocks (of 1,000: there are no more that can be read)' in said
+    assert Page(tmp_path / 'page.html').table('Pairs of out')[1][1:] == ['bits', cell_of(result['accuracy']['mean']['bits'])]
     assert 'frame_difference 50.0% {0.0% to 100.0%}' in said
     (tmp_path / 'pairs.csv').write_text(f'{a},{b}\n/.{a},{still}\n')
     assert answers(capsys, *flags, '--bank', 'mine', '--out', tmp_path / 'out')[-1]['pairs'] == 2, 'two names of a video'
@@ -305,6 +333,40 @@ def test_weights_that_predict_nothing_or_lack_statistics(weights, videos, lists,
     assert 'has no BN statistics: say with --dataset from whose training videos' in capsys.readouterr().err
     assert run(surprise, [*flags, '--dataset', 'mine', '--csv_root', lists]) == 0
     assert 'estimating BN statistics' in capsys.readouterr().out
+
+
+def test_no_file_of_a_user_is_replaced(weights, videos, tmp_path, capsys):
+    own = write_film(tmp_path / 'own' / 'ball.mp4', film(45))
+    (tmp_path / 'link').symlink_to(tmp_path / 'own')
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'ball.png').write_text('mine')
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
+    for given, out, said in ((own, 'own', f'{own}, which is one of the videos'), (tmp_path / 'own', 'own', own),
+                             (own, 'link', own), (own, 'notes', 'ball.png is there already')):
+        capsys.readouterr()
+        assert run(surprise, [given, '--weights', weights, '--film', '--out', tmp_path / out, *FLAGS]) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1 and said in errors[0]
+    assert {path: path.read_bytes() for path in tmp_path.rglob('*.*')} == before
+    for _ in range(2):
+        assert len(answers(capsys, own, '--weights', weights, '--out', tmp_path / 'new')) == 1, 'its own are replaced'
+    assert {path.name for path in (tmp_path / 'new').iterdir()} == {'ball.csv', 'surprise.json'}
+
+
+def test_a_film_keeps_the_times_of_its_video(tmp_path):
+    """Of a variable rate, and with every second frame."""
+    times = np.cumsum(np.random.default_rng(0).integers(20, 90, 40))
+    path = write_film(tmp_path / 'a.mp4', film(40), times=times.tolist())
+    seconds = (times - times[0]) / 1000
+    start, end = block_times(seconds, 4, 5, 2)
+    bits = np.ones((3, 4), np.float32)
+    found = Course('a', start[1:], end[1:], bits, bits, np.ones(3), np.full(3, 1), 7, (2, 2))
+    write_surprise_film(tmp_path / 'out.mp4', found, Source(path, None, 5, 2, seconds))
+    with av.open(str(tmp_path / 'out.mp4')) as made:
+        frames = [*made.decode(video=0)]
+    assert [frame.time for frame in frames] == pytest.approx(seconds[:40:2].tolist())
+    first, last = (frame.to_ndarray(format='rgb24')[:320].astype(int) for frame in (frames[0], frames[-1]))
+    assert (last[..., 0] - last[..., 2]).mean() > 40 > (first[..., 0] - first[..., 2]).mean(), 'heat, but at the start'
 
 
 def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):

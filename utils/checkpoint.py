@@ -6,6 +6,7 @@ weights from the given weights: 2 tensors loaded
 []
 """
 import contextlib
+import hashlib
 import os
 import warnings
 import zipfile
@@ -190,6 +191,16 @@ def weights_in(checkpoint: dict) -> dict:
     if checkpoint.get('state_dict') is not None:
         return checkpoint['state_dict']
     return {name: value for name, value in checkpoint.items() if torch.is_tensor(value)}
+
+
+def tensors_hash(checkpoint: dict) -> str:
+    """sha256 of the weights in a checkpoint by name, type, shape and value: that of a file and of its model folder are
+    equal."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(plain_names(weights_in(checkpoint)).items()):
+        found.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode(errors='surrogateescape'))
+        found.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def load_weights(model: torch.nn.Module, source: str | Path | dict, strict: bool = False,

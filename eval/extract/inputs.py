@@ -26,6 +26,9 @@ def given_videos(given):
     paths, names, counts, failed = [], [], [], []
     for name in given:
         path = os.path.abspath(name).removesuffix('.zip')
+        if not is_there(path):
+            failed.append((name, 'is not there'))
+            continue
         try:
             counts.append(count_frames(path))
         except (UserError, VideoError) as error:
@@ -56,11 +59,16 @@ def stems_of(names):
     return distinct([Path(name).name if os.path.isdir(name) else Path(name).stem for name in names], '_')
 
 
+def is_there(path):
+    """Whether a video, or a folder of some, is at `path`, or packed beside it."""
+    return os.path.exists(path) or os.path.exists(f'{path}.zip')
+
+
 def videos_in(path):
     """What a folder holds, sorted: video files, frame folders and packed files; of all else, [path].
 
     UserError: it isn't there, or the folder holds none."""
-    if not os.path.exists(path) and not os.path.exists(f'{path}.zip'):
+    if not is_there(path):
         raise UserError(f'{path} is not there: give {WHAT_VIDEOS}'
                         + beside(path, lambda each: os.path.isdir(each) or is_video(each) or each.endswith('.zip')))
     if not os.path.isdir(path) or has_frames(path):

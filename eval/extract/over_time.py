@@ -9,6 +9,7 @@ from eval.extract.inference import SHOWN_BROKEN, broken_of_all, outputs_of
 from eval.extract.inputs import stems_of
 from eval.extract.resources import resources_of
 from eval.extract.vectors import load_representation
+from eval.extract.written import check_out, refuse_others, replacing
 from utils.cli import UserError
 from utils.data.clip_starts import window_starts
 from utils.data.clips import VideoDataset
@@ -74,8 +75,9 @@ def write_over_time(args, checkpoint, listed, precision):
     `listed`; those that are there for the same weights, settings and list stay. Warns of each that can't be used.
 
     Returns ([what is in the .json of each video, …], [(path, error) of each unreadable one, …]), the same on every
-    process. UserError: none can be read; a file can't be written."""
+    process. UserError: none can be read; a file can't be written, or would replace a user's own."""
     clip, folder = clip_settings(args), Path(args.out)
+    check_out(folder, listed.videos.paths())
     times, untimed = times_of(listed.videos, args.frame_rate)
     failed = [(listed.videos.path(row), error) for row, error in untimed.items()]
     for path, error in failed if distributed.is_main() else ():
@@ -84,6 +86,7 @@ def write_over_time(args, checkpoint, listed, precision):
         raise UserError(f'none of the {counted(len(failed), "video")} has usable times; the first: {failed[0][1]}')
     videos, times = listed.videos.select([*times]), [*times.values()]
     names = stems_of(videos.paths())
+    refuse_others(file for name in names if not read_about(folder / name) for file in files_of(folder / name))
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
     facts = {'weights': args.weights, 'feature': args.feature, 'pool': args.pool, 'every': args.every,
              'frame_rate': args.frame_rate,
@@ -132,22 +135,34 @@ def warn_of_short(windows):
         warn(f'so are {len(short) - SHOWN_BROKEN} other videos')
 
 
+def files_of(path):
+    """(.npy, .json)"""
+    return tuple(path.with_name(f'{path.name}.{ending}') for ending in ('npy', 'json'))
+
+
+def read_about(path):
+    """What {path}.json says, {} where it is not there or something else."""
+    try:
+        about = json.loads(files_of(path)[1].read_text(**ENCODING))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) and {'rows', 'sha256', 'settings'} <= about.keys() else {}
+
+
 def stored(path, facts):
     """What {path}.json says, or None where it or the .npy is not there, or is not of these `facts`."""
-    try:
-        about = json.loads(path.with_name(f'{path.name}.json').read_text(**ENCODING))
-    except (OSError, ValueError):
-        return None
-    same = isinstance(about, dict) and {name: about.get(name) for name in facts} == facts
-    return about if same and path.with_name(f'{path.name}.npy').is_file() else None
+    about = read_about(path)
+    same = {name: about.get(name) for name in facts} == facts
+    return about if same and files_of(path)[0].is_file() else None
 
 
 def write_rows(path, rows, about):
-    """The .json is written last: it vouches for the .npy."""
-    npy, text = (path.with_name(f'{path.name}.{ending}') for ending in ('npy', 'json'))
+    """The .json vouches for the .npy, and is taken away before it changes."""
+    npy, text = files_of(path)
     try:
-        text.unlink(missing_ok=True)
-        np.save(npy, rows)
-        text.write_text(json.dumps(about, indent=1), **ENCODING)
+        with replacing(text) as new_text, replacing(npy) as new_npy:     # the .json last
+            np.save(new_npy, rows)
+            new_text.write_text(json.dumps(about, indent=1), **ENCODING)
+            text.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f'{npy}: cannot write it ({error.strerror}); make room or choose another --out') from error

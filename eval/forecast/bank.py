@@ -17,9 +17,11 @@ from utils.random_streams import stream
 
 @dataclass
 class Bank:
-    """feature: signed maps float32 [K, S, D]. made_with: what they depend on, plain values; see `read_bank`."""
+    """feature: signed maps float32 [K, S, D]. made_with: what they depend on, plain values; see `read_bank`. paths: of
+    the videos that they are of, each once."""
     feature: torch.Tensor
     made_with: dict
+    paths: list
 
     @property
     def hash(self):
@@ -56,12 +58,12 @@ def make_bank(encode, videos, clip, resources, made_with):
     if not maps:
         raise UserError(f'--bank: none of the {len(videos)} training videos has a block of {clip.seq_len} frames with '
                         f'--ds {clip.ds} that can be read')
-    return Bank(torch.cat(maps), made_with)
+    return Bank(torch.cat(maps), made_with, list(blocks.videos.paths()))
 
 
 def write_bank(path, bank):
     """UserError: it can't be written."""
-    write_arrays(path, bank.made_with, [], {'feature': bank.feature.numpy()})
+    write_arrays(path, bank.made_with, [], {'feature': bank.feature.numpy(), 'path': np.array(bank.paths)})
 
 
 def read_bank(path, expected):
@@ -70,12 +72,19 @@ def read_bank(path, expected):
     UserError: no bank, or one of other weights or settings."""
     try:
         with np.load(path) as stored:
-            bank = Bank(torch.from_numpy(stored['feature']), json.loads(str(stored['fingerprint'])))
+            bank = Bank(torch.from_numpy(stored['feature']), json.loads(str(stored['fingerprint'])),
+                        stored['path'].tolist())
     except NO_ARRAYS:
-        raise UserError(f'--bank {path} is no bank: give bank.npz of an earlier --out, or a data set') from None
+        raise UserError(f'--bank {path} is no bank, or one of an earlier version: give bank.npz of another --out, or a '
+                        'data set') from None
+    refuse_other(path, bank, expected)
+    return bank
+
+
+def refuse_other(path, bank, expected):
+    """UserError: the Bank at `path` was made with other values than these."""
     other = [name for name, value in expected.items() if bank.made_with.get(name) != value]
     if other:
         raise UserError(f'--bank {path} was made with other {" and ".join(other)} '
                         f'({", ".join(f"{bank.made_with.get(name)}, now {expected[name]}" for name in other)}): make '
                         'one with these, by --bank and the name of a data set')
-    return bank

@@ -86,6 +86,15 @@ def block_times(seconds, count, seq_len, ds):
     return seconds[first], seconds[first + ds * (seq_len - 1)]
 
 
+def is_course(path):
+    """Whether `write_course` has written the file."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read(100).startswith(','.join(COLUMNS).encode())
+    except OSError:
+        return False
+
+
 def write_course(path, course):
     """A csv of COLUMNS and the bits of each location, a row for each block. UserError: it can't be written."""
     curves, (_, w) = course.curves, course.size

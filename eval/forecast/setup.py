@@ -11,6 +11,7 @@ from eval.networks.bn_statistics import MAX_CLIPS, complete_bn_statistics, layer
 from eval.networks.load import is_classifier
 from eval.networks.seen import split_to_follow
 from eval.networks.settings import SETTINGS, SPLITS, resolve_settings, trained_settings
+from eval.networks.weights import split_weights
 from utils.checkpoint import load_weights, parameters_among, plain_names, read_checkpoint, weights_in
 from utils.cli import UserError, positive_int
 from utils.data.clip_starts import count_blocks
@@ -70,6 +71,9 @@ def prepare_predictions(args):
 def read_predictor(args, dataset):
     """The checkpoint of --weights, {} for random ones. Settings that were left out follow it, else the defaults of a
     data set ('' for none). UserError: a file that can't be used, settings that leave no block to be seen."""
+    if split_weights(args.weights)[0]:
+        raise UserError(f'--weights {args.weights}: third-party models have no predictor: give a checkpoint of '
+                        'dpc/main.py')
     checkpoint = {} if args.weights == 'random' else read_checkpoint(args.weights)
     if is_classifier(checkpoint):
         raise UserError(f'{args.weights} is not a checkpoint of pretraining (a classifier\'s has no predictor): give '

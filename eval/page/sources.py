@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.forecast.pairs import cell_of, headline, lines_of_left_out
 from eval.page.pictures import albums_of
 from eval.protocols.verdict import verdict
 from utils.cli import UserError, warn
@@ -74,6 +75,16 @@ class Surprise:
     path: Path
     numbers: dict
     albums: list
+
+    @property
+    def pairs(self):
+        """What --pairs found: (headline, [(measure, curve, text), …], lines on what was left out), None without."""
+        found = self.numbers.get('pairs')
+        if not found:
+            return None
+        rows = [(measure, curve, cell_of(each))
+                for measure, curves in found['accuracy'].items() for curve, each in curves.items()]
+        return headline(found), rows, lines_of_left_out(found['left_out'])
 
 
 @dataclass
