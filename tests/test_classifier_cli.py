@@ -353,7 +353,7 @@ def test_the_test(csv_root, published, tmp_path, monkeypatch, capsys):
         assert min(picture.shape[:2]) > smallest and picture.std() > 1
 
     said = capsys.readouterr().out
-    assert len(re.findall(r'\d+\.\d+% [\[{]\d+\.\d+%, ', said)) == 6  # an interval for each accuracy
+    assert len(re.findall(r'\d+\.\d+% [\[{]\d+\.\d+%(?:, | … )', said)) == 6  # an interval or range for each accuracy
     for number in re.findall(r'\d+\.\d+%', (folder / 'test_log.md').read_text()):
         assert number in said
 
