@@ -85,7 +85,7 @@ def main(args):
         pairs = read_pairs(args.pairs) if args.pairs else []
         given = names_given(args.video)
         given += dict.fromkeys(path for pair in pairs for path in (pair.ordinary, pair.odd) if path not in given)
-        check_files(Path(args.out), given)
+        check_files(Path(args.out), given, args)
         checkpoint = read_predictor(args, args.dataset or '')
         precision = start_evaluation(args)
         made_with = what_maps_depend_on(args, checkpoint, precision)
@@ -148,11 +148,12 @@ def main(args):
         sys.exit(1)
 
 
-def check_files(folder, given):
-    """UserError: --out holds one of the given videos, or files of others with the names that are to be written."""
-    check_out(folder, given)
-    stems = stems_of([name.removesuffix('.zip') for name in given])
-    refuse_others(file for stem in stems if not is_course(folder / f'{stem}.csv') for file in files_of(folder / stem))
+def check_files(folder, given, args):
+    """UserError: a file that is to be written is one of the given videos, or is there and of others."""
+    files = {stem: [file for file, wanted in zip(files_of(folder / stem), (True, args.picture, args.film)) if wanted]
+             for stem in stems_of([name.removesuffix('.zip') for name in given])}
+    check_out(folder, given, sum(files.values(), []))
+    refuse_others(file for stem, own in files.items() if not is_course(folder / f'{stem}.csv') for file in own)
 
 
 def files_of(path):

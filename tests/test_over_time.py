@@ -158,7 +158,9 @@ def test_no_file_of_a_user_is_replaced(films, weights, tmp_path, capsys):
         place.mkdir()
         (place / 'short.json').write_text('{"rows": "mine"}')
     shutil.copy(films['short'], folder)
-    for out, said in ((folder, 'short.mp4, which is one of the videos'), (notes, 'short.json is there already')):
+    for out in folder, notes:
         status, found, err = over_time(capsys, out, folder / 'short.mp4', '--weights', weights, '--every', 1)
-        assert status == 2 and not found and said in err and not (out / 'short.npy').exists()
+        assert status == 2 and not found and 'short.json is there already' in err and not (out / 'short.npy').exists()
         assert (out / 'short.json').read_text() == '{"rows": "mine"}'
+    (folder / 'short.json').unlink()
+    assert over_time(capsys, folder, folder / 'short.mp4', '--weights', weights, '--every', 1)[0] == 0, 'beside the video'

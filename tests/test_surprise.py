@@ -342,15 +342,18 @@ def test_no_file_of_a_user_is_replaced(weights, videos, tmp_path, capsys):
     (tmp_path / 'notes' / 'ball.png').write_text('mine')
     before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
     for given, out, said in ((own, 'own', f'{own}, which is one of the videos'), (tmp_path / 'own', 'own', own),
-                             (own, 'link', own), (own, 'notes', 'ball.png is there already')):
+                             (own, 'link', 'is one of the videos'), (own, 'notes', 'ball.png is there already')):
         capsys.readouterr()
-        assert run(surprise, [given, '--weights', weights, '--film', '--out', tmp_path / out, *FLAGS]) == 2
+        flags = ['--film', '--picture', '--out', tmp_path / out, *FLAGS]
+        assert run(surprise, [given, '--weights', weights, *flags]) == 2
         errors = capsys.readouterr().err.splitlines()
         assert len(errors) == 1 and said in errors[0]
     assert {path: path.read_bytes() for path in tmp_path.rglob('*.*')} == before
     for _ in range(2):
-        assert len(answers(capsys, own, '--weights', weights, '--out', tmp_path / 'new')) == 1, 'its own are replaced'
-    assert {path.name for path in (tmp_path / 'new').iterdir()} == {'ball.csv', 'surprise.json'}
+        assert len(answers(capsys, own, '--weights', weights, '--out', tmp_path / 'own')) == 1, 'its own are replaced'
+    assert {path.name for path in (tmp_path / 'own').iterdir()} == {'ball.csv', 'ball.mp4', 'surprise.json'}
+    assert run(surprise, [own, '--weights', weights, '--film', '--out', tmp_path / 'own', *FLAGS]) == 2
+    assert open(own, 'rb').read() == before[tmp_path / 'own' / 'ball.mp4']
 
 
 def test_a_film_keeps_the_times_of_its_video(tmp_path):

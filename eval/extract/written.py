@@ -5,14 +5,15 @@ import os
 from utils.cli import UserError
 
 
-def check_out(out, videos):
-    """UserError: the folder --out is one of the videos, or holds one. videos: paths."""
-    folder = os.path.realpath(out)
-    parents = {parent: os.path.realpath(parent) for parent in {os.path.dirname(path) for path in videos}}
+def check_out(out, videos, files=()):
+    """UserError: the folder --out is one of the videos, or one of the `files` to be written is."""
     for path in videos:
-        if parents[os.path.dirname(path)] == folder or os.path.abspath(path) == os.path.abspath(out):
-            raise UserError(f'--out {out} holds {path}, which is one of the videos, and files named after them are '
-                            'written there: give another folder')
+        if os.path.abspath(path) == os.path.abspath(out):
+            raise UserError(f'--out {out} is one of the videos: give another folder')
+    own = {os.path.realpath(path) for path in videos}
+    for path in files:
+        if os.path.realpath(path) in own:
+            raise UserError(f'--out {out}: {path}, which is one of the videos, would be replaced: give another folder')
 
 
 def refuse_others(paths):
