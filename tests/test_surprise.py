@@ -219,6 +219,17 @@ def lists(tmp_path_factory):
     return root
 
 
+def test_a_model_folder_takes_the_bank_of_its_checkpoint(weights, videos, lists, tmp_path, capsys, monkeypatch):
+    pytest.importorskip('safetensors')
+    monkeypatch.setattr('eval.forecast.bank.CANDIDATES', 12)
+    checkpoint = torch.load(weights, weights_only=True)
+    config, tensors = packed(checkpoint, checkpoint['state_dict'], {})
+    write_model_folder(tmp_path / 'folder', config, tensors, '')
+    answers(capsys, videos[0], '--weights', weights, '--csv_root', lists, '--bank', 'mine', '--out', tmp_path / '1')
+    bank = ['--bank', tmp_path / '1/bank.npz']
+    assert len(answers(capsys, videos[0], *bank, '--weights', tmp_path / 'folder', '--out', tmp_path / '2')) == 1
+
+
 def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('eval.forecast.bank.CANDIDATES', 12)
     flags = ['--weights', weights, '--csv_root', lists]
@@ -242,9 +253,6 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
     other = torch.load(weights, weights_only=True)
     torch.save({**other, 'state_dict': DPC('resnet18', pred_step=1).state_dict()}, tmp_path / 'other.pth.tar')
     bank = ['--bank', tmp_path / '1/bank.npz']
-    config, tensors = packed(torch.load(weights, weights_only=True), other['state_dict'], {})
-    write_model_folder(tmp_path / 'folder', config, tensors, '')
-    assert len(answers(capsys, videos[0], *bank, '--weights', tmp_path / 'folder', '--out', tmp_path / '5')) == 1
     training = lists / 'frames' / 'c' / 'v0'
     assert run(surprise, [training, *bank, '--weights', weights, '--frame_rate', 25, '--out', tmp_path / '6', *FLAGS]) == 0
     assert 'of the 1 video the bank has blocks of 1: ' in capsys.readouterr().err
