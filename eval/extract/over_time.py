@@ -86,12 +86,14 @@ def write_over_time(args, checkpoint, listed, precision):
         raise UserError(f'none of the {counted(len(failed), "video")} has usable times; the first: {failed[0][1]}')
     videos, times = listed.videos.select([*times]), [*times.values()]
     names = stems_of(videos.paths())
-    refuse_others(file for name in names if not read_about(folder / name) for file in files_of(folder / name))
+    known = {name: read_about(folder / name) for name in names}
+    refuse_others(file for name, about in known.items() if not about for file in files_of(folder / name))
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
     facts = {'weights': args.weights, 'feature': args.feature, 'pool': args.pool, 'every': args.every,
              'frame_rate': args.frame_rate,
              'sha256': settings.pop('weights'), 'settings': settings}
-    found = distributed.from_main([stored(folder / name, facts) for name in names])
+    found = distributed.from_main([about if is_of(about, facts) and files_of(folder / name)[0].is_file() else None
+                                   for name, about in known.items()])
     missing = np.flatnonzero([each is None for each in found])
     if len(missing) < len(found):
         say(f'{len(found) - len(missing)} of {counted(len(found), "video")} are in {folder} already')
@@ -149,11 +151,9 @@ def read_about(path):
     return about if isinstance(about, dict) and {'rows', 'sha256', 'settings'} <= about.keys() else {}
 
 
-def stored(path, facts):
-    """What {path}.json says, or None where it or the .npy is not there, or is not of these `facts`."""
-    about = read_about(path)
-    same = {name: about.get(name) for name in facts} == facts
-    return about if same and files_of(path)[0].is_file() else None
+def is_of(about, facts):
+    """Whether what a .json says has these `facts`."""
+    return {name: about.get(name) for name in facts} == facts
 
 
 def write_rows(path, rows, about):
