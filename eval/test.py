@@ -55,7 +55,8 @@ def parse_args(argv=None):
                       help='all: overlapping clips that cover the video; a number: so many, evenly spaced '
                            '(default all)')
     test.add_argument('--allow_other_settings', action='store_true',
-                      help='with --test: let these flags and the spelling of class names differ from the training\'s')
+                      help='with --test: let these flags and the spelling of class names differ from the training\'s, '
+                           'and test videos be named like training videos of another data set')
     # see eval.classify.setup.settle
     parser.set_defaults(net=None, img_dim=None, num_seq=None, seq_len=None, ds=None, fps=None)
     args = parse_with_recipe(parser, 'classify', argv)

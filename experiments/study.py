@@ -138,9 +138,9 @@ class Study:
         return list_folder(self.flags['csv_root'], data, self.args.img_dim)
 
     def groups(self):
-        """Group of each test video of the labelled data, in the order of their paths: str [Q]."""
+        """{path of a test video of the labelled data: its group}"""
         videos = VideoList.read_csv(csv_file(self.list_folder(self.labelled), 1, 'test'), self.args.frame_root)
-        return np.array([group for _, group in sorted(zip(videos.paths(), videos.groups()))])
+        return dict(zip(videos.paths(), videos.groups()))
 
     def pretraining_of(self, variant):
         """The variant whose pretraining a variant uses: its own, or the default's if it differs in fine-tuning only."""
@@ -292,7 +292,7 @@ def report(study):
     facts = [f'{study.seconds() / 60:.0f} minutes; pretrained on {study.unlabelled}, evaluated on {study.labelled}',
              f'clip: {study.args.num_seq} blocks, ds {study.args.ds}, {study.args.img_dim} px',
              f'mean ± deviation over {study.args.seeds} seeds of training, and of subsets of labels',
-             interval_fact(study.groups()) + '; of the mean over seeds: how much another '
+             interval_fact(np.array([*study.groups().values()])) + '; of the mean over seeds: how much another '
              'seed could change is the deviation']
     rows = rows_of(study)
     classes = read_class_list(study.list_folder(study.labelled))

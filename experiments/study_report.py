@@ -28,8 +28,8 @@ STYLES = ('o-', 's--', '^-.')  # of the variants
 def rows_of(study):
     """The rows of results.json that a study has so far. Rows of pretrained weights say after how much pretraining.
 
-    Beside what results.json has: hits, how often each test video was right, and group, of these videos."""
-    group = study.groups()
+    Beside what results.json has: hits, how often each test video that can be read was right, and the group of each."""
+    group_of = study.groups()
     rows = study.result('random weights') or []
     for path in study.files('evaluate'):
         rows += study.result(path.stem)
@@ -38,15 +38,16 @@ def rows_of(study):
             right = [study.result(f'finetune {variant} {origin} {setting} {seed}') for seed in range(study.args.seeds)]
             if None in right:
                 continue
-            videos = sorted(right[0])
+            videos = sorted(set(right[0]).intersection(*right))
             hits = np.array([[each[video] for video in videos] for each in right], float)
             more = {'variant': variant}
             if origin == 'pretrained':
                 used = last(rows, study.pretraining_of(variant))[0]
                 more.update({name: used[name] for name in ('epoch', 'clips', 'minutes')})
-            row = row_of(origin, 'network', Outcome('fine-tuning', setting, 'top1', hits, group))
-            rows.append({**row, 'hits': hits.mean(axis=0).tolist(), **more})
-    return [{**row, 'group': group.tolist()} for row in rows]
+            group = [group_of[video] for video in videos]
+            row = row_of(origin, 'network', Outcome('fine-tuning', setting, 'top1', hits, np.array(group)))
+            rows.append({**row, 'hits': hits.mean(axis=0).tolist(), 'group': group, **more})
+    return rows
 
 
 def last(rows, variant):
@@ -112,11 +113,12 @@ def compare(rows, default):
 
 def difference(row, other):
     """1 or -1 where the 95% interval of the difference on the same test videos is above or below zero, else 0; also for
-    too few groups, and for steps of an earlier version, which stored no hits."""
-    hits = [each.get('hits', []) for each in (row, other)]
-    if not all(len(each) == len(row.get('group', [])) > 0 for each in hits) or np.isnan(hits).any():
+    too few groups, where other videos could be read, and for steps of an earlier version, which stored no groups."""
+    group = np.array(row.get('group', []))
+    hits = [np.array([each.get('hits', [])]) for each in (row, other)]
+    if not len(group) or other.get('group') != row['group'] or np.isnan(hits).any():
         return 0
-    one, two = (Outcome(*key_of(row)[1:], np.array([each]), np.array(row['group'])) for each in hits)
+    one, two = (Outcome(*key_of(row)[1:], each, group) for each in hits)
     found = estimate_of(one, minus=two)
     return 0 if found['low'] is None else int(found['low'] > 0) - int(found['high'] < 0)
 

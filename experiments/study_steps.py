@@ -106,7 +106,8 @@ def run_frozen(study, **flags):
     run('eval/frozen.py', **study.flags, dataset=study.labelled, out=out, no_pictures=True, **flags)
     rows = json.loads((out / 'results.json').read_text())
     with np.load(out / 'hits.npz') as of_videos:
-        return [{**row, 'hits': hits.tolist()} for row, hits in zip(rows, of_videos['hits'])]
+        group = of_videos['group'].tolist()
+        return [{**row, 'hits': hits.tolist(), 'group': group} for row, hits in zip(rows, of_videos['hits'])]
 
 
 def finetune(study, variant, origin, setting, seed):

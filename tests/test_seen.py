@@ -143,6 +143,20 @@ def test_frozen_features_follow_the_file(lists, runs, tmp_path, capsys):
     assert 'with their labels' in capsys.readouterr().err
 
 
+def test_other_videos_of_the_same_names(lists, runs, tmp_path, capsys):
+    """Names alone can't tell other videos from the same in another data set: the user says so, and the log repeats it."""
+    shutil.copytree(lists / 'six', tmp_path / 'csv' / 'other')
+    common = ['--csv_root', tmp_path / 'csv', '--dataset', 'other', '--split', 2]
+    command = [*CLASSIFIER, *common, '--log_dir', tmp_path, '--test', runs[1]]
+    assert 'if these are other videos of the same names, give --allow_other_settings' in error_of(
+        classifier_cli, capsys, *command)
+    assert 'six, split 1): evaluate it on the split' in error_of(
+        classifier_cli, capsys, *command, '--csv_root', lists, '--dataset', 'six', '--allow_other_settings')
+    folder = classify(tmp_path / 'csv', tmp_path, *common, '--test', runs[1], '--allow_other_settings')
+    assert ('- seen: it was trained on 6 of these 9 test videos with their labels (six, split 1), or on others of the '
+            'same names') in (folder / 'test_log.md').read_text()
+
+
 def test_one_list_has_no_mean_over_splits(lists, runs, tmp_path, capsys):
     (tmp_path / 'one').mkdir()
     for part in ('train', 'test'):

@@ -293,6 +293,22 @@ def test_what_the_table_says(tmp_path):
     assert 'knn, all labels, top1: never' in (tmp_path / 'results.md').read_text()
 
 
+def test_a_test_video_that_cannot_be_read(csv_root, tmp_path):
+    """Fine-tuned classifiers are compared on the videos that all seeds could read, each with its own group."""
+    args = study.parse_args(['--output', str(tmp_path), '--data', 'ucf101:k400_150', '--csv_root', str(csv_root),
+                             '--seeds', '2'])
+    one = study.Study(args, 'ucf101:k400_150', tmp_path / 'one', 120)
+    one.open()
+    group_of = one.groups()
+    read = list(group_of)
+    for seed in range(2):
+        one.do(f'finetune default random all labels {seed}', lambda study: {video: 1 for video in reversed(read)})
+        read = read[1:]
+    row, = study_report.rows_of(one)
+    assert row['group'] == [group_of[video] for video in sorted(group_of)[1:]] and row['hits'] == [1] * len(row['group'])
+    assert study_report.difference(row, {**row, 'group': row['group'][::-1]}) == 0
+
+
 def test_panels_are_those_of_protocols_that_were_run():
     _, axes = study_report.make_figure()
     rows = [row('random', 0.2), row('random', 0.2, protocol='probe')]

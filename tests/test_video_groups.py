@@ -1,4 +1,6 @@
 """Videos that belong together: what names tell, what lists carry, and that no split tears a group apart."""
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,18 @@ def test_no_group_is_torn_apart():
         assert not parts[0] & parts[1]
         assert {folder.split('/')[2] for folder in lists['train_split01']} == everything.keys()
     assert held_out > 40
+
+
+def test_the_order_of_the_list_does_not_matter():
+    """The same videos are held out, and in the same folds, however a list is ordered."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        videos = random_list(rng)
+        order = rng.permutation(len(videos))
+        assert np.array_equal(fold_of(videos, 5, seed)[order], fold_of(videos.select(order), 5, seed))
+        with contextlib.suppress(NothingHeldOut):
+            train, _ = hold_out(videos, 0.3, seed)
+            assert {*order[hold_out(videos.select(order), 0.3, seed)[0]]} == {*train}
 
 
 def test_folds_of_ucf101_names():

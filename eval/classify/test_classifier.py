@@ -53,7 +53,7 @@ def test_classifier(args):
         warn_of_mirrored_views(args)
     precision = start_evaluation(tests[0], views=len(views_of(args.crops, args.flip_views)))
     prepared = [prepare_test(one, *each, precision) for one, each in zip(tests, found)]
-    seen = [check_unseen(one.test, checkpoint, test_set.videos)
+    seen = [check_unseen(one, one.test, checkpoint, test_set.videos)
             for one, checkpoint, (_, _, _, test_set, _) in zip(tests, checkpoints, prepared)]
     folder = None
     if distributed.is_main():

@@ -28,7 +28,8 @@ def add_feature_arguments(parser):
     """Flags for what is extracted, and how. --net, --img_dim … default to None: see `prepare`."""
     model = add_model_arguments(parser, None, NETWORKS, FOLLOWS)
     model.add_argument('--allow_other_settings', action='store_true',
-                       help='let these flags differ from what the checkpoint was trained with')
+                       help='let these flags differ from what the checkpoint was trained with, and test videos be '
+                            'named like training videos of another data set')
     data = add_data_arguments(parser, default=FOLLOWS)
     data.add_argument('--batch_size', default=16, type=positive_int,
                       help='clips at a time, of several videos, all processes (default 16)')

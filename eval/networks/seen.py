@@ -38,19 +38,24 @@ def check_own_split(origin, checkpoint, dataset, split):
                         f'{dataset}: give the files of splits 1, 2 and 3 in this order')
 
 
-def check_unseen(origin, checkpoint, videos):
-    """A sentence on the test `videos` (a VideoList) that the network has seen without labels; None if there are none.
+def check_unseen(args, origin, checkpoint, videos):
+    """A sentence on the test `videos` (a VideoList) that the network has seen, as their names say; None if there are
+    none.
 
-    UserError: it was trained on the labels of some."""
+    UserError: it was trained on the labels of some. Those of another data set pass with --allow_other_settings, as
+    other videos may have the same names, 'run/001'."""
     text = labels_text(checkpoint, videos)
-    if text:
+    if text and any(training['dataset'] == Path(args.dataset).name for training in label_trainings(checkpoint, videos)):
         raise UserError(f'{origin}: {text}: evaluate it on the split that it was trained on')
-    return seen_text(checkpoint, videos, 'test videos')
+    if text and not args.allow_other_settings:
+        raise UserError(f'{origin}: {text}: if these are other videos of the same names, give --allow_other_settings')
+    labels = text and f'{text}, or on others of the same names'
+    return '; '.join(filter(None, [labels, seen_text(checkpoint, videos, 'test videos')])) or None
 
 
-def check_all_unseen(checkpoints, videos):
+def check_all_unseen(args, checkpoints, videos):
     """`check_unseen` of several {origin: checkpoint}: a list of sentences, which name the file."""
-    found = {origin: check_unseen(origin, checkpoint, videos) for origin, checkpoint in checkpoints.items()}
+    found = {origin: check_unseen(args, origin, checkpoint, videos) for origin, checkpoint in checkpoints.items()}
     return [f'{origin}: {text}' for origin, text in found.items() if text]
 
 
@@ -60,9 +65,14 @@ def seen_text(checkpoint, videos, what='videos'):
     return f'pretraining saw {seen} of these {len(videos)} {what} (without labels)' if seen else None
 
 
+def label_trainings(checkpoint, videos):
+    """The trainings on labels of some of the `videos`."""
+    return [training for training in trainings_of(checkpoint) if seen_by([training], videos, labels=True).any()]
+
+
 def labels_text(checkpoint, videos):
     """A sentence on the test `videos` that the network was trained on with their labels, or None."""
-    trainings = [training for training in trainings_of(checkpoint) if seen_by([training], videos, labels=True).any()]
+    trainings = label_trainings(checkpoint, videos)
     if not trainings:
         return None
     seen = np.count_nonzero(seen_by(trainings, videos, labels=True))

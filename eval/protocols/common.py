@@ -81,7 +81,7 @@ def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list
     if args.mean and len({net_of(name, None) for name in args.weights}) > 1:
         raise UserError('--mean: the --weights are of several nets; evaluate each mean by a separate command')
     checkpoints, listed, class_names, precision = prepare(args, by_class=True)
-    seen = check_all_unseen(checkpoints, listed.videos.select(listed.rows_of('test')))
+    seen = check_all_unseen(args, checkpoints, listed.videos.select(listed.rows_of('test')))
     folder = Path(args.out)
     make_folder(folder, '--out')
     return checkpoints, listed, class_names, precision, folder, seen

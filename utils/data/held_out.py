@@ -58,9 +58,13 @@ def groups_in_order(videos, seed):
     """(group of each video int64 [R], [classes of each group], groups in a random order).
 
     Of several labels of a video the first counts. Videos without labels and class folders are one class, that of the
-    folder they share. The order is one of numbers gNN or names, so that it is the same in all classes."""
+    folder they share. The order is one of numbers gNN or names, so that it is the same in all classes. That of the list
+    doesn't matter."""
     class_of, _ = numbered(names[0] for names in videos.classes())
-    group_index, groups = numbered(videos.groups())
+    group_of = videos.groups()
+    groups = sorted(set(group_of))
+    number_of = {group: number for number, group in enumerate(groups)}
+    group_index = np.array([number_of[group] for group in group_of], np.int64)
     classes_of = [[] for _ in groups]
     for group, c in dict.fromkeys(zip(group_index.tolist(), class_of.tolist())):
         classes_of[group].append(c)
