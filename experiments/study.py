@@ -45,6 +45,7 @@ from utils.data.lists import VideoList, csv_file, list_folder
 
 CURVES = {'puppets': ['default', 'cpv4']}  # variants evaluated at every checkpoint, if not only the default
 FINETUNING_SHARE = 0.25  # of the time
+FINETUNING_STEPS = 100   # on the demo 30 leave all classifiers near chance, 120 those of random weights alone
 RANDOM_SEEDS = 3  # of random weights in eval/frozen.py
 # until sizes are known: as many steps as there can be
 UNKNOWN = {'epochs': 10 ** CHECKPOINTS, 'checkpoints': CHECKPOINTS}
@@ -241,7 +242,8 @@ def pretrain_and_evaluate(study, variant, epochs):
 
 
 def all_finetunings(study, variant, origin):
-    for setting in study.labels:
+    sized = study.result('size of finetuning')
+    for setting in study.labels if sized is None else sized:
         for seed in range(study.args.seeds):
             yield f'finetune {variant} {origin} {setting} {seed}', finetune, variant, origin, setting, seed
 
@@ -249,13 +251,21 @@ def all_finetunings(study, variant, origin):
 # ---- sizes
 
 def size_finetuning(study):
-    """{setting: epochs} of fine-tuning."""
+    """{setting: epochs} of fine-tuning; {} where there is too little time for it, which a line says."""
     speed = study.result('speed')
     runs = len(study.finetunings()) * len(study.labels) * study.args.seeds
     with open(csv_file(study.list_folder(study.labelled), 1, 'train')) as file:
         videos = sum(1 for _ in file)
-    return finetuning_epochs(FINETUNING_SHARE * study.left() / runs - 2 * speed['start'], videos, study.labels,
-                             speed['clips_per_s'], speed['save'])
+    epochs = finetuning_epochs(FINETUNING_SHARE * study.left() / runs - 2 * speed['start'], videos, study.labels,
+                               speed['clips_per_s'], speed['save'])
+    steps = epochs['all labels'] * videos // study.args.batch_size
+    if steps >= FINETUNING_STEPS:
+        return epochs
+    seconds = FINETUNING_STEPS * study.args.batch_size / speed['clips_per_s'] + 2 * speed['start']
+    print(f'fine-tuning is left out: each classifier would be trained for {steps} steps, and with fewer than '
+          f'{FINETUNING_STEPS} all stay near chance; it takes about --minutes '
+          f'{(study.seconds() + runs * seconds / FINETUNING_SHARE) / 60:.0f}')
+    return {}
 
 
 def size_pretraining(study):

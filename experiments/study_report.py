@@ -75,7 +75,8 @@ def write_report(folder, rows, facts, curves, others, chance):
                    if row['weights'] == 'random' and row.get('variant', 'default') != 'default']
         compared = shown([row for variant in curves + others for row in found[variant]] + scratch)
         lines += ['', '## Variants, at an equal budget', '', *table_lines(compared), '',
-                  *(f'- {variant}: {compare(shown(found[variant]), shown(found["default"]))}' for variant in others)]
+                  *(f'- {variant}: {compare(shown(found[variant]), shown(found["default"]))}' for variant in others
+                    if found[variant])]
     with open(folder / 'results.md', 'w', **ENCODING) as file:
         file.write('\n'.join(lines) + '\n')
     draw(folder / 'study.png', rows, curves, chance)
