@@ -47,7 +47,7 @@ def test_a_lookup_equals_comparing_names():
     for _ in range(20):
         names = [f'{a}/{b}' for a in 'xyz' for b in range(9)]
         trained, tested = (rng.permutation(names)[:rng.integers(1, 20)].tolist() for _ in range(2))
-        found = seen_by([training([f'/old/{name}' for name in trained])],
+        found = seen_by([training([f'/old/{name}' for name in trained], [f'/old/{name}' for name in names])],
                         videos_of([f'/new/place/{name}.mp4' for name in tested]), labels=True)
         assert found.tolist() == [name in trained for name in tested]
         assert not seen_by([training(trained)], videos_of(tested), labels=False).any()
@@ -56,10 +56,21 @@ def test_a_lookup_equals_comparing_names():
 def test_takes_that_are_numbered_in_every_folder():
     """{person}/{class}/{take}: the person belongs to the name, or another one's take would count as seen."""
     listed = [f'/d/{person}/run/{take}' for person in 'ab' for take in range(3)]
-    assert depth_for(listed) == 3 and depth_for(listed[:3]) == 2
-    assert depth_for([*listed[:3], '/d/a/run/0.mp4']) == 2  # two forms of one video
+    assert depth_for(listed) == 3 and depth_for([*listed[:3], '/d/a/jump/0']) == 2
+    assert depth_for([*listed[:3], '/d/a/jump/0', '/d/a/run/0.mp4']) == 2  # two forms of one video
     found = seen_by([training(listed[:3], listed)], videos_of(listed), labels=True)
     assert found.tolist() == [True] * 3 + [False] * 3
+
+
+def test_videos_of_one_folder_may_move():
+    """Where all videos are in one folder, which may have any name, the name of a video says which it is."""
+    listed = [f'/data/20bn/{i}.webm' for i in range(6)]
+    found = seen_by([training(listed[:3], listed)], videos_of([f'/fast/frames/{i}' for i in range(6)]), labels=True)
+    assert found.tolist() == [True] * 3 + [False] * 3
+
+
+def test_spellings_of_a_class_are_one_class():
+    assert hashes(['/a/air drumming/v_1'], 2) == hashes(['/b/air_drumming/v_1'], 2)
 
 
 # ---- what a run stores

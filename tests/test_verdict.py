@@ -39,6 +39,17 @@ def test_the_sentence_counts_what_the_files_say():
     assert len(kinds) == 4
 
 
+def test_a_number_that_features_have_in_common_counts_once():
+    """As of whole videos, where nothing is predicted."""
+    group = np.array([f'g{i}' for i in range(12)])
+    right, wrong = (Outcome('anticipation', '100% observed', 'top1', np.full((1, 12), value), group) for value in (1., 0.))
+    outcomes = {(name, feature): [outcome] for name, outcome in (('a.pth.tar', right), ('random', wrong))
+                for feature in ('context', 'context, repeated', 'context, own probe')}
+    rows = [row_of(*key, each) for key, found in outcomes.items() for each in found]
+    said = verdict(rows, difference_rows(outcomes, [('a.pth.tar', 'random')]))
+    assert said.startswith('pretrained beats random weights in 1 of 1 rows: anticipation on context, 100% observed')
+
+
 def test_few_groups_several_files_and_none():
     rng = np.random.default_rng(0)
     assert verdict(*rows_of(rng, 4, ['all labels'])) == (

@@ -9,6 +9,7 @@ from process_data import check_frames, write_csv
 from tests.process_data.tiny_videos import write_video
 from utils.data.groups import group_of
 from utils.data.held_out import NothingHeldOut, fold_of, hold_out
+from utils.data.label_subsets import label_subset
 from utils.data.lists import VideoList
 from utils.data.random_split import random_split
 
@@ -120,7 +121,7 @@ def test_no_group_is_torn_apart():
 
 
 def test_the_order_of_the_list_does_not_matter():
-    """The same videos are held out, and in the same folds, however a list is ordered."""
+    """The same videos are held out, and in the same folds, however a list is ordered, and from files as from frames."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         videos = random_list(rng)
@@ -129,6 +130,11 @@ def test_the_order_of_the_list_does_not_matter():
         with contextlib.suppress(NothingHeldOut):
             train, _ = hold_out(videos, 0.3, seed)
             assert {*order[hold_out(videos.select(order), 0.3, seed)[0]]} == {*train}
+    names = [f'/f/run/clip{end}' for end in ('', ' (2)', '-b', '1', '_x', '.y')]
+    frames, files = (VideoList.from_rows([name + end for name in names], [9] * 6) for end in ('', '.mp4'))
+    for seed in range(9):
+        assert np.array_equal(hold_out(frames, 0.5, seed)[0], hold_out(files, 0.5, seed)[0])
+        assert np.array_equal(*(label_subset(videos.paths(), [0] * 6, 0.5, seed=seed) for videos in (frames, files)))
 
 
 def test_folds_of_ucf101_names():

@@ -26,7 +26,7 @@ from utils.data.splits import at_frame_rate, has_lists, read_split, split_by_cla
 from utils.next_step import command, say_next
 from utils.parallel import distributed
 from utils.run.folder import announce_folder, create_run_folder, network_name, rate_suffix, save_arguments
-from utils.run.setup import clip_settings, clip_videos, frames_taken, prepare_model, rate_setting, start_evaluation
+from utils.run.setup import clip_settings, clip_videos, frames_taken, prepare_model, start_evaluation
 
 
 def test_experiment_name(tests):
@@ -127,9 +127,8 @@ def hashes_of(args, checkpoint, folder, protocols, videos, broken):
                  split_by_class(folder, args.split)[0]['train'])
     test = videos.select(np.setdiff1d(np.arange(len(videos)), [index for index, _ in broken]))
     trained_on = checkpoint.get('settings', {}).get('label_fraction', 1)
-    return {protocol.name: protocol_hash(*(zip(part.paths(), part.classes()) for part in (train, test)),
-                                         protocol=protocol.name, label_fraction=trained_on,
-                                         **clip_settings(args)._asdict(), **rate_setting(args))
+    return {protocol.name: protocol_hash(train, test, protocol=protocol.name, label_fraction=trained_on,
+                                         **clip_settings(args)._asdict())
             for protocol in protocols}
 
 

@@ -18,7 +18,7 @@ from eval.classify.outputs import (
     write_probabilities,
 )
 from eval.classify.scores import Protocol, VideoScores, summarise, uncertainty
-from eval.metrics.protocol_hash import protocol_hash
+from eval.metrics.protocol_hash import mean_hash
 from utils.data.lists import VideoList
 from utils.text import printable
 
@@ -91,7 +91,7 @@ def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
         if len(splits) == len(tables):
             rows[f'{name}, mean of {len(tables)} splits'] = stats = {
                 **mean_of(list(splits.values())),
-                'hash': protocol_hash([], [], splits=[each['hash'] for each in splits.values()])}
+                'hash': mean_hash([each['hash'] for each in splits.values()])}
             print_numbers(f'{name}, mean of {len(tables)} splits', stats)
     write_log(folder / 'test_log.md', f'Mean of splits {", ".join(map(str, tables))}', facts, rows)
     print(f'written to {printable(str(folder))}: test_log.md and a folder for each split')

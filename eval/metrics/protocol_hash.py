@@ -1,35 +1,42 @@
 """Which numbers may be compared: those whose protocols have the same hash."""
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from utils.data.classes import class_key
-from utils.data.seen import DEPTH, depth_for, tails
+from utils.data.lists import VideoList
+from utils.data.seen import depth_for, tails
+from utils.text import ENCODING
 
-RULE = 1  # raised when a protocol measures something else under the same name and choices
+RULE = 2  # raised when a protocol measures something else under the same name and choices
 
 
-def protocol_hash(train: Iterable[tuple[str, Sequence[str]]], test: Iterable[tuple[str, Sequence[str]]],
-                  **choices) -> str:
-    """8 hex digits that change with any training or test video or label, and with the choices of the protocol, but not
-    with the order of the lists, nor with where the videos are stored or in which form.
+def protocol_hash(train: VideoList, test: VideoList, **choices) -> str:
+    """8 hex digits that change with any training or test video, label or group, with the number of frames of a test
+    video and with the choices of the protocol, but not with the order of the lists, nor with where the videos are
+    stored or in which form.
 
-    train, test: (path, names of its classes) of each video. choices: by name, anything that JSON can write.
+    Frames of test videos are counted at --fps, so that frames taken at a rate equal those extracted at it; the same
+    videos at another rate are cut into other clips. choices: by name, anything that JSON can write.
 
-    >>> videos = [('/frames/run/v1', ['run']), ('/frames/jump/v2', ['jump'])]
-    >>> moved = [('/mnt/jump/v2.avi', ['jump']), ('/mnt/run/v1.avi', ['run'])]
+    >>> videos = VideoList.from_rows(['/frames/run/v1', '/frames/jump/v2'], [90, 80])
+    >>> moved = VideoList.from_rows(['/mnt/jump/v2.avi', '/mnt/run/v1.avi'], [80, 90])
     >>> protocol_hash(videos, videos, protocol='knn', ds=3) == protocol_hash(moved, moved, ds=3, protocol='knn')
     True
     """
-    train, test = list(train), list(test)
-    paths = [path for path, _ in train + test]
-    # The name of a folder that holds all videos says nothing of them, and goes when they move.
-    depth = depth_for(paths, fewest=DEPTH if len(set(map(os.path.dirname, paths))) > 1 else 1)
+    depth = depth_for([*train.paths(), *test.paths()])
 
-    def listed(videos):
-        names = tails([path for path, _ in videos], depth)
-        return sorted([name, sorted(map(class_key, classes))] for name, (_, classes) in zip(names, videos))
+    def listed(videos, frames):
+        return sorted(zip(tails(videos.paths(), depth), (sorted(map(class_key, names)) for names in videos.classes()),
+                          (group.decode(**ENCODING) for group in videos.group.tolist()), frames))
 
-    text = json.dumps([RULE, listed(train), listed(test), choices], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return digits(listed(train, [0] * len(train)), listed(test, test.n_frames.tolist()), choices)
+
+
+def mean_hash(hashes: Sequence[str]) -> str:
+    """That of a mean of numbers that have these hashes."""
+    return digits(hashes)
+
+
+def digits(*content):
+    return hashlib.sha256(json.dumps([RULE, *content], sort_keys=True).encode()).hexdigest()[:8]

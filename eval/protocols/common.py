@@ -36,7 +36,7 @@ from utils.cli import UserError, make_folder, positive_int_or_all
 from utils.next_step import command, data_flags
 from utils.parallel.precision import Precision
 from utils.run.log import warn
-from utils.run.setup import clip_settings, frames_taken, rate_setting
+from utils.run.setup import clip_settings, frames_taken
 from utils.text import printable
 
 RANDOM_SEEDS = 3  # random weights that are averaged
@@ -147,17 +147,18 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
     """(row of results, Outcome) of the Outcomes of each (weights, feature). The row has the `hash` of its protocol.
 
     choices: of the flags, those that decide what the protocol measures."""
-    classes = dict(zip(listed.videos.paths(), listed.videos.classes()))
-    train, test = ([(path, classes[path]) for path in paths] for paths in (task.train_path, task.test_path))
-    rate = rate_setting(args)
+    row_of_path = {path: row for row, path in enumerate(listed.videos.paths())}
+    train, test = (listed.videos.select(np.array([row_of_path[path] for path in paths]))
+                   for paths in (task.train_path, task.test_path))
 
     @cache
-    def hash_of(clip, protocol):
-        return protocol_hash(train, test, protocol=protocol, **clip._asdict(), **rate, **choices)
+    def hash_of(clip, protocol, videos):
+        """videos: as many were tested on. Appearance leaves out those of which it can't read a frame."""
+        return protocol_hash(train, test, protocol=protocol, videos=videos, **clip._asdict(), **choices)
 
     return [({**row_of(weights, feature, outcome),
-              'hash': hash_of(clip_settings(flags_for(args, weights)), outcome.protocol)}, outcome)
-            for (weights, feature), each in outcomes.items() for outcome in each]
+              'hash': hash_of(clip_settings(flags_for(args, weights)), outcome.protocol, outcome.hits.shape[1])},
+             outcome) for (weights, feature), each in outcomes.items() for outcome in each]
 
 
 def warn_of_unseen_classes(task: Task, class_names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.metrics.intervals import bootstrap, by_group
-from eval.metrics.protocol_hash import protocol_hash
+from eval.metrics.protocol_hash import mean_hash
 from eval.networks.seen import check_own_split
 from eval.networks.settings import SPLITS, check_own_lists
 from eval.networks.weights import split_weights
@@ -85,7 +85,7 @@ def mean_row(rows: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
             'deviation': float(np.std([row['value'] for row in rows], ddof=1)),
             'chosen': '; '.join(filter(None, (row['chosen'] for row in rows))) or None,
             'folds': min((row['folds'] for row in rows if row['folds'] is not None), default=None),
-            'hash': protocol_hash([], [], splits=[row['hash'] for row in rows])}
+            'hash': mean_hash([row['hash'] for row in rows])}
 
 
 def mean_difference(than: str, rows: Sequence[dict], outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 
 from utils.cli import UserError
 from utils.data.classes import numbered
+from utils.data.seen import name_of_video
 
 
 class NothingHeldOut(UserError):
@@ -58,11 +59,11 @@ def groups_in_order(videos, seed):
     """(group of each video int64 [R], [classes of each group], groups in a random order).
 
     Of several labels of a video the first counts. Videos without labels and class folders are one class, that of the
-    folder they share. The order is one of numbers gNN or names, so that it is the same in all classes. That of the list
-    doesn't matter."""
+    folder they share. The order is one of numbers gNN or names, so that it is the same in all classes. Neither that of
+    the list nor the form of the videos matters."""
     class_of, _ = numbered(names[0] for names in videos.classes())
     group_of = videos.groups()
-    groups = sorted(set(group_of))
+    groups = sorted(set(group_of), key=name_of_video)  # that of some is their path
     number_of = {group: number for number, group in enumerate(groups)}
     group_index = np.array([number_of[group] for group in group_of], np.int64)
     classes_of = [[] for _ in groups]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from utils.data.seen import name_of_video
 from utils.random_streams import stream
 
 
@@ -14,14 +15,14 @@ def label_subset(paths: Sequence[str], label: Sequence[int], fraction: float | N
                  per_class: int | None = None, seed: int = 0) -> np.ndarray:
     """Chooses `fraction` of the videos of each class (at least one), or `per_class` of them: sorted rows, int64.
 
-    The order of the list doesn't matter, and smaller subsets are part of larger ones of the same seed.
+    Neither the order of the list nor the form of the videos matters, and smaller subsets are part of larger ones of the
+    same seed.
 
     paths: R str, distinct. label: int64 [R]."""
-    paths, label = np.asarray(paths, dtype=object), np.asarray(label)
+    label = np.asarray(label)
     chosen = []
     for c in np.unique(label):
-        rows = np.flatnonzero(label == c)
-        rows = rows[np.argsort(paths[rows])]
+        rows = sorted(np.flatnonzero(label == c), key=lambda row: name_of_video(paths[row]))
         count = per_class if fraction is None else max(1, round(fraction * len(rows)))
         chosen.extend(stream('label_subset', seed, c).permutation(rows)[:count])
     return np.sort(chosen)

@@ -15,17 +15,19 @@ import hashlib
 import numpy as np
 import torch
 
+from utils.data.classes import class_key
 from utils.data.text_files import ENCODING
 from utils.video.files import is_video
 
 CLASSIFIER = 'lc'
-DEPTH = 2  # class folder and name: these stay when the frames move
 
 
 def name_of_video(path: str) -> tuple[str, ...]:
-    """Parts of a path, without the ending of a packed or video file: the same for every form of a video."""
+    """Parts of a path, without the ending of a packed or video file: the same for every form of a video. Folders are
+    spelled as `class_key` spells classes."""
     path = path.rstrip('/').removesuffix('.zip')
-    return tuple(part for part in (path[:path.rfind('.')] if is_video(path) else path).split('/') if part)
+    *folders, name = (part for part in (path[:path.rfind('.')] if is_video(path) else path).split('/') if part)
+    return *map(class_key, folders), name
 
 
 def tails(paths, depth):
@@ -33,11 +35,13 @@ def tails(paths, depth):
     return ['/'.join(name_of_video(path)[-depth:]) for path in paths]
 
 
-def depth_for(paths, fewest=DEPTH):
-    """The `fewest` parts, or as many as tell all videos apart. Videos numbered anew in every folder, as
-    {person}/{class}/{take}, need more than class folder and name."""
+def depth_for(paths):
+    """How many of the last parts of their paths name the videos: class folder and name, which stay when the frames
+    move, or as many as tell all videos apart. Videos numbered anew in every folder, as {person}/{class}/{take}, need
+    more. If all are in one folder the name is enough: their folder says nothing of them, and may be called otherwise
+    where they have moved to."""
     names = set(map(name_of_video, paths))
-    depth = fewest
+    depth = 2 if len({name[:-1] for name in names}) > 1 else 1
     while len({name[-depth:] for name in names}) < len(names):
         depth += 1
     return depth
