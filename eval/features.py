@@ -49,7 +49,8 @@ def parse_args(argv=None):
     over_time.add_argument('--pool', choices=POOLS,
                            help='mean: over locations, rows [T, D]; none: keep them, [T, S, D] (default mean)')
     over_time.add_argument('--frame_rate', type=positive, metavar='F',
-                           help='frames a second of extracted frames, or of files without usable time stamps')
+                           help='frames a second of extracted frames, and of files without usable time stamps; usable '
+                                'ones are always kept')
     over_time.add_argument('--json', action='store_true',
                            help='print an object a line: {"video", "rows", …} or {"video", "error"}')
     add_feature_arguments(parser)

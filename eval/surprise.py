@@ -62,7 +62,8 @@ def parse_args(argv=None):
                         help='P, blocks predicted in pretraining; the other N − P are seen before each prediction '
                              '(default: as stored in the checkpoint, or 3)')
     parser.add_argument('--frame_rate', type=positive, metavar='F',
-                        help='frames a second of extracted frames, or of files without usable time stamps')
+                        help='frames a second of extracted frames, and of files without usable time stamps; usable '
+                             'ones are always kept')
     add_feature_arguments(parser)
     parser.set_defaults(dataset=None)
     args = parser.parse_args(argv)

@@ -27,6 +27,7 @@ def test_every_frame_has_the_time_at_which_it_was_shown(tmp_path, kind):
     shown = np.array(SHOWN if 'variable' in kind else [40 * i for i in range(count)]) / 1000
     assert seconds.dtype == np.float64 and seconds == pytest.approx(shown, abs=1e-3)
     assert np.array_equal(frame_times(path, 7), seconds[:7])
+    assert np.array_equal(frame_times(path, 7, frame_rate=7), seconds[:7]), 'usable time stamps are kept'
     assert frame_times(path, 8, fps=10) == pytest.approx(np.arange(8) / 10)
     with pytest.raises(VideoError, match=f'has {count} frames, and the times of 999 were'):
         frame_times(path, 999)

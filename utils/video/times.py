@@ -12,16 +12,22 @@ def frame_times(path, n_frames, fps=None, frame_rate=None):
     """Seconds of the first `n_frames` frames of the video `path`, float64 [n_frames], from 0 at the first.
 
     fps:         the frames of a video file are those that read_pictures takes at this rate (None, 0: all)
-    frame_rate:  frames a second of extracted frames, which have no times; of a video file it replaces the time stamps
-    VideoError: there are no time stamps, they jump back or by more than LARGEST_GAP, or there are fewer frames; the
-    file can't be read. UserError: the file system fails."""
-    if frame_rate:
-        return np.arange(n_frames) / (fps or frame_rate)
+    frame_rate:  frames a second of extracted frames, and of a video file whose time stamps `check_times` refuses
+    VideoError: there are no such time stamps and no frame_rate; the file has fewer frames, or can't be read.
+    UserError: the file system fails."""
     if not os.path.isfile(path):
-        raise VideoError('extracted frames have no time stamps: say how many there are a second with --frame_rate F')
+        if not frame_rate:
+            raise VideoError('extracted frames have no time stamps: say how many there are a second with '
+                             '--frame_rate F')
+        return np.arange(n_frames) / frame_rate
     with VideoFile(path) as video:
         seconds = video.times()
-    check_times(seconds)
+    try:
+        check_times(seconds)
+    except VideoError:
+        if not frame_rate:
+            raise
+        return np.arange(n_frames) / (fps or frame_rate)
     if fps:
         return np.arange(n_frames) / fps
     if len(seconds) < n_frames:
@@ -30,7 +36,7 @@ def frame_times(path, n_frames, fps=None, frame_rate=None):
 
 
 def check_times(seconds):
-    """VideoError: a time is None, or the times [s, …] of successive frames jump."""
+    """VideoError: a time is None, or the times [s, …] of successive frames jump back or by more than LARGEST_GAP."""
     if not seconds or None in seconds:
         raise VideoError('its frames have no time stamps: say how many there are a second with --frame_rate F')
     steps = np.diff(seconds)
