@@ -118,7 +118,8 @@ def main(args):
             bits, copy_bits, seen, candidates = surprise_along(model, feature, args.num_seq - args.pred_step,
                                                                bank and bank.feature)
             start, end = block_times(times[index], len(feature), args.seq_len, args.ds)
-            course = Course(names[index], start[1:], end[1:], bits, copy_bits, difference[1:], seen, candidates, size)
+            course = Course(names[index], start[1:], end[1:], bits, copy_bits, difference[1:], seen, candidates, size,
+                            args.num_seq - args.pred_step)
             source = Source(videos.path(index), videos.fps, args.seq_len, args.ds, times[index])
             try:
                 write_files(folder / stems[index], course, source, args)
@@ -185,13 +186,14 @@ def usable_videos(videos, names, args, answers):
     """(VideoList, names, [times of the frames, s]) of the videos that are long enough and have times; says what is
     wrong with the others."""
     seen = args.num_seq - args.pred_step
-    needed, what = (2, 'a seen block and the next') if args.bank else (
-        seen + 2, f'{seen} seen blocks, the next, and another to compare it with')
+    needed, what = seen + 1, f'{counted(seen, "seen block")} and the next'
+    if not args.bank:
+        needed, what = seen + 2, f'{counted(seen, "seen block")}, the next, and another to compare it with'
     blocks = -(-videos.n_frames // args.ds) // args.seq_len
     for row in np.flatnonzero(blocks < needed):
         answers.fail(names[row], f'too short: {what} are {(needed * args.seq_len - 1) * args.ds + 1} frames with '
                                  f'--ds {args.ds}, and it has {videos.n_frames[row]}'
-                                 + ('' if args.bank else '; with --bank fewer are enough'))
+                                 + ('' if args.bank else '; with --bank a block less is enough'))
     long = np.flatnonzero(blocks >= needed)
     times, failed = times_of(videos.select(long), args.frame_rate)
     for row, error in failed.items():

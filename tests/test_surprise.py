@@ -114,12 +114,13 @@ def course(bits, seen=None):
     bits = np.array(bits, np.float32)[:, None]
     time = np.arange(len(bits), dtype=float)
     return Course('a.mp4', time, time + 0.5, bits, bits, time, np.full(len(bits), SEEN) if seen is None else seen, 7,
-                  (1, 1))
+                  (1, 1), SEEN)
 
 
 def test_top_moments_are_apart_and_predicted_from_enough():
     assert course([1, 5, 6, 2, 3, 4]).top() == [2, 5, 0]
     assert course([9, 5, 6, 2, 3, 4], seen=np.array([1, 2, 2, 2, 2, 2])).top() == [2, 5]
+    assert course([9, 8], seen=np.array([1, 1])).top() == []
     assert course([9]).top() == [0] and course([9]).uninformed == 3
     summary = course([9, 5, 6], seen=np.array([1, 2, 2])).summary()
     assert (summary['blocks'], summary['bits'], summary['top'][0]['seconds']) == (3, 5.5, 2.25)
@@ -269,10 +270,12 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
 def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('eval.forecast.bank.CANDIDATES', 12)
     a, b, still = videos
-    (tmp_path / 'pairs.csv').write_text(f'path_a,path_b\n{a},{b}\n{still},{a}\n{a},{a}\n{a},{tmp_path}/gone.mp4\n')
+    short = write_film(tmp_path / 'short.mp4', film(14))    # a block less than two seen ones and the next
+    (tmp_path / 'pairs.csv').write_text(f'path_a,path_b\n{a},{b}\n{still},{a}\n{a},{a}\n{a},{tmp_path}/gone.mp4\n{short},{a}\n')
     flags = ['--pairs', tmp_path / 'pairs.csv', '--weights', weights, '--csv_root', lists]
     found = answers(capsys, *flags, '--bank', 'mine', '--out', tmp_path / 'out', status=1)
     errors = {each['video']: each['error'] for each in found if 'error' in each}
+    assert errors.pop(short) == 'too short: 2 seen blocks and the next are 15 frames with --ds 1, and it has 14'
     assert set(errors) == {'pair 4', f'{tmp_path}/gone.mp4'} and 'twice the same file' in errors['pair 4']
     bits = {each['video']: each['bits'] for each in found if 'bits' in each}
     result = found[-1]
@@ -281,8 +284,9 @@ def test_which_of_a_pair_is_odd(weights, videos, lists, tmp_path, capsys, monkey
     assert result['accuracy']['highest']['frame_difference']['value'] >= 0.5, 'a still video moves less'
     assert run(surprise, [*flags, '--bank', 'mine', '--out', tmp_path / 'out', *FLAGS]) == 1
     said = capsys.readouterr().out
-    assert '2 of the 4 pairs could be compared. In how many of them the odd video has the higher value {lowest to ' in said
+    assert '2 of the 5 pairs could be compared. In how many of them the odd video has the higher value {lowest to ' in said
     assert f'pair of line 5 left out: {tmp_path}/gone.mp4: is not there' in said
+    assert f'pair of line 6 left out: {short}: too short' in said
     assert 'pair of line 4 left out: twice the same file' in said and '3 of 3 videos' not in said
     assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
     assert f'{tmp_path}/gone.mp4: is not there' in (tmp_path / 'page.html').read_text()
@@ -314,7 +318,7 @@ def test_one_line_for_each_bad_video_and_the_others_go_on(weights, videos, tmp_p
     assert 'no time stamps: say how many there are a second with --frame_rate' in errors['untimed.h264']
     assert 'jump by 20.0 s at frame 22' in errors['jump.mp4']
     assert errors['short.mp4'] == ('too short: 2 seen blocks, the next, and another to compare it with are 20 frames '
-                                   'with --ds 1, and it has 19; with --bank fewer are enough')
+                                   'with --ds 1, and it has 19; with --bank a block less is enough')
     assert 'no video that the decoder can read' in errors['text.mp4'] and '--frame_rate F' in errors['frames']
     assert len(errors) == 5 and found[-1]['video'] == videos[0] and found[-1]['blocks'] == 8
     make_frames(tmp_path / 'damaged', 45, seed=0)
@@ -371,7 +375,7 @@ def test_a_film_keeps_the_times_of_its_video(tmp_path):
     seconds = (times - times[0]) / 1000
     start, end = block_times(seconds, 4, 5, 2)
     bits = np.ones((3, 4), np.float32)
-    found = Course('a', start[1:], end[1:], bits, bits, np.ones(3), np.full(3, 1), 7, (2, 2))
+    found = Course('a', start[1:], end[1:], bits, bits, np.ones(3), np.full(3, 1), 7, (2, 2), 1)
     write_surprise_film(tmp_path / 'out.mp4', found, Source(path, None, 5, 2, seconds))
     with av.open(str(tmp_path / 'out.mp4')) as made:
         frames = [*made.decode(video=0)]

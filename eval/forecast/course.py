@@ -24,6 +24,7 @@ class Course:
     seen         int64 [T], blocks that the prediction is from
     candidates   K, that each block is compared with
     size         (h, w) of the feature map
+    context      M, the blocks that each is predicted from but for the first few
     """
     name: str
     start: np.ndarray
@@ -34,6 +35,7 @@ class Course:
     seen: np.ndarray
     candidates: int
     size: tuple
+    context: int
 
     @property
     def seconds(self):
@@ -48,9 +50,9 @@ class Course:
 
     @property
     def settled(self):
-        """Mask [T] of the blocks that are predicted from as many blocks as any of the video. The first few are
-        predicted from fewer, and surprise for that reason."""
-        return self.seen == self.seen.max()
+        """Mask [T] of the blocks that are predicted from M blocks. The first few are predicted from fewer, and surprise
+        for that reason."""
+        return self.seen == self.context
 
     @property
     def uninformed(self):
@@ -67,7 +69,7 @@ class Course:
         return rows
 
     def measures(self):
-        """{measure: {curve: float}} of the settled blocks, see MEASURES and `curves`."""
+        """{measure: {curve: float}} of the settled blocks, one at least, see MEASURES and `curves`."""
         return {measure: {name: float(function(curve[self.settled])) for name, curve in self.curves.items()}
                 for measure, function in MEASURES.items()}
 
