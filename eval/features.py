@@ -81,7 +81,8 @@ def features_over_time(args):
     with contextlib.redirect_stdout(sys.stderr if args.json else out):  # there, only answers are printed
         checkpoints, listed, _, precision = prepare(args, args.video)
         make_folder(args.out, '--out')
-        found, failed = write_over_time(args, checkpoints[args.weights], listed, precision)
+        seen = seen_of(args, checkpoints[args.weights], listed)
+        found, failed = write_over_time(args, checkpoints[args.weights], listed, precision, seen)
         if distributed.is_main():
             answers = Answers(out, args.json)
             for about in found if args.json else ():
@@ -92,6 +93,8 @@ def features_over_time(args):
             print(f'{args.out}: {args.feature} of {counted(sum(about["rows"] for about in found), "window")} of '
                   f'{counted(len(found), "video")}, one every {args.every:g} s'
                   + (f'; {counted(len(failures), "video")} skipped' if failures else ''))
+            if seen:
+                warn(f'{args.weights}: {seen}')
             say_next(*next_commands(args, checkpoints[args.weights], listed))
     if args.video and distributed.from_main(bool(failed or listed.unusable)):
         sys.exit(1)
@@ -105,16 +108,22 @@ def features_of_videos(args):
     if distributed.is_main():
         count, size = features.context.shape
         print(f'{args.out}: context and block, {size} numbers for each of {count} videos')
-        test = listed.videos.select(listed.rows_of('test'))
-        for text in (seen_text(checkpoint, test, 'test videos'), labels_text(checkpoint, test)):
-            if text:
-                warn(f'{args.weights}: {text}')
+        if seen := seen_of(args, checkpoint, listed):
+            warn(f'{args.weights}: {seen}')
         skipped = features.skipped
         if skipped:
             print(skipped_text(skipped))
         say_next(*next_commands(args, checkpoint, listed))
     if args.video and distributed.from_main(skipped):  # of a list, single videos may be missing
         sys.exit(1)
+
+
+def seen_of(args, checkpoint, listed):
+    """A sentence on the given videos, or on the test videos of a list, that the network has seen; None if none is known
+    of."""
+    videos, what = ((listed.videos, 'videos') if args.video else
+                    (listed.videos.select(listed.rows_of('test')), 'test videos'))
+    return '; '.join(filter(None, [labels_text(checkpoint, videos, what), seen_text(checkpoint, videos, what)])) or None
 
 
 def next_commands(args, checkpoint, listed):

@@ -26,6 +26,7 @@ from eval.forecast.pairs import compare_pairs, lines_of_pairs, read_pairs
 from eval.forecast.setup import complete_statistics, place_predictor, read_predictor, training_videos
 from eval.forecast.surprise_pictures import Source, draw_course, write_surprise_film
 from eval.forecast.video_maps import encoder_of, maps_of_videos
+from eval.networks.seen import seen_text
 from utils.checkpoint import tensors_hash
 from utils.cli import Parser, make_folder, positive, positive_int
 from utils.data.splits import at_frame_rate
@@ -111,6 +112,8 @@ def main(args):
             answers.fail(name, error)
         videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, args, answers)
         say_notes(bank, videos, size, args)
+        if pretraining := seen_text(checkpoint, videos):
+            print(pretraining)
 
         # surprise
         stems, measures, broken = stems_of(videos.paths()), {}, []
@@ -139,7 +142,7 @@ def main(args):
         summary = {'weights': args.weights, 'weights_hash': made_with['weights'], 'net': args.net,
                    **clip_settings(args)._asdict(), **rate_setting(args), 'pred_step': args.pred_step,
                    'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature), **bank.made_with},
-                   'videos': answers.given, 'failed': answers.failed, 'pairs': found}
+                   'pretraining': pretraining, 'videos': answers.given, 'failed': answers.failed, 'pairs': found}
         with open(folder / 'surprise.json', 'w', **ENCODING) as file:
             json.dump(summary, file, indent=1)
         if found:

@@ -154,6 +154,23 @@ def test_frozen_features_follow_the_file(lists, runs, tmp_path, capsys):
     assert 'with their labels' in capsys.readouterr().err
 
 
+def test_features_over_time_say_what_was_seen(lists, runs, tmp_path, capsys):
+    """Of the test videos of a list, and of given videos; in each .json, too."""
+    tested = VideoList.read_csv(lists / 'six' / 'test_split01.csv').paths()
+    data = ['--csv_root', lists, '--dataset', 'six', '--split', 1]
+    pretrained = 'pretraining saw {} (without labels)'
+    for weights, given, expected in (
+            (runs[0], data, pretrained.format('6 of these 9 test videos')),
+            (runs[0], tested, pretrained.format('6 of these 9 videos')),
+            (runs[1], [*data[:5], 2], 'it was trained on 6 of these 9 test videos with their labels (six, split 1)')):
+        capsys.readouterr()
+        flags = [*FROZEN, '--weights', weights, '--every', 9, '--frame_rate', 25, '--out', tmp_path / 'out']
+        assert run(features, [*flags, *given]) == 0
+        assert f'{weights}: {expected}\n' in capsys.readouterr().err
+        assert {json.loads(path.read_text())['seen'] for path in (tmp_path / 'out').glob('*.json')} == {expected}
+        shutil.rmtree(tmp_path / 'out')
+
+
 def test_other_videos_of_the_same_names(lists, runs, tmp_path, capsys):
     """Names alone can't tell other videos from the same in another data set: the user says so, and the log repeats it."""
     shutil.copytree(lists / 'six', tmp_path / 'csv' / 'other')

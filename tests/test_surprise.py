@@ -23,6 +23,8 @@ from tests.test_report import Page
 from tests.test_report import report as write_report
 from tests.tiny import make_frames, next_lines, run, write_rows
 from utils.data.clips import VideoDataset
+from utils.data.lists import VideoList
+from utils.data.seen import train_list
 from utils.model_folder import packed, write_model_folder
 
 FLAGS = ['--num_workers', '0', '--gpu', 'cpu', '--amp', 'off']
@@ -386,10 +388,20 @@ def test_a_film_keeps_the_times_of_its_video(tmp_path):
 
 def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):
     other = write_film(tmp_path / 'other' / 'a.mkv', film(45))
-    found = answers(capsys, videos[0], other, '--weights', weights, '--out', tmp_path / 'out')
+    checkpoint = torch.load(weights, weights_only=True)
+    checkpoint['settings'].update(model='dpc-rnn', dataset='mine', split=1, train_list=train_list(
+        VideoList.from_rows([videos[0]], [45]), [videos[0]]))
+    torch.save(checkpoint, tmp_path / 'model.pth.tar')
+    flags = ['--weights', tmp_path / 'model.pth.tar', '--out', tmp_path / 'out', '--json', *FLAGS]
+    assert run(surprise, [videos[0], other, *flags]) == 0
+    said = capsys.readouterr()
+    found, seen = [*map(json.loads, said.out.splitlines())], 'retraining saw 1 of these 2 videos (without labels)'
+    assert f'p{seen}\n' in said.err
+    assert json.loads((tmp_path / 'out/surprise.json').read_text())['pretraining'] == f'p{seen}'
     assert [each['csv'].rsplit('/')[-1] for each in found] == ['a.csv', 'a_2.csv']
     cv2.imwrite(str(tmp_path / 'out' / 'a.png'), np.zeros((8, 8, 3), np.uint8))
     assert write_report(tmp_path / 'out', '--out', tmp_path / 'page.html') == 0
     page = Page(tmp_path / 'page.html')
+    assert f'P{seen}.' in (tmp_path / 'page.html').read_text()
     rows = page.table('Surprise of out')
     assert [row[0].strip() for row in rows[1:]] == [videos[0], other] and len(page.all('img')) == 1

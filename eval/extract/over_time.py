@@ -70,9 +70,11 @@ def rows_of(model, feature, pool):
     return summarise
 
 
-def write_over_time(args, checkpoint, listed, precision):
+def write_over_time(args, checkpoint, listed, precision, seen=None):
     """Writes {video}.npy, float32 [K, D] or [K, S, D], and {video}.json to --out for each of the LabelledVideos
     `listed`; those that are there for the same weights, settings and list stay. Warns of each that can't be used.
+
+    seen: a sentence on what the network has seen of them, for the .json; None if none is known of.
 
     Returns ([what is in the .json of each video, …], [(path, error) of each unreadable one, …]), the same on every
     process. UserError: none can be read; a file can't be written, or would replace a user's own."""
@@ -90,7 +92,7 @@ def write_over_time(args, checkpoint, listed, precision):
     refuse_others(file for name, about in known.items() if not about for file in files_of(folder / name))
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
     facts = {'weights': args.weights, 'feature': args.feature, 'pool': args.pool, 'every': args.every,
-             'frame_rate': args.frame_rate,
+             'frame_rate': args.frame_rate, 'seen': seen,
              'sha256': settings.pop('weights'), 'settings': settings}
     found = distributed.from_main([about if is_of(about, facts) and files_of(folder / name)[0].is_file() else None
                                    for name, about in known.items()])

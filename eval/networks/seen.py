@@ -70,11 +70,11 @@ def label_trainings(checkpoint, videos):
     return [training for training in trainings_of(checkpoint) if seen_by([training], videos, labels=True).any()]
 
 
-def labels_text(checkpoint, videos):
-    """A sentence on the test `videos` that the network was trained on with their labels, or None."""
+def labels_text(checkpoint, videos, what='test videos'):
+    """A sentence on the `videos` that the network was trained on with their labels, or None."""
     trainings = label_trainings(checkpoint, videos)
     if not trainings:
         return None
     seen = np.count_nonzero(seen_by(trainings, videos, labels=True))
     splits = ', '.join(dict.fromkeys(f'{training["dataset"]}, split {training["split"]}' for training in trainings))
-    return f'it was trained on {seen} of these {len(videos)} test videos with their labels ({splits})'
+    return f'it was trained on {seen} of these {len(videos)} {what} with their labels ({splits})'
