@@ -1,7 +1,8 @@
 """The networks for use in other code, by torch.hub; also from an uninstalled clone:
 
     model = torch.hub.load('path/of/this/repository', 'dpc_classifier', source='local', weights='model.pth.tar')
-    clips = model.transform(frames)                     # uint8 [F, H, W, 3], a video -> [K, N, 3, T, H, W]
+    frames = model.transform.read('video.mp4')          # or others: uint8 [F, H, W, 3], RGB, upright
+    clips = model.transform(frames)                     # [K, N, 3, T, H, W]
     probability = model(clips).softmax(dim=1).mean(dim=0)   # of model.class_names
 
 Every network is in eval mode on the CPU and has `settings` (net, img_dim, num_seq, seq_len, ds) and `transform`, see
@@ -48,6 +49,8 @@ def dpc_features(net: str | None = None, weights: str | None = None, *, batch_st
 
     clip: img_dim, num_seq, seq_len or ds, where they differ from the checkpoint's.
     `transform`: consecutive frames of a video -> its K clips [K, N, 3, T, img_dim, img_dim]. See dpc_backbone.
+    `transform.read(path)`: the frames of a video file. Larger ones of other readers shrink to a short side of 240 px,
+    as those of video files do; for larger extracted frames set `transform.short_side = 0`.
     `over_time(frames, every)`: the same frames -> the context of windows along the video, [windows, D], one every
     `every` frames; those of eval/features.py --every. See eval/networks/over_time.py."""
     return _load_model('features', weights, batch_statistics=batch_statistics, net=net, **clip)

@@ -33,8 +33,8 @@ from utils.cli import Parser, UserError, number, positive, run_cli, warn, whole_
 from utils.next_step import command, say_next
 from utils.video.files import VIDEO_EXTENSIONS, find_videos
 from utils.video.frame_rate import spread_of_rates
+from utils.video.sources import SHORT_SIDE
 
-SHORT_SIDE = 240  # px, of frames; some kinds of data sets have another default
 LISTED_PER_STATUS = 20
 IDLE_SECONDS = 20
 

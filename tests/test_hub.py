@@ -11,6 +11,7 @@ import torch
 
 from eval.networks.load import load_model
 from eval.networks.preprocessing import Preprocessing
+from tests.films import decoded, film, write_film
 from tests.test_checkpoint import published_file
 from tests.test_features import extract
 from tests.tiny import ROOT, checkpoint, classify, make_frames, pretrain
@@ -131,11 +132,24 @@ def test_the_transform_is_the_test_pipeline(tmp_path, size, count, num_seq, seq_
     assert clips.shape == expected.shape and clips.dtype == torch.float32 and torch.equal(clips, expected)
 
 
+def test_frames_of_a_large_video_show_what_the_commands_see(tmp_path):
+    """Of a phone's video, on its side in the file: by `read`, and by another reader that turns it."""
+    path = write_film(tmp_path / 'phone.mp4', film(8, 1280, 960, blur=12), rotation=90)
+    transform = Preprocessing(2, 2, 2, 112)
+    expected = pipeline(path, 8, 2, 2, 2, 112)
+    assert torch.equal(transform(transform.read(path)), expected)
+    others = transform(np.rot90(decoded(path), axes=(1, 2)))
+    assert (others - expected).abs().mean() * 255 * 0.225 < 1
+    assert Preprocessing(2, 2, 2, 112, fps=5).read(path).shape == (2, 320, 240, 3)
+    assert Preprocessing(2, 2, 2, 112, short_side=0).read(path).shape == (8, 1280, 960, 3)
+    assert transform.facts()['short_side'] == 240
+
+
 @pytest.mark.parametrize('img_dim', [112, 64, 50])
 def test_small_inputs_differ_by_grey_levels_only(tmp_path, img_dim):
     """There the pipeline decodes JPEGs at a half or quarter of the size."""
     make_frames(tmp_path / 'video', 4, seed=1, size=(241, 323))
-    clips = Preprocessing(2, 2, 1, img_dim)(frames_of(tmp_path / 'video'))
+    clips = Preprocessing(2, 2, 1, img_dim, short_side=0)(frames_of(tmp_path / 'video'))
     difference = (clips - pipeline(tmp_path / 'video', 4, 2, 2, 1, img_dim)).abs() * 255 * 0.225
     assert difference.mean() < 1 and difference.max() < 6
 

@@ -235,7 +235,7 @@ def test_a_card_without_a_run_folder_claims_nothing(classifier, tmp_path):
 def test_odd_names_stay_within_their_lines():
     """Class names with bars, flags with spaces, bytes that are not UTF-8."""
     model = {'kind': 'classifier', 'net': 'resnet18', 'input': 'clips', 'output': 'logits', 'parameters': 1, 'feature_size': 9,
-             'batch_norm_statistics': True, 'preprocessing': {'num_seq': 3, 'seq_len': 5, 'ds': 1, 'img_dim': 32, 'frames': '',
+             'batch_norm_statistics': True, 'preprocessing': {'num_seq': 3, 'seq_len': 5, 'ds': 1, 'img_dim': 32, 'frames': '', 'short_side': 240,
                                                               'crop': '', 'resize': '', 'mean': [0], 'std': [1]}}
     config = {'sha256': '0', 'model': model, 'settings': {'class_names': ['a|b', '\udcff'], 'model': 'lc'},
               'training': {'checkpoint': {'name': 'a b.tar', 'sha256': '0'}, 'run': 'r', 'git_revisions': [], 'resumed_with': [],

@@ -52,7 +52,7 @@ def load_model(kind, weights=None, class_names=None, num_class=None, batch_stati
     form = {name: settings[name] for name in ('num_seq', 'seq_len', 'ds', 'img_dim')}
     if kind == 'backbone':
         model, form['num_seq'] = model.backbone, None
-    model.settings, model.transform = settings, Preprocessing(**form)
+    model.settings, model.transform = settings, Preprocessing(**form, fps=settings.get('fps', 0))
     return model.eval()
 
 

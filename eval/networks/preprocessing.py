@@ -9,23 +9,42 @@ from utils.cli import UserError
 from utils.data.clip_starts import clip_starts, count_blocks
 from utils.data.colour import IMAGENET_MEAN, IMAGENET_STD, to_block
 from utils.data.crops import SQUARE, box_at, cut, reduction
+from utils.video.reader import VideoFile
+from utils.video.shrink import resize, target_size
+from utils.video.sources import SHORT_SIDE
 
 
 @dataclass
 class Preprocessing:
-    """Turns uint8 frames [F, H, W, 3] of one video, RGB, into float32 input.
+    """Turns uint8 frames [F, H, W, 3] of one video, RGB and upright, into float32 input.
 
     With `num_seq` the frames are consecutive ones of a video of any length. Every ds-th is taken and they are cut into
     clips as in a test: [K, N, 3, T, img_dim, img_dim]. A video shorter than a clip repeats its last frame.
     With num_seq None the frames are the block: [1, 3, F, img_dim, img_dim].
 
-    Equal to what VideoDataset and to_block make of JPEGs, with one exception: where the crop has at least twice
-    `img_dim` pixels, JPEGs are decoded at a half or quarter of the size. Here pixels are averaged 2×2 or 4×4 instead,
-    which differs by a few grey levels."""
+    Larger frames first shrink to `short_side`, px, as those of video files do everywhere. Extracted frames are read at
+    any size elsewhere: 0 for larger ones keeps the size.
+
+    Equal to what VideoDataset and to_block make of the frames of `read`, and of JPEGs with one exception: where the
+    crop has at least twice `img_dim` pixels, JPEGs are decoded at a half or quarter of the size. Here pixels are
+    averaged 2×2 or 4×4 instead, which differs by a few grey levels. So do the frames of another reader, as `read`
+    shrinks some before it converts their colours.
+
+    fps: frames a second that `read` takes by time (0: every frame)"""
     num_seq: int | None
     seq_len: int
     ds: int
     img_dim: int
+    short_side: int = SHORT_SIDE
+    fps: float = 0
+
+    def read(self, path):
+        """All frames of a video file as the commands read them, uint8 [F, H, W, 3], RGB, upright, shrunk.
+
+        VideoError: it can't be read. UserError: the file system fails."""
+        with VideoFile(path, short_side=self.short_side, rate=self.fps) as video:
+            count = max(1, video.n_frames)      # frame 1 of none is an error that says so
+            return np.stack([*video.frames(range(1, count + 1))])
 
     def __call__(self, frames):
         frames = self.checked(frames)
@@ -46,13 +65,16 @@ class Preprocessing:
     def block(self, frames, count=1):
         """uint8 [F, H, W, 3] -> [1, count, 3, F / count, img_dim, img_dim]"""
         cropped = np.empty((len(frames), self.img_dim, self.img_dim, 3), np.uint8)
+        size = target_size(*frames.shape[2:0:-1], self.short_side)
         for frame, out in zip(frames, cropped):
-            centre_crop(frame, out)
+            centre_crop(resize(frame, size), out)
         return to_block(torch.from_numpy(cropped)[None], None, count)
 
     def facts(self):
         """What it does, as a dict of plain values for other code."""
-        return {**asdict(self), 'frames': 'uint8 RGB', 'crop': f'centre, {SQUARE} px at most',
+        return {**asdict(self), 'frames': 'uint8 RGB, upright',
+                'shrink': 'if the short side is above short_side: 2x2 means as often as possible, then bilinear',
+                'crop': f'centre, {SQUARE} px at most',
                 'resize': 'bilinear, antialiased', 'scale': 1 / 255, 'mean': IMAGENET_MEAN, 'std': IMAGENET_STD}
 
 

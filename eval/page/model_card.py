@@ -80,7 +80,8 @@ def clip_rows(settings, preprocessing):
     known = '' if settings else '; assumed, as the checkpoint does not say'
     mean, std = (', '.join(f'{value:g}' for value in preprocessing[name]) for name in ('mean', 'std'))
     return [('clips', f'{preprocessing["num_seq"]} blocks of {preprocessing["seq_len"]} frames, {every}{known}'),
-            ('preprocessing', f'{preprocessing["frames"]} frames; crop: {preprocessing["crop"]}; resized to '
+            ('preprocessing', f'frames {preprocessing["frames"]}; larger ones shrunk to a short side of '
+                              f'{preprocessing["short_side"]} px; crop: {preprocessing["crop"]}; resized to '
                               f'{preprocessing["img_dim"]} px ({preprocessing["resize"]}); colours from 0 to 1, minus '
                               f'({mean}), divided by ({std})')]
 
@@ -216,8 +217,9 @@ def loading_lines(name, config):
              'checkpoint:', code('\n'.join(commands), 'sh'),
              code(f"import torch\nmodel = torch.hub.load('{{clone of the code}}', {entry!r}, source='local', "
                   f'weights={name!r}{batch})\n'
-                  'clips = model.transform(frames)  # uint8 [F, H, W, 3], a whole video -> [K, N, 3, T, H, W]\n'
-                  f'output = model(clips)            # {config["model"]["output"]}', 'python')]
+                  "frames = model.transform.read('video.mp4')  # or your own: uint8 [F, H, W, 3], RGB, upright\n"
+                  'clips = model.transform(frames)              # [K, N, 3, T, H, W]\n'
+                  f'output = model(clips)                        # {config["model"]["output"]}', 'python')]
     if batch:
         lines.append('It has no BN statistics: the commands estimate them from training clips, and the line above '
                      'normalises by the batch.')
