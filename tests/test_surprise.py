@@ -390,7 +390,7 @@ def test_names_of_files_and_the_report(weights, videos, tmp_path, capsys):
     other = write_film(tmp_path / 'other' / 'a.mkv', film(45))
     checkpoint = torch.load(weights, weights_only=True)
     checkpoint['settings'].update(model='dpc-rnn', dataset='mine', split=1, train_list=train_list(
-        VideoList.from_rows([videos[0]], [45]), [videos[0]]))
+        VideoList.from_rows([videos[0]], [45]), [videos[0], '/else/b.mp4']))
     torch.save(checkpoint, tmp_path / 'model.pth.tar')
     flags = ['--weights', tmp_path / 'model.pth.tar', '--out', tmp_path / 'out', '--json', *FLAGS]
     assert run(surprise, [videos[0], other, *flags]) == 0
