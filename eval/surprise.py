@@ -141,6 +141,7 @@ def main(args):
             found = compare_pairs(pairs, measures, errors, answers.fail)
         summary = {'weights': args.weights, 'weights_hash': made_with['weights'], 'net': args.net,
                    **clip_settings(args)._asdict(), **rate_setting(args), 'pred_step': args.pred_step,
+                   'hash': bank and bank.hash_with(args.num_seq - args.pred_step),
                    'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature), **bank.made_with},
                    'pretraining': pretraining, 'videos': answers.given, 'failed': answers.failed, 'pairs': found}
         with open(folder / 'surprise.json', 'w', **ENCODING) as file:
@@ -148,7 +149,7 @@ def main(args):
         if found:
             answers.say(found, '\n'.join(lines_of_pairs(found)))
         if answers.given and not args.json:
-            say_end(bank, folder, answers.given, args)
+            say_end(summary, folder, answers.given, args)
     if answers.failed:
         sys.exit(1)
 
@@ -236,9 +237,10 @@ def say_notes(bank, videos, size, args):
         print('the feature map has a single location (1×1): no heat is drawn')
 
 
-def say_end(bank, folder, given, args):
-    """What holds for all videos, and the next command. given: summaries of the videos."""
-    compared = (f'the blocks of bank {bank.hash}: comparable where this hash is equal' if bank else
+def say_end(summary, folder, given, args):
+    """What holds for all videos, and the next command. summary: of surprise.json. given: summaries of the videos."""
+    compared = (f'the blocks of bank {summary["bank"]["hash"]}: comparable where the hash {summary["hash"]} is equal'
+                if summary['bank'] else
                 'other blocks of the same video: comparable within a video only (--bank makes videos comparable)')
     files = files_of(Path(given[0]['csv'].removesuffix('.csv')))
     names = ', '.join(file.name for file, made in zip(files, (True, args.picture, args.film)) if made)

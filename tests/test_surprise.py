@@ -259,6 +259,10 @@ def test_a_bank_makes_videos_comparable_and_is_read_again(weights, videos, lists
     training = lists / 'frames' / 'c' / 'v0'
     assert run(surprise, [training, *bank, '--weights', weights, '--frame_rate', 25, '--out', tmp_path / '6', *FLAGS]) == 0
     assert 'of the 1 video the bank has blocks of 1: ' in capsys.readouterr().err
+    hashes = [json.loads((tmp_path / out / 'surprise.json').read_text())['hash'] for out in '12']
+    answers(capsys, videos[0], *flags, *bank, '--num_seq', '4', '--allow_other_settings', '--out', tmp_path / '7')
+    hashes.append(json.loads((tmp_path / '7/surprise.json').read_text())['hash'])
+    assert hashes[0] == hashes[1] != hashes[2], 'predicted from more blocks'
     assert 'was made with other weights' in error(*bank, '--img_dim', '32', '--num_seq', '3', '--ds', '1', '--pred_step',
                                                   '1', weights='random'), 'not that BN statistics are lacking'
     assert 'third-party models have no predictor' in error(weights='torchvision:s3d')

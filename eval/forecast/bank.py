@@ -25,8 +25,12 @@ class Bank:
 
     @property
     def hash(self):
-        """8 hex digits: bits are comparable where they are equal."""
-        data = json.dumps(self.made_with, sort_keys=True).encode() + self.feature.numpy().tobytes()
+        """8 hex digits that say which bank it is."""
+        return self.hash_with()
+
+    def hash_with(self, *choices):
+        """8 hex digits: bits are comparable where they are equal. choices: what else these depend on."""
+        data = json.dumps([self.made_with, *choices], sort_keys=True).encode() + self.feature.numpy().tobytes()
         return hashlib.sha256(data).hexdigest()[:8]
 
 
