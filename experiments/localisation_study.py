@@ -8,7 +8,6 @@ The classifier is the linear probe of eval/frozen.py, trained on the rows of eve
 chosen by cross-validation over these videos, and tested on the rows of the others.
 """
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -21,10 +20,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from eval.extract.over_time import read_about
 from eval.metrics.intervals import bootstrap
 from eval.protocols.linear_probe import chosen_probe, quick_fits
 from eval.protocols.protocol import Task
-from utils.cli import Parser, UserError, run_cli
+from experiments.event_files import files_of_videos, read_events
+from utils.cli import Parser, run_cli
 
 COLUMNS = 'video', 'kind', 'seconds', 'before', 'after'  # of --events
 DRAWN = 8   # videos of a picture
@@ -42,9 +43,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    events = pd.read_csv(args.events)
-    if lacking := set(COLUMNS) - set(events):
-        raise UserError(f'--events {args.events}: it has no columns {", ".join(sorted(lacking))}')
+    events = read_events(args.events, COLUMNS)
     events = events[events.kind == 'motion']
     drawn = {}  # folder: table of the first test videos, with what is said of each row
     for folder in map(Path, args.out):
@@ -70,13 +69,14 @@ def main(args):
 def read_rows(folder, events):
     """(a table of all rows: number of the video, video, name and label of what happens, middle of the window and its
     distance to the change, s; the rows float32 [R, D])."""
+    about = {file: read_about(file.with_suffix('')) for file in sorted(folder.glob('*.json'))}
+    files = files_of_videos(events.video.unique(), [(each['video'], file) for file, each in about.items() if each],
+                            folder, 'eval/features.py')
     parts, rows = [], []
     for number, event in enumerate(events.itertuples()):
-        path = folder / f'{Path(event.video).stem}.npy'
-        if not path.is_file():
-            raise UserError(f'{path} is not there: give all videos of the events to eval/features.py')
-        rows.append(np.load(path))
-        middle = np.array(json.loads(path.with_suffix('.json').read_text())['seconds'])
+        _, file = files[event.video]
+        rows.append(np.load(file.with_suffix('.npy')))
+        middle = np.array(about[file]['seconds'])
         parts.append(pd.DataFrame({'number': number, 'video': event.video,
                                    'name': np.where(middle < event.seconds, event.before, event.after),
                                    'middle': middle, 'distance': np.abs(middle - event.seconds)}))

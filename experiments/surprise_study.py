@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 
 from eval.metrics.intervals import FEWEST_GROUPS, bootstrap, by_group
+from eval.page.sources import read_json
+from experiments.event_files import files_of_videos, read_events
 from utils.cli import Parser, UserError, run_cli
+from utils.data.groups import group_of
 
 # of a table that eval/surprise.py wrote
 CURVES = {'bits': lambda table: table.bits, 'copy_bits': lambda table: table.copy_bits,
@@ -29,14 +32,14 @@ def parse_args(argv=None):
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument('out', nargs='+', metavar='FOLDER', help='--out of eval/surprise.py for the videos')
     parser.add_argument('--events', required=True, metavar='FILE',
-                        help='csv with columns video, seconds, and perhaps kind and group: a row for each event')
+                        help='csv with columns video (its path, or as much of the end of it as tells it from the '
+                             'others), seconds, and perhaps kind and group: a row for each event. Where group is '
+                             'empty a video is its own; without the column names tell, as in lists')
     return parser.parse_args(argv)
 
 
 def main(args):
-    events = pd.read_csv(args.events, dtype={'video': str, 'group': str})
-    if not {'video', 'seconds'} <= set(events):
-        raise UserError(f'--events {args.events}: it has no columns video and seconds')
+    events = read_events(args.events, ('video', 'seconds'))
     events = events.assign(kind=events.get('kind', 'event'))
     for folder in map(Path, args.out):
         for kind in events.kind.unique():
@@ -49,19 +52,30 @@ def main(args):
 def auc_of_videos(folder, events, kind):
     """(AUC of each curve at the events of a kind, a DataFrame [V]; group str [V]) of the videos with such events and
     with blocks without any event."""
+    files = files_of_videos(events.video.unique(), tables_in(folder), folder, 'eval/surprise.py')
     rows, group = [], []
     for video, own in events.groupby('video', sort=False):
-        path = folder / f'{Path(video).stem}.csv'
-        if not path.exists():
-            raise UserError(f'{path} is not there: give all videos of the events to eval/surprise.py')
-        table = pd.read_csv(path)
-        at_event, rest = parts_of(table, own.seconds[own.kind == kind].to_numpy(), own.seconds.to_numpy())
+        path, file = files[video]
+        table = pd.read_csv(file)
+        curves = pd.DataFrame({name: curve(table) for name, curve in CURVES.items()})
+        known = curves.notna().all(axis=1).to_numpy()  # the first block of a video has no change
+        at_event, rest = (part & known for part in parts_of(table, own.seconds[own.kind == kind].to_numpy(),
+                                                            own.seconds.to_numpy()))
         if at_event.any() and rest.any():
-            rows.append({name: auc(curve(table)[at_event], curve(table)[rest]) for name, curve in CURVES.items()})
-            group.append(own.group.iloc[0] if 'group' in own else video)
+            rows.append({name: auc(curves[name][at_event], curves[name][rest]) for name in CURVES})
+            group.append((own.group.iloc[0] if 'group' in own else group_of(path)) or video)
     if not rows:
         raise UserError(f'{folder}: no video has both an event of the kind {kind} and blocks without any event')
     return pd.DataFrame(rows), np.array(group)
+
+
+def tables_in(folder):
+    """[(path of a video, its csv), …] of eval/surprise.py in a folder. Equal names are numbered there, so the name of a
+    csv alone doesn't tell the video. UserError: there are none."""
+    if not (folder / 'surprise.json').is_file():
+        raise UserError(f'{folder} has no surprise.json: give the --out folder of eval/surprise.py')
+    return [(each['video'], folder / Path(each['csv']).name)
+            for each in read_json(folder / 'surprise.json', dict)['videos']]
 
 
 def parts_of(table, seconds, all_seconds):

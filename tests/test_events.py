@@ -11,8 +11,9 @@ import pytest
 
 from experiments import localisation_study, surprise_study
 from experiments.data import events, make_events
+from experiments.event_files import files_of_videos, read_events
 from experiments.surprise_study import auc, parts_of
-from utils.cli import run_cli
+from utils.cli import UserError, run_cli
 
 
 def frames_of(kind, number, count=20):
@@ -92,7 +93,8 @@ def test_a_classifier_of_rows_over_time(tmp_path, capsys):
         vectors = np.eye(3)[label] * 9 + rng.standard_normal((12, 3))
         vectors[np.abs(middle - 1.2) < 0.5] = 0
         np.save(tmp_path / f'v{number}.npy', vectors.astype(np.float32))
-        (tmp_path / f'v{number}.json').write_text(json.dumps({'seconds': middle.tolist()}))
+        about = {'video': f'/videos/v{number}.avi', 'rows': 12, 'sha256': '', 'settings': {}, 'seconds': middle.tolist()}
+        (tmp_path / f'v{number}.json').write_text(json.dumps(about))
         rows += [{'video': f'v{number}.avi', 'kind': 'motion', 'seconds': 1.2, 'before': motions[before],
                   'after': motions[after]}, {'video': 'none.avi', 'kind': 'brightness', 'seconds': 1}]
     pd.DataFrame(rows).to_csv(tmp_path / 'events.csv')
@@ -109,11 +111,18 @@ def test_a_classifier_of_rows_over_time(tmp_path, capsys):
     assert 'it has no columns after' in capsys.readouterr().err
 
 
+def write_summary(folder, csv_of):
+    """surprise.json, as far as the study reads it."""
+    videos = [{'video': video, 'csv': f'elsewhere/{name}'} for video, name in csv_of.items()]
+    (folder / 'surprise.json').write_text(json.dumps({'videos': videos}))
+
+
 def test_a_table_of_what_surprise_wrote(tmp_path, capsys):
     for i in range(12):
         bits = np.ones(8)
         bits[3] = 2 if i % 4 else 0
         table(bits).to_csv(tmp_path / f'v{i}.csv')
+    write_summary(tmp_path, {f'videos/c/v{i}.avi': f'v{i}.csv' for i in range(12)})
     rows = [{'video': f'c/v{i}.avi', 'seconds': 4.2, 'kind': 'ab'[i % 2]} for i in range(12)]
     pd.DataFrame(rows).to_csv(tmp_path / 'events.csv')
     argv = ['--events', str(tmp_path / 'events.csv'), str(tmp_path)]
@@ -125,8 +134,62 @@ def test_a_table_of_what_surprise_wrote(tmp_path, capsys):
     pd.DataFrame(rows + [{'video': 'gone.avi', 'seconds': 1, 'kind': 'a'}]).to_csv(tmp_path / 'events.csv')
     with pytest.raises(SystemExit):
         run_cli(surprise_study.main, surprise_study.parse_args(argv))
-    assert 'gone.csv is not there: give all videos' in capsys.readouterr().err
+    assert 'gone.avi is not among the videos in ' in capsys.readouterr().err
     (tmp_path / 'events.csv').write_text('path,time\na,1\n')
     with pytest.raises(SystemExit):
         run_cli(surprise_study.main, surprise_study.parse_args(argv))
     assert 'it has no columns video and seconds' in capsys.readouterr().err
+
+
+def test_videos_of_the_same_name_are_told_apart_by_their_paths(tmp_path):
+    files = [('/x/a/run.avi', 'run'), ('/x/b/run.avi', 'run_2'), ('/x/b/walk.mp4', 'walk'), ('c/long', 'long')]
+
+    def found(*names):
+        return [file for _, file in files_of_videos(names, files, 'out', 'eval/surprise.py').values()]
+
+    assert found('b/run.avi', 'a/run', '/x/b/walk.mp4', 'd/c/long') == ['run_2', 'run', 'walk', 'long']
+    assert found('../b/run.avi', 'walk') == ['run_2', 'walk']
+    for names, why in ((['run.avi'], r'may be /x/a/run.avi \(run\) or /x/b/run.avi \(run_2\)'),
+                       (['y/a/run.avi'], 'is not among'), (['un.avi'], 'is not among'), ([''], 'is not among'),
+                       (['d/c/long', 'e/c/long'], 'both fit c/long'), (['walk', 'b/walk'], 'both fit')):
+        with pytest.raises(UserError, match=why) as error:
+            found(*names)
+        assert len(str(error.value).splitlines()) == 1
+
+    for number, name in enumerate(['run', 'run_2']):
+        np.save(tmp_path / f'{name}.npy', np.full((1, 2), number))
+        about = {'video': f'/x/{"ab"[number]}/run.avi', 'rows': 1, 'sha256': '', 'settings': {}, 'seconds': [0.5]}
+        (tmp_path / f'{name}.json').write_text(json.dumps(about))
+    events = pd.DataFrame({'video': ['b/run.avi', 'a/run.avi'], 'seconds': 1, 'before': 'up', 'after': 'down'})
+    assert localisation_study.read_rows(tmp_path, events)[1][:, 0].tolist() == [1, 0]
+
+
+def test_groups_of_videos_with_events(tmp_path):
+    """And the table of each of two videos called v0: only in one of them the event is marked."""
+    names = [f'Surf/v_Surf_g0{i // 2}_c0{i}.avi' for i in range(4)] + ['a/v0.avi', 'b/v0.avi']
+    for i in range(6):
+        bits = np.ones(8)
+        bits[3] = 0 if i == 5 else 2
+        table(bits).to_csv(tmp_path / f'{i}.csv')
+    write_summary(tmp_path, {name: f'{i}.csv' for i, name in enumerate(names)})
+
+    def auc_and_group(**columns):
+        pd.DataFrame({'video': names, 'seconds': 4.2, **columns}).to_csv(tmp_path / 'events.csv', index=False)
+        events = read_events(tmp_path / 'events.csv', ['video', 'seconds'])
+        values, group = surprise_study.auc_of_videos(tmp_path, events.assign(kind='event'), 'event')
+        return values.bits.tolist(), group.tolist()
+
+    assert auc_and_group() == ([1, 1, 1, 1, 1, 0], ['v_Surf_g00', 'v_Surf_g00', 'v_Surf_g01', 'v_Surf_g01', *names[4:]])
+    assert auc_and_group(group=['', '', 'x', 'NA', 'x', ''])[1] == [*names[:2], 'x', 'NA', 'x', names[5]]
+
+
+def test_the_first_block_has_no_change_to_compare(tmp_path):
+    """Where one block is seen, it would be one of the rest."""
+    each = table(np.ones(8)).assign(frame_difference=[0, 1, 2, 3, 9, 10, 11, 12], seen=1)
+    each.to_csv(tmp_path / 'v.csv')
+    write_summary(tmp_path, {'v.avi': 'v.csv'})
+    events = pd.DataFrame({'video': ['v.avi', 'v.avi'], 'seconds': [5.2, 1.2], 'kind': ['late', 'first']})
+    values, _ = surprise_study.auc_of_videos(tmp_path, events[:1], 'late')
+    assert values['change of frame_difference'].tolist() == [1]
+    with pytest.raises(UserError, match='no video has both'):
+        surprise_study.auc_of_videos(tmp_path, events, 'first')
