@@ -16,6 +16,7 @@ from backbone import NETWORKS
 from eval.networks.exportable_gru import scanned
 from eval.networks.load import is_classifier, load_model
 from eval.networks.settings import resolve_settings, trained_settings
+from eval.networks.weights import files_behind, hash_of
 from eval.page.model_card import model_card
 from eval.page.run_facts import results_of, training_facts
 from utils import ROOT
@@ -89,7 +90,6 @@ def export_folder(args):
     checkpoint = read_checkpoint(args.weights)
     kind = 'classifier' if is_classifier(checkpoint) else 'features'
     model = load_model(kind, args.weights, batch_statistics=True)  # UserError: weights that can't be used
-    results = results_of(args.weights, args.results)
     state_dict = plain_names(weights_in(checkpoint))
     about = {name: value for name, value in facts_of(model, kind, args.weights).items()
              if name not in ('weights', 'class_names')}
@@ -98,6 +98,8 @@ def export_folder(args):
                  batch_norm_statistics=any(name.endswith('running_mean') for name in state_dict))
     config, weights = packed(checkpoint, state_dict,
                              {'model': about, 'training': training_facts(args.weights, checkpoint)})
+    hashes = {config['sha256'], config['training']['checkpoint']['sha256'], hash_of(files_behind(args.weights))}
+    results = results_of(args.weights, hashes, args.results)
     out = Path(args.out)
     write_model_folder(out, config, weights, model_card(out.absolute().name, config, len(weights), results))
     print(f'written to {out}: model.safetensors ({len(weights) / 1e6:.1f} MB, all {len(state_dict)} tensors of the '

@@ -14,6 +14,7 @@ from eval import frozen as frozen_cli
 from eval.extract.vectors import ARRAYS, LabelledVideos
 from eval.metrics.intervals import bootstrap_means
 from eval.model import Representation
+from eval.networks.weights import hash_of
 from tests.test_checkpoint import published_file
 from tests.test_classifier_cli import slow_clips
 from tests.tiny import CLASSES, checkpoint, run, write_rows
@@ -253,8 +254,11 @@ def test_the_mean_over_seeds(csv_root, evaluated, tmp_path):
     assert run(frozen_cli, [*flags, '--out', tmp_path / 'mean', '--mean']) == 0
     each, mean = (json.loads((tmp_path / name / 'results.json').read_text()) for name in ('each', 'mean'))
     assert [row for row in each if row['weights'] == 'random'] == [row for row in mean if row['weights'] == 'random']
+    assert {row['weights']: row['sha256'] for row in each} == {
+        evaluated[1]: [hash_of([evaluated[1]])], str(other): [hash_of([other])], 'random': []}
     for feature in ('context', 'block'):
         row, = (row for row in mean if row['weights'] == evaluated[1] and row['feature'] == feature)
+        assert row['sha256'] == [hash_of([evaluated[1]]), hash_of([other])]
         values = [row['value'] for row in each if row['weights'] != 'random' and row['feature'] == feature]
         assert row['value'] == pytest.approx(np.mean(values))
         assert row['deviation'] == pytest.approx(np.std(values, ddof=1))

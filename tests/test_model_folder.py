@@ -18,6 +18,7 @@ from dpc import main as pretraining
 from eval import predict
 from eval import test as classifier_cli
 from eval.extract.cache import fingerprint
+from eval.networks.weights import hash_of
 from eval.page.model_card import model_card
 from eval.protocols.results import short_names
 from tests import tiny
@@ -28,7 +29,7 @@ from tests.test_predict import FLAGS, answers, rows_of
 from tests.tiny import checkpoint, equal, next_lines
 from utils.checkpoint import plain_names, read_checkpoint
 from utils.data.clips import Clip
-from utils.model_folder import CARD, CONFIG, WEIGHTS, packed, weights_hash, write_model_folder
+from utils.model_folder import CARD, CONFIG, WEIGHTS, packed, write_model_folder
 from utils.run.folder import pretrained_suffix
 
 FILES = [CARD, CONFIG, WEIGHTS]  # sorted
@@ -133,13 +134,15 @@ def test_features_are_stored_by_the_weights_of_a_folder(released, tmp_path):
 
 # ---- the card
 
-def fake_results(folder, weights, value=0.5, others=()):
+def fake_results(folder, weights, value=0.5, others=(), hashes=None):
     """A frozen evaluation of `weights`, with an interval, random weights and appearance."""
+    hashes = [hash_of([weights])] if hashes is None else hashes
     row = {'feature': 'context', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'low': 0.4, 'high': 0.6,
            'videos': 64, 'groups': 32, 'by_group': None, 'deviation': None, 'hash': '0123abcd'}
-    rows = [{**row, 'weights': str(name), 'value': value} for name in (weights, *others)]
-    rows += [{**row, 'weights': 'random', 'value': 0.25, 'low': 0.2, 'high': 0.3, 'deviation': 0.01},
-             {**row, 'weights': 'none', 'value': 0.125, 'protocol': 'one frame', 'feature': 'frame'}]
+    rows = [{**row, 'weights': str(name), 'value': value, 'sha256': hashes if name is weights else ['0']}
+            for name in (weights, *others)]
+    rows += [{**row, 'weights': 'random', 'sha256': [], 'value': 0.25, 'low': 0.2, 'high': 0.3, 'deviation': 0.01},
+             {**row, 'weights': 'none', 'sha256': [], 'value': 0.125, 'protocol': 'one frame', 'feature': 'frame'}]
     differences = [{**row, 'weights': str(weights), 'than': 'random', 'value': value - 0.25}]
     folder.mkdir(parents=True)
     (folder / 'results.json').write_text(json.dumps(rows))
@@ -174,7 +177,7 @@ def test_the_card_says_what_the_run_folder_knows(run, tmp_path, capsys):
     text = card_of(run, tmp_path / 'out')
     config = json.loads((tmp_path / 'out' / CONFIG).read_text())
     assert config['settings']['img_dim'] == config['model']['preprocessing']['img_dim'] == 32
-    for said in (weights_hash(tmp_path / 'out'), weights_hash(run / 'model/epoch1.pth.tar'), run.name, '`abc123`, `def456`',
+    for said in (hash_of([tmp_path / 'out' / WEIGHTS]), hash_of([run / 'model/epoch1.pth.tar']), run.name, '`abc123`, `def456`',
                  f'| ucf101 | 1 | {len(stored["settings"]["train_list"]["videos"])} | not used |',
                  f'{4 * stored["iteration"]} clips seen', '--batch_size 4\n', '--frame_root frames\n', '`--sync_bn`',
                  'resumed with `--epochs 9`', '- a warning\n', 'this model', '50.0% [40.0, 60.0]',
@@ -196,24 +199,39 @@ def test_the_card_says_what_the_run_folder_knows(run, tmp_path, capsys):
 
 
 def test_results_are_taken_where_it_is_clear_whose_they_are(run, pretrained, tmp_path, capsys):
-    """One beside the run folders; none of two; those given; by content, or where the file is gone by the end of its path."""
+    """One beside the run folders; none of two; those given; by content, wherever the file is or was; not a mean of several."""
     weights = run / 'model/epoch1.pth.tar'
-    beside = run.parent.parent
-    fake_results(beside / 'others', tmp_path / 'gone/run/model/epoch1.pth.tar')
+    beside, sha256 = run.parent.parent, hash_of([weights])
+    fake_results(beside / 'replaced', weights, hashes=['1'])  # another file stood there
+    fake_results(beside / 'mean', weights, hashes=[sha256, '1'])
     (beside / 'broken').mkdir()
     (beside / 'broken' / 'results.json').write_text('{')
     assert 'None was given' in card_of(run, tmp_path / '1')
     fake_results(beside / 'copied', pretrained / 'model/epoch1.pth.tar', 0.75)  # the file that this one is a copy of
     assert '75.0%' in card_of(run, tmp_path / '2')
-    fake_results(beside / 'moved', Path('/gone', *weights.parts[-3:]), 0.625)
+    fake_results(beside / 'moved', 'gone.pth.tar', 0.625, hashes=[sha256])
     capsys.readouterr()
     assert 'None was given' in card_of(run, tmp_path / '3')
     assert '2 frozen evaluations of these weights, none is taken' in capsys.readouterr().out
     text = card_of(run, tmp_path / '4', '--results', beside / 'moved', beside / 'copied')
     assert text.index('62.5%') < text.index('75.0%')
-    for folder, said in (('others', 'is about other weights'), ('nothing', 'has no results.json'), ('broken', 'is damaged')):
+    fake_results(beside / 'earlier', weights)
+    rows = json.loads((beside / 'earlier' / 'results.json').read_text())
+    rows = [{name: value for name, value in row.items() if name != 'sha256'} for row in rows]
+    (beside / 'earlier' / 'results.json').write_text(json.dumps(rows))
+    for folder, said in (('replaced', 'is about other weights'), ('mean', 'is about other weights'),
+                         ('earlier', 'does not say by sha256'), ('nothing', 'has no results.json'), ('broken', 'is damaged')):
         assert run_export('--weights', weights, '--out', tmp_path / '5', '--results', beside / folder) == 2
         assert said in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / '5').exists()
+    for other in ('copied', 'moved'):
+        shutil.rmtree(beside / other)
+    fake_results(beside / 'folder', tmp_path / '4', 0.875, hashes=[hash_of([tmp_path / '4' / WEIGHTS])])
+    assert '87.5%' in card_of(run, tmp_path / '6')  # of the model folder made of it
+    assert f'not taken: {beside}/earlier/results.json does not say' in capsys.readouterr().out
+    fake_results(beside / 'checkpoint', weights, 0.75)
+    given = '--results', beside / 'folder', beside / 'checkpoint'
+    assert run_export('--weights', tmp_path / '6', '--out', tmp_path / '7', *given) == 0  # and the other way round
+    assert all(value in (tmp_path / '7' / CARD).read_text() for value in ('87.5%', '75.0%'))
 
 
 def test_a_card_without_a_run_folder_claims_nothing(classifier, tmp_path):

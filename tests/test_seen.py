@@ -291,8 +291,10 @@ def test_a_video_that_three_splits_test_on_is_drawn_once(monkeypatch):
     monkeypatch.setattr('eval.metrics.intervals.RESAMPLES', 2000)
     rng = np.random.default_rng(0)
     outcome = Outcome('knn', 'all labels', 'top1', (rng.random((1, 60)) < 0.6).astype(float), np.arange(60) // 2)
-    row = {**row_of('x', 'block', outcome), 'hash': 'a'}
+    row = {**row_of('x', 'block', outcome, ['1']), 'hash': 'a'}
     mean = mean_row([row] * 3, [outcome] * 3)
+    assert mean['sha256'] == ['1']
+    assert mean_row([{**row, 'sha256': [each]} for each in '123'], [outcome] * 3)['sha256'] == ['1', '2', '3']
     assert (mean['low'], mean['high']) == pytest.approx((row['low'], row['high'])) and mean['groups'] == 30
     other = replace(outcome, hits=1 - outcome.hits)
     difference = mean_difference('y', [row] * 3, [outcome] * 3, [other] * 3)

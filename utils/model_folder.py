@@ -42,11 +42,6 @@ def weights_file(path: str | Path) -> Path:
     return Path(path, WEIGHTS) if os.path.isdir(path) else Path(path)
 
 
-def weights_hash(path: str | Path) -> str:
-    """sha256 of that file."""
-    return hashlib.sha256(weights_file(path).read_bytes()).hexdigest()
-
-
 def safetensors_torch():
     """The module safetensors.torch. UserError: not installed."""
     try:

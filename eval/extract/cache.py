@@ -3,11 +3,10 @@ import hashlib
 import json
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
-from eval.networks.weights import files_behind, net_of
+from eval.networks.weights import files_behind, hash_of, net_of
 from utils.cli import UserError
 from utils.parallel import distributed
 from utils.run.log import say
@@ -29,14 +28,6 @@ def fingerprint(weights, seed, net, clip, listed, amp):
     files = files_behind(weights)
     return {'format': FORMAT, 'weights': hash_of(files) if files else 'random', 'seed': seed,
             'net': net_of(weights, net), **clip._asdict(), **rate, 'amp': amp, 'videos': videos.hexdigest()}
-
-
-def hash_of(paths):
-    """Of what is in the files, one after the other."""
-    content = hashlib.sha256()
-    for path in paths:
-        content.update(Path(path).read_bytes())
-    return content.hexdigest()
 
 
 def stored_or_made(what, path, read, make):

@@ -1,5 +1,8 @@
 """What --weights means: a checkpoint of ours, random weights, or a third-party model of one of the two tables."""
+import hashlib
 import os
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from eval.networks.third_party import on_meta
@@ -81,6 +84,23 @@ def files_behind(weights):
     if net and net.startswith(PREFIX):
         return files_of_folder(net.removeprefix(PREFIX), file is not None)
     return [] if file is None else [weights_file(file)]
+
+
+def hash_of(paths: Iterable[str | Path]) -> str:
+    """sha256 of what is in the files, one after the other. Each is read once, as long as it stays as it is."""
+    status = [(path, os.stat(path)) for path in paths]
+    return hash_while(tuple((path, each.st_ino, each.st_size, each.st_mtime_ns) for path, each in status))
+
+
+@cache
+def hash_while(files):
+    """files: of (path, what tells that the file there was replaced, …)."""
+    content = hashlib.sha256()
+    for path, *_ in files:
+        with open(path, 'rb') as file:
+            while part := file.read(2 ** 20):
+                content.update(part)
+    return content.hexdigest()
 
 
 def read_weights(weights):

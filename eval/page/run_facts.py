@@ -1,6 +1,5 @@
 """What a run folder and frozen evaluations say about one checkpoint, for its model card. No names of folders of this
 machine: of paths only the last part."""
-import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.networks.weights import files_behind, hash_of
 from eval.page.sources import read_flags, read_json, read_results
 from eval.page.tables import trained_seconds
 from eval.protocols.verdict import verdict
 from utils.cli import UserError
-from utils.model_folder import weights_file, weights_hash
 from utils.run.read_log import duration, read_records
 
 NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'replaced'}
@@ -35,7 +34,7 @@ def training_facts(weights, checkpoint):
     Those of a model folder are taken over."""
     if 'training' in checkpoint:
         return checkpoint['training']
-    facts = {'checkpoint': {'name': Path(weights).name, 'sha256': weights_hash(weights)}}
+    facts = {'checkpoint': {'name': Path(weights).name, 'sha256': hash_of(files_behind(weights))}}
     run = run_folder(weights)
     if run is None:
         return facts
@@ -100,15 +99,24 @@ class FrozenResults:
     verdict: str
 
 
-def results_of(weights, given=None):
+class NoHashes(UserError):
+    """Of a results.json that doesn't say which files it is of."""
+
+
+def results_of(weights, hashes, given=None):
     """[FrozenResults] of the folders `given`; if None, of the one beside the run folders, if only one is about these
-    weights. UserError: a folder given is about others."""
+    weights. hashes: sha256 of the files that hold them, as checkpoint or model folder. UserError: a folder given is
+    about others."""
     if given is not None:
-        return [frozen_results(weights, Path(folder)) for folder in given]
+        return [frozen_results(weights, hashes, Path(folder)) for folder in given]
     found, run = {}, run_folder(weights)
     for file in sorted(run.parent.parent.glob('*/results.json')) if run else []:
-        with contextlib.suppress(UserError):  # of others, or damaged
-            found[file.parent] = frozen_results(weights, file.parent)
+        try:
+            found[file.parent] = frozen_results(weights, hashes, file.parent)
+        except NoHashes as error:
+            print(f'not taken: {error}')
+        except UserError:  # of others, or damaged
+            pass
     if len(found) > 1:
         print(f'{len(found)} frozen evaluations of these weights, none is taken: choose with --results '
               + ' '.join(map(str, found)))
@@ -118,25 +126,21 @@ def results_of(weights, given=None):
     return [*found.values()]
 
 
-def frozen_results(weights, folder):
-    """The FrozenResults of a folder. UserError: it has no results.json, or it is about other weights."""
+def frozen_results(weights, hashes, folder):
+    """The FrozenResults of a folder. Paths don't tell whose they are: a file may be replaced. UserError: the folder has
+    no results.json, or one about other weights; NoHashes: an earlier version wrote it."""
     if not (folder / 'results.json').is_file():
         raise UserError(f'--results {folder} has no results.json: give the --out folder of eval/frozen.py')
     rows, differences, facts = read_results(folder)
-    names = list(dict.fromkeys(row['weights'] for row in rows))
-    own = [name for name in names if is_of(name, weights)]
+    if any('sha256' not in row for row in rows):
+        raise NoHashes(f'{folder / "results.json"} does not say by sha256 which files it is of, as earlier versions '
+                       f'wrote it: evaluate {weights} again with eval/frozen.py')
+    own = [row['weights'] for row in rows if row['sha256'] in [[each] for each in hashes]]
     if not own:
-        raise UserError(f'--results {folder} is about other weights ({", ".join(names)}): evaluate {weights} with '
-                        'eval/frozen.py, and give its --out folder')
+        names = ', '.join(dict.fromkeys(row['weights'] for row in rows))
+        raise UserError(f'--results {folder} is about other weights, or a mean over several files ({names}): evaluate '
+                        f'{weights} with eval/frozen.py, and give its --out folder')
     rows = [row for row in rows if row['weights'] in (own[0], 'random', 'none')]
     differences = [row for row in differences if (row['weights'], row['than']) == (own[0], 'random')]
     facts = [FOLDERS.sub('', fact.split('; results.json')[0]) for fact in facts]  # the card has no results.json
     return FrozenResults(own[0], rows, facts, verdict(rows, differences))
-
-
-def is_of(name, weights):
-    """Whether `name`, which results.json calls its weights, are those at `weights`: the same content, or where the file
-    is gone the same end of its path, {run}/model/{file}."""
-    if weights_file(name).is_file():
-        return weights_hash(name) == weights_hash(weights)
-    return Path(name).parts[-3:] == Path(weights).resolve().parts[-3:]

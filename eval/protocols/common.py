@@ -18,6 +18,8 @@ from eval.networks.weights import (
     VECTORS_OF_THIRD_PARTY,
     WHAT_THIRD_PARTY,
     baseline_of,
+    files_behind,
+    hash_of,
     net_of,
     split_weights,
 )
@@ -25,6 +27,7 @@ from eval.protocols.protocol import Outcome, Task
 from eval.protocols.results import (
     choice_facts,
     difference_rows,
+    each_once,
     interval_fact,
     row_of,
     short_names,
@@ -81,6 +84,7 @@ def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list
     if args.mean and len({net_of(name, None) for name in args.weights}) > 1:
         raise UserError('--mean: the --weights are of several nets; evaluate each mean by a separate command')
     checkpoints, listed, class_names, precision = prepare(args, by_class=True)
+    args.sha256 = sha256_of(args)  # now: a file may be replaced until the results are there
     seen = check_all_unseen(args, checkpoints, listed.videos.select(listed.rows_of('test')))
     folder = Path(args.out)
     make_folder(folder, '--out')
@@ -92,6 +96,13 @@ def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list
 def files_of(args: Namespace) -> list[str]:
     """The --weights that are files."""
     return [name for name in args.weights if split_weights(name)[1]]
+
+
+def sha256_of(args: Namespace) -> dict[str, list[str]]:
+    """{weights: sha256 of each file that its rows are of}; of random weights and none there are no files."""
+    files = files_of(args)
+    found = {name: [hash_of([file]) for file in files_behind(name)] for name in files}
+    return {**found, files[0]: each_once(found.values())} if args.mean else found
 
 
 def baselines_of(args: Namespace) -> list[str]:
@@ -156,7 +167,7 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
         """videos: as many were tested on. Appearance leaves out those of which it can't read a frame."""
         return protocol_hash(train, test, protocol=protocol, videos=videos, **clip._asdict(), **choices)
 
-    return [({**row_of(weights, feature, outcome),
+    return [({**row_of(weights, feature, outcome, args.sha256.get(weights, ())),
               'hash': hash_of(clip_settings(flags_for(args, weights)), outcome.protocol, outcome.hits.shape[1])},
              outcome) for (weights, feature), each in outcomes.items() for outcome in each]
 

@@ -1,7 +1,8 @@
 """Rows of results, and the files that every frozen evaluation writes: results.json, results.md, differences.json and
 hits.npz."""
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +17,23 @@ from utils.text import ENCODING, distinct
 TITLES = {'anticipation': 'Recognition before the end'}  # of results.md, by the protocol of its rows
 
 
-def row_of(weights: str, feature: str, outcome: Outcome) -> dict:
-    """One row of results.json for an Outcome. Values are from 0 to 1.
+def row_of(weights: str, feature: str, outcome: Outcome, sha256: Sequence[str] = ()) -> dict:
+    """One row of results.json for an Outcome. Values are from 0 to 1. sha256: of each file that it is of.
 
     value is the mean over repetitions and test videos (of a mean average precision, over repetitions), and deviation
     the standard deviation over repetitions (None for a single one). low, high, groups and by_group are those of
     `estimate_of`. folds: of the cross-validation that chose the hyperparameter, the fewest of all repetitions."""
     everything = np.ones(outcome.hits.shape[1], int)
     repetitions = [statistic_of(replace(outcome, hits=hits[None]))(everything) for hits in outcome.hits]
-    return {'weights': weights, 'feature': feature, **named(outcome), **estimate_of(outcome),
+    return {'weights': weights, 'sha256': [*sha256], 'feature': feature, **named(outcome), **estimate_of(outcome),
             'videos': outcome.hits.shape[1],
             'deviation': float(np.std(repetitions, ddof=1)) if len(repetitions) > 1 else None,
             'chosen': ', '.join(outcome.chosen) or None, 'folds': min(outcome.folds, default=None)}
+
+
+def each_once(hashes: Iterable[Sequence[str]]) -> list[str]:
+    """The `sha256` of a row that is the mean of several."""
+    return list(dict.fromkeys(itertools.chain(*hashes)))
 
 
 def difference_rows(outcomes: dict[tuple[str, str], Sequence[Outcome]], pairs: Sequence[tuple[str, str]]) -> list[dict]:

@@ -12,7 +12,15 @@ from eval.networks.settings import SPLITS, check_own_lists
 from eval.networks.weights import split_weights
 from eval.protocols.common import compared, start_frozen_evaluation
 from eval.protocols.protocol import Outcome
-from eval.protocols.results import choice_facts, interval_fact, key_of, named, statistic_of, write_results
+from eval.protocols.results import (
+    choice_facts,
+    each_once,
+    interval_fact,
+    key_of,
+    named,
+    statistic_of,
+    write_results,
+)
 from eval.protocols.verdict import verdict
 from utils.cli import UserError
 from utils.data.lists import csv_file, list_folder
@@ -81,7 +89,7 @@ def write_mean(args: Namespace, started: Sequence[tuple],
 def mean_row(rows: Sequence[dict], outcomes: Sequence[Outcome]) -> dict:
     """The row of the mean of a number over splits."""
     return {**rows[0], **mean_estimate(list(map(statistic_of, outcomes)), outcomes),
-            'videos': sum(row['videos'] for row in rows),
+            'sha256': each_once(row['sha256'] for row in rows), 'videos': sum(row['videos'] for row in rows),
             'deviation': float(np.std([row['value'] for row in rows], ddof=1)),
             'chosen': '; '.join(filter(None, (row['chosen'] for row in rows))) or None,
             'folds': min((row['folds'] for row in rows if row['folds'] is not None), default=None),
