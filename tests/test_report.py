@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from argparse import Namespace
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -14,6 +15,9 @@ import pytest
 
 from eval import report as report_cli
 from eval import test as classifier_cli
+from eval.classify.scores import VideoScores, summarise
+from eval.classify.test_classifier import facts_of
+from eval.classify.test_report import report_mean
 from eval.page.charts import chart_groups
 from eval.page.pictures import SHOWN, PictureStore
 from eval.page.sources import find_sources
@@ -465,3 +469,17 @@ def test_numbers_of_other_protocols_are_marked(tmp_path):
             assert sorted(shown) == sorted(wanted * times)
             assert len([1 for one, other in zip(shown, shown[1:]) if one != other]) == len(set(wanted)) - 1  # together
         assert ('a (11111111)' in str(page.table('Accuracy by class')[0])) == marked
+
+
+def test_what_each_split_has_seen(tmp_path, capsys):
+    """Of a mean over splits: on the screen, in test_log.md and on the page."""
+    scores = VideoScores(np.arange(4), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], np.array([0, 0, 1, 1]), np.ones(4))
+    stats = {**summarise(scores, np.arange(4)), 'hash': '0123abcd'}
+    args = Namespace(net='resnet18', dataset='six', num_seq=3, seq_len=5, ds=1, fps=0, img_dim=32)
+    seen = ['pretraining saw 6 of these 9 test videos', None, 'pretraining saw 2 of these 9 test videos']
+    report_mean(tmp_path, facts_of(args, 'a, b, c', 'splits 1 to 3', seen), {split: {'every video': stats} for split in (1, 2, 3)})
+    lines = ['split 1: pretraining saw 6 of these 9 test videos', 'split 3: pretraining saw 2 of these 9 test videos']
+    assert capsys.readouterr().out.splitlines()[:2] == lines
+    assert all(f'- seen in {line}\n' in (tmp_path / 'test_log.md').read_text() for line in lines)
+    assert report(tmp_path, '--out', tmp_path / 'page.html') == 0
+    assert f'six, splits 1 to 3; {"; ".join(lines)}' in ''.join(Page(tmp_path / 'page.html').texts)

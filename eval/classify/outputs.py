@@ -54,6 +54,16 @@ def accuracy_text(stats: dict, name: str) -> str:
     return f'{stats[name]:.2%}{deviation} [{low:.2%}, {high:.2%}]'
 
 
+def seen_lines(facts: dict) -> list[str]:
+    """What the facts of a test say of test videos that training has seen; of several splits for each.
+
+    >>> seen_lines({'weights': 'a, b, c', 'seen in split 2': 'pretraining saw 6 of these 9 test videos'})
+    ['split 2: pretraining saw 6 of these 9 test videos']
+    """
+    return [text if name == 'seen' else f'{name.removeprefix("seen in ")}: {text}' for name, text in facts.items()
+            if name.startswith('seen')]
+
+
 def write_log(path: Path, title: str, facts: dict, tables: dict[str, dict], skipped: Sequence[str] = ()) -> None:
     """Appends a section to test_log.md.
 

@@ -11,6 +11,7 @@ from eval.classify.outputs import (
     class_accuracies_figure,
     confusion_figure,
     confusion_matrix,
+    seen_lines,
     skipped_text,
     write_average_precision,
     write_log,
@@ -39,8 +40,8 @@ def report_test(folder: Path, facts: dict, videos: VideoList, protocols: Sequenc
     skipped = [error for _, error in broken]
     facts = {**facts, **{protocol.name: protocol.about for protocol, _ in scored}}
     write_log(folder / 'test_log.md', f'Test of {Path(facts["weights"]).name}', facts, tables, skipped)
-    if 'seen' in facts:
-        print(facts['seen'])
+    for line in seen_lines(facts):
+        print(line)
     for name, stats in tables.items():
         print_numbers(name, stats)
     for protocol in protocols:
@@ -84,6 +85,8 @@ def report_mean(folder: Path, facts: dict, tables: dict[int, dict]) -> None:
     """Prints the mean over splits of each protocol and its deviation, and writes test_log.md with it and each split.
 
     tables: {split: result of report_test}. A protocol that scored no video of some split has no mean."""
+    for line in seen_lines(facts):
+        print(line)
     rows = {}
     for name in tables[min(tables)]:
         splits = {f'{name}, split {split}': table[name] for split, table in tables.items() if name in table}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.classify.outputs import seen_lines
 from eval.forecast.pairs import cell_of, headline, lines_of_left_out
 from eval.page.pictures import albums_of
 from eval.protocols.verdict import verdict
@@ -44,6 +45,11 @@ class Test:
     facts: dict
     table: list
     predictions: pd.DataFrame
+
+    @property
+    def seen(self):
+        """Lines on test videos that training has seen."""
+        return seen_lines(self.facts)
 
 
 @dataclass
