@@ -66,7 +66,7 @@ def some_checkpoint(rng, model):
         settings.update(fps=12.5, pred_step=2, prediction='parallel')
     tensors = {f't{i}': torch.from_numpy(rng.normal(size=rng.integers(0, 4, rng.integers(0, 3))))
                .to(getattr(torch, rng.choice(['float16', 'bfloat16', 'float32', 'float64']))) for i in range(5)}
-    return {'epoch': 3, 'iteration': 12, 'net': 'resnet18', 'settings': settings,
+    return {'epoch': 3, 'iteration': 12, 'best': True, 'net': 'resnet18', 'settings': settings,
             'state_dict': {**tensors, 'turned': torch.arange(6.).view(2, 3).T, 'count': torch.tensor(7)}}
 
 

@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from dpc import main as pretraining
 from eval import features, frozen
 from eval import test as classifier_cli
-from eval.networks.seen import seen_text, split_to_follow
+from eval.networks.seen import check_unseen, seen_text, split_to_follow
 from eval.protocols.protocol import Outcome
 from eval.protocols.results import difference_rows, row_of
 from eval.protocols.splits import mean_difference, mean_row
@@ -122,9 +123,13 @@ def error_of(script, capsys, *argv):
 def test_the_test_follows_the_file(lists, runs, tmp_path, capsys):
     """Without --split it is the file's; on another split the videos that were trained on are counted."""
     weights, classifier = runs
-    folder = classify(lists, tmp_path, '--dataset', 'six', '--test', classifier)
+    chosen = torch.load(classifier, weights_only=True)
+    assert chosen['best'] is True and chosen['settings']['val_on'] == 'train'
+    chosen['settings']['val_on'] = 'test'
+    torch.save(chosen, tmp_path / 'chosen.pth.tar')
+    folder = classify(lists, tmp_path, '--dataset', 'six', '--test', tmp_path / 'chosen.pth.tar')
     said = capsys.readouterr().out
-    text = 'pretraining saw 6 of these 9 test videos (without labels)'
+    text = 'pretraining saw 6 of these 9 test videos (without labels); its epoch was chosen on these test videos'
     assert '-sp1_' in folder.name and f'- seen: {text}\n' in (folder / 'test_log.md').read_text() and text in said
     shown, = re.findall('; hash ([0-9a-f]{8})\n', said)
     assert f' | {shown} |\n' in (folder / 'test_log.md').read_text()
@@ -169,6 +174,21 @@ def test_features_over_time_say_what_was_seen(lists, runs, tmp_path, capsys):
         assert f'{weights}: {expected}\n' in capsys.readouterr().err
         assert {json.loads(path.read_text())['seen'] for path in (tmp_path / 'out').glob('*.json')} == {expected}
         shutil.rmtree(tmp_path / 'out')
+
+
+def test_whose_epoch_was_chosen_on_the_test_videos():
+    """The best by --val_on test, on that split; of files that store nothing, nothing is said."""
+    def said(split=1, dataset='/lists/ucf101', best=True, model='lc', **settings):
+        listed = {'settings': {**training(['/f/run/1'], model=model), **settings}, 'best': best}
+        args = Namespace(dataset=dataset, split=split, allow_other_settings=False)
+        return check_unseen(args, 'a', listed, videos_of(['/f/run/2']))
+
+    assert said(val_on='test') == 'its epoch was chosen on these test videos'
+    assert said(val_on='test', model='dpc-rnn') == 'its epoch was chosen on these test videos (without labels)'
+    assert not any([said(val_on='train'), said(), said(val_on='test', best=False), said(2, val_on='test'),
+                    said(dataset='hmdb51', val_on='test'), said(val_on='test', best=None)])
+    videos = videos_of(['/f/run/2'])
+    assert check_unseen(Namespace(dataset='ucf101', split=1, allow_other_settings=False), 'a', {'net': 'x'}, videos) is None
 
 
 def test_other_videos_of_the_same_names(lists, runs, tmp_path, capsys):
@@ -241,6 +261,7 @@ def tiny_flags(lists, logs):
     lambda settings: settings['train_list'].update(videos=torch.zeros(3)),
     lambda settings: settings['train_list'].update(depth=0),
     lambda settings: settings.update(split='all'),
+    lambda settings: settings.update(val_on=True),
     lambda settings: settings.update(started_from=[{}]),
     lambda settings: settings.update(started_from={'model': 'lc'})])
 def test_a_spoilt_list_is_refused(runs, tmp_path, spoil):

@@ -130,6 +130,7 @@ def is_settings(value):
             and value.get('feature_map', 'dense') in ('dense', 'pooled')
             and type(value.get('pred_step', 1)) is int and value.get('pred_step', 1) > 0  # older files lack it
             and ('train_list' not in value or is_training(value))  # and this
+            and value.get('val_on', 'train') in ('train', 'test')
             and isinstance(value.get('started_from', []), list) and all(map(is_training, value.get('started_from', [])))
             and (value['model'] == 'dpc-rnn' or isinstance(value.get('class_names'), list)
                  and all(map(is_name, value['class_names']))))

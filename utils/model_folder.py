@@ -20,7 +20,7 @@ from utils.not_a_checkpoint import known_start
 
 WEIGHTS, CONFIG, CARD = 'model.safetensors', 'config.json', 'README.md'
 LIBRARY, VERSION = 'dense-predictive-coding', 1  # of config.json
-FROM_CHECKPOINT = 'net', 'settings', 'epoch', 'iteration', 'training'
+FROM_CHECKPOINT = 'net', 'settings', 'epoch', 'iteration', 'best', 'training'
 PICKLED = '.bin', '.pt', '.pth', '.tar', '.ckpt', '.pkl'  # endings
 INT64 = 'int64, base64'  # key of a tensor in config.json: the hashes of 240,000 videos as text would be 5 MB
 

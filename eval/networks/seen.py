@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import UserError
-from utils.data.seen import seen_by, trainings_of
+from utils.data.seen import CLASSIFIER, seen_by, trainings_of
 
 
 def own_split(checkpoint, dataset):
@@ -39,8 +39,8 @@ def check_own_split(origin, checkpoint, dataset, split):
 
 
 def check_unseen(args, origin, checkpoint, videos):
-    """A sentence on the test `videos` (a VideoList) that the network has seen, as their names say; None if there are
-    none.
+    """A sentence on the test `videos` (a VideoList) that the network has seen, as their names say, or that chose its
+    epoch; None if there are none.
 
     UserError: it was trained on the labels of some. Those of another data set pass with --allow_other_settings, as
     other videos may have the same names, 'run/001'."""
@@ -50,7 +50,8 @@ def check_unseen(args, origin, checkpoint, videos):
     if text and not args.allow_other_settings:
         raise UserError(f'{origin}: {text}: if these are other videos of the same names, give --allow_other_settings')
     labels = text and f'{text}, or on others of the same names'
-    return '; '.join(filter(None, [labels, seen_text(checkpoint, videos, 'test videos')])) or None
+    return '; '.join(filter(None, [labels, seen_text(checkpoint, videos, 'test videos'),
+                                   chosen_text(checkpoint, args.dataset, args.split)])) or None
 
 
 def check_all_unseen(args, checkpoints, videos):
@@ -63,6 +64,16 @@ def seen_text(checkpoint, videos, what='videos'):
     """'pretraining saw N of these M videos (without labels)', or None if N is 0."""
     seen = np.count_nonzero(seen_by(trainings_of(checkpoint), videos, labels=False))
     return f'pretraining saw {seen} of these {len(videos)} {what} (without labels)' if seen else None
+
+
+def chosen_text(checkpoint, dataset, split):
+    """A sentence if it is the best of its run so far on the test videos of a split of `--dataset`; else, or if the file
+    doesn't say, None."""
+    settings = checkpoint.get('settings', {})
+    here = (settings.get('dataset'), settings.get('split')) == (Path(dataset).name, split)
+    if not (here and settings.get('val_on') == 'test' and checkpoint.get('best') is True):
+        return None
+    return 'its epoch was chosen on these test videos' + (' (without labels)' * (settings['model'] != CLASSIFIER))
 
 
 def label_trainings(checkpoint, videos):

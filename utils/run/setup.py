@@ -160,11 +160,11 @@ def clip_videos(args, split, train=None):
 
 
 def training_settings(args, train, val, checkpoint):
-    """What checkpoints store of the data: frame rate, data set, split, the videos trained on, and the trainings
-    that led to the `checkpoint` that the run starts from ({} for none). train, val: of `clip_videos`."""
+    """What checkpoints store of the data: frame rate, data set, split, which list validates, the videos trained on, and
+    the trainings that led to the `checkpoint` that the run starts from ({} for none). train, val: of `clip_videos`."""
     folder = list_folder(args.csv_root, args.dataset, args.img_dim)
     listed = listed_paths(folder, args.split, args.frame_root, train, val)
-    return {**rate_setting(args), 'dataset': Path(args.dataset).name, 'split': args.split,
+    return {**rate_setting(args), 'dataset': Path(args.dataset).name, 'split': args.split, 'val_on': args.val_on,
             'train_list': train_list(train, listed), 'started_from': list(map(record_of, trainings_of(checkpoint)))}
 
 

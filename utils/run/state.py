@@ -126,7 +126,7 @@ class Run:
         best = self.saver.is_best(top1, self.best_acc)
         if best:
             self.best_acc = top1
-        self.saver.save_epoch(self.checkpoint(), self.epoch, best)
+        self.saver.save_epoch({**self.checkpoint(), 'best': best}, self.epoch, best)
 
     def save_last(self):
         """Saves within an epoch; returns the path."""
