@@ -166,7 +166,7 @@ def main(args):
             trained = train(run, train_batches, print_freq=args.print_freq)
             validated = validate(run, val_batches, validation)
             run.log_epoch(trained, validated)
-            run.save_epoch(validated['top1'])
+            run.save_epoch(validated)
     if distributed.is_main():
         say_next(*next_commands(args, run.saver.best(), has_labels(lists)))
 

@@ -8,6 +8,7 @@ from dpc.metrics import top_k
 from dpc.model import DPC
 from tests import forked
 from tests.groups import in_group
+from tests.test_training import Losses
 from tests.tiny import PRETRAINING, ROOT, checkpoint
 from utils.parallel import distributed
 from utils.run.averages import Averages
@@ -73,21 +74,24 @@ def exchange(world):
 
     averages = Averages()
     averages.add(number + 1, {'value': float(number)})
-    averages.add(5, {'value': float('nan')})
+    nan = float('nan')
+    averages.add(5, {'value': nan})
     tensors = [tensor.detach().numpy() for tensor in (whole, mine.grad)]
+    validated = Losses([[1., nan, nan], [1., 2., nan]][number]).validated()[0]
     return (first, *tensors, distributed.any_process([number, 1 - number]), distributed.from_main(f'said by {number}'),
-            distributed.lists_of_all([number]), averages.read())
+            distributed.lists_of_all([number]), averages.read(), validated)
 
 
 def test_exchange():
     results = in_group(exchange, 2)
     for number, result in enumerate(results):
-        first, whole, gradient, flags, said, lists, averages = result
+        first, whole, gradient, flags, said, lists, averages, validated = result
         assert first == number and whole[:, 0].tolist() == [0, 1, 1]
         # rows 0, 1, 2 are weighted by their number in the loss of process 0, twice that in process 1's
         assert gradient[:, 0].tolist() == [[0], [3, 6]][number]
         assert flags == [1, 1] and said == 'said by 0' and lists == [0, 1]
         assert averages == {'value': pytest.approx(2 / 3)}
+        assert validated == {'loss': pytest.approx(4 / 3), 'top1': pytest.approx(0.9), 'skipped': 2}
 
 
 def test_torchrun_trains_as_processes_of_our_own(csv_root, tmp_path):

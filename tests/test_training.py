@@ -6,6 +6,8 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ import torch
 from dpc import main as pretraining
 from dpc.loss import dense_info_nce
 from eval import test as classifier_script
+from eval.page.sources import read_training
+from eval.page.tables import run_row
 from tests import tiny
 from tests.tiny import PRETRAINING, ROOT, read_log
 from utils.checkpoint import read_checkpoint, write_checkpoint
@@ -20,6 +24,9 @@ from utils.cli import UserError
 from utils.parallel.gpus import choose_device
 from utils.run.best_and_newest import Saver, newest_checkpoint
 from utils.run.optimisation import make_optimizer, make_schedule, set_learning_rate, step_schedule
+from utils.run.state import Run
+from utils.run.status import describe
+from utils.run.validation import LossOnly, validate
 
 # ---- non-finite losses
 
@@ -49,8 +56,64 @@ def test_a_validation_without_a_finite_loss_counts_as_zero(csv_root, tmp_path, c
 
     monkeypatch.setattr('dpc.objective.dense_info_nce', exploding)
     folder = tiny.pretrain(csv_root, tmp_path)
-    assert 'no batch of the validation has a finite loss' in capsys.readouterr().err
+    val, = read_log(folder, 'val')
+    assert val['skipped'] > 0 and f'{val["skipped"]} of {val["skipped"]} validation batches' in capsys.readouterr().err
     assert read_checkpoint(folder / 'model' / 'epoch1.pth.tar', resumable=True)['best_acc'] == 0
+
+
+class Watched:
+    """What `validate` needs of a run; logged: [(kind, statistics or text)]."""
+    epoch, epochs, iteration, replaced, epoch_seconds = 1, 2, 9, 0, 0.
+    model, precision, signals = torch.nn.Linear(1, 1), SimpleNamespace(autocast=nullcontext), SimpleNamespace(received=0)
+
+    def __init__(self):
+        self.log, self.logged = self, []
+
+    def write(self, kind, iteration, stats, **position):
+        self.logged.append((kind, stats))
+
+    def warn(self, iteration, text, **position):
+        self.logged.append(('warning', text))
+
+    def count_replaced(self, broken):
+        assert not broken
+
+
+class Losses(list):
+    """Batches of two clips whose loss is an item of this list; top-1 is 0.9."""
+
+    def epoch(self, number):
+        return [SimpleNamespace(block=torch.full((2,), loss), label=None, broken=[]) for loss in self]
+
+    def validated(self):
+        """(statistics, what was logged)"""
+        run = Watched()
+        return validate(run, self, LossOnly(lambda model, block, label: (block[0], {'top1': torch.tensor(0.9)}))), run.logged
+
+
+def test_a_validation_counts_the_batches_that_it_leaves_out():
+    stats, (val, warning) = Losses([math.nan] * 9 + [1.]).validated()
+    assert stats == {'loss': 1, 'top1': pytest.approx(0.9), 'skipped': 9} and val == ('val', {**stats, 'replaced': 0})
+    assert warning[0] == 'warning' and '9 of 10 validation batches' in warning[1]
+    stats, logged = Losses([1., 3.]).validated()
+    assert (stats['loss'], stats['skipped'], len(logged)) == (2, 0, 1)
+
+
+def test_an_epoch_with_such_a_validation_is_not_the_best(tmp_path):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.)
+    run = SimpleNamespace(schedule=make_schedule('constant', optimizer, 9), epoch=0, best_acc=0., checkpoint=dict,
+                          saver=Saver(tmp_path))
+    for top1, skipped, best, chosen in ((.2, 0, .2, 1), (.9, 1, .2, 1), (.3, 0, .3, 3), (math.nan, 5, .3, 3)):
+        Run.save_epoch(run, {'top1': top1, 'skipped': skipped})
+        assert run.best_acc == best and run.saver.best().name == f'model_best_epoch{chosen}.pth.tar'
+        newest = torch.load(tmp_path / 'model' / f'epoch{run.epoch}.pth.tar', weights_only=True)
+        assert newest['best'] is (chosen == run.epoch)
+    records = [{'kind': 'val', 'epoch': epoch, 'time': 1., 'top1': top1, 'skipped': skipped}
+               for epoch, (top1, skipped) in enumerate([(.2, 0), (.9, 1), (.3, 0)], 1)]
+    (tmp_path / 'log.jsonl').write_text('\n'.join(map(json.dumps, records)))
+    assert describe(tmp_path / 'log.jsonl', tmp_path)['best'] == .3
+    row = run_row(read_training('a', tmp_path))
+    assert (row['best'], row['best_epoch']) == (.3, 3)
 
 
 def test_skip_nonfinite_tolerates_some(csv_root, tmp_path, capsys):

@@ -129,7 +129,7 @@ def train_classifier(args):
             trained = train(run, train_batches, print_freq=args.print_freq)
             validated = validate(run, val_batches, measure)
             run.log_epoch(trained, validated)
-            run.save_epoch(validated['top1'])
+            run.save_epoch(validated)
     if distributed.is_main():
         say_next(command('eval/test.py', **run_flags(args), split=args.split, test=run.saver.best()))
 

@@ -14,7 +14,7 @@ from eval.protocols.verdict import verdict
 from utils.cli import UserError
 from utils.run.read_log import duration, read_records
 
-NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'replaced'}
+NOT_STATISTICS = {'time', 'kind', 'iteration', 'epoch', 'epochs', 'replaced', 'skipped'}
 FOLDERS = re.compile(r'(?<!\S)/\S*/(?=\S)')  # of an absolute path
 
 

@@ -29,7 +29,8 @@ def run_row(run):
     flags, log = run.flags, run.log
     of_kind = {kind: log[log.kind == kind] if 'kind' in log else log for kind in ('train', 'val')}
     train, val = of_kind['train'], of_kind['val']
-    best = val.loc[val.top1.idxmax()] if 'top1' in val and val.top1.notna().any() else None
+    whole = val[val.skipped.isna() | (val.skipped == 0)] if 'skipped' in val else val  # others are not chosen
+    best = whole.loc[whole.top1.idxmax()] if 'top1' in whole and whole.top1.notna().any() else None
     clip = f'{flags.get("num_seq", "?")}×{flags.get("seq_len", "?")}, ds {flags.get("ds", "?")}'
     clip += f', {flags["pred_step"]} predicted' if 'pred_step' in flags else ''
     epochs = int(last(log, 'epochs') or 0) or flags.get('epochs', '?')  # a resumed run may have more than it began with

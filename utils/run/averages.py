@@ -15,11 +15,13 @@ class Averages:
         self.weight = 0.
 
     def add(self, weight, values):
-        """Adds `values` {name: number}, each a mean over `weight` samples. Leaves out a batch that isn't finite."""
+        """Adds `values` {name: number}, each a mean over `weight` samples, or leaves out a batch that isn't finite.
+        Returns whether it is."""
         finite = all(map(math.isfinite, values.values()))
         for name, value in values.items():  # every name, so that all processes exchange the same ones
             self.sums[name] = self.sums.get(name, 0.) + (value * weight if finite else 0.)
         self.weight += weight if finite else 0
+        return finite
 
     def read(self):
         """{name: average} over all processes; NaN without samples."""

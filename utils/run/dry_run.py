@@ -48,7 +48,7 @@ def dry_run(run, train, measure, train_batches, val_batches, candidates, log_dir
             hook.remove()
             stats = validate(run, val, measure)
             start = time.perf_counter()
-            run.save_epoch(stats['top1'])
+            run.save_epoch(stats)
             saving = time.perf_counter() - start
         except Stopped as stopped:
             raise Stopped(stopped.signum, 'dry run stopped; nothing is left of it') from None

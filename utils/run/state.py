@@ -1,6 +1,5 @@
 """One training run: what is trained, where its folder is, and how far it is. Checkpoints store all of it."""
 import contextlib
-import math
 import signal
 
 import torch
@@ -116,13 +115,13 @@ class Run:
         if distributed.is_main():
             say(epoch_line(self.epoch + 1, self.epochs, train, val, self.epoch_seconds))
 
-    def save_epoch(self, top1):
-        """Moves to the next epoch, steps the schedule and saves. top1: of the validation, which decides what is
-        best."""
+    def save_epoch(self, val):
+        """Moves to the next epoch, steps the schedule and saves. val: of `validate`; its top-1 decides what is best. It
+        counts as 0 where batches were skipped."""
         step_schedule(self.schedule)
         self.epoch += 1
         self.step = self.replaced = 0
-        top1 = top1 if math.isfinite(top1) else 0.
+        top1 = 0. if val['skipped'] else val['top1']
         best = self.saver.is_best(top1, self.best_acc)
         if best:
             self.best_acc = top1

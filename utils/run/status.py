@@ -132,7 +132,8 @@ def describe(log, log_dir):
     statistics = {name: value for name, value in (validated or [{}])[-1].items() if isinstance(value, (int, float))}
     return {**statistics, 'run': str(log.parent.relative_to(log_dir)), 'epoch': epochs_of(newest),
             'loss': newest.get('loss'), 'top1': newest.get('top1'), 'val': tested[-1] if tested else None,
-            'best': max(tested, default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
+            'best': max((record['top1'] for record in validated if 'top1' in record and not record.get('skipped')),
+                        default=None), 'knn': latest(records, 'knn'), 'clips/s': newest.get('clips_per_s'),
             'GB': newest.get('memory_gb'), 'ETA': eta(records), 'quiet': int(time.time() - log.stat().st_mtime),
             'state': state(records, log)}
 

@@ -1,12 +1,11 @@
 """A pass over the validation clips: the same clips every time, sample-weighted averages."""
-import math
 import time
 
 import torch
 
 from utils.parallel import distributed
 from utils.run.averages import Averages
-from utils.run.log import progress_bar, warn
+from utils.run.log import progress_bar
 from utils.run.training import as_numbers
 
 
@@ -32,13 +31,14 @@ class LossOnly:
 
 
 def validate(run, batches, measure):
-    """Statistics {name: number} of the validation set, all processes together.
+    """Statistics {name: number} of the validation set, all processes together, and `skipped`: of how many batches a
+    value isn't finite in some process, which leaves its part out.
 
     measure: LossOnly, or another object with its methods, such as dpc.validation.Validation."""
     started = time.monotonic()
     run.model.eval()
     distributed.copy_buffers_from_main(run.model)
-    averages, replaced = Averages(), run.replaced
+    averages, replaced, skipped = Averages(), run.replaced, 0
     measure.restart()
     with torch.no_grad():
         for batch in progress_bar(batches.epoch(0), f'validation {run.epoch + 1}/{run.epochs}', total=len(batches)):
@@ -47,16 +47,19 @@ def validate(run, batches, measure):
                 run.draw('val', batch.block, 'validation clips as the network sees them: centre crop')
             with run.precision.autocast():
                 loss, values = measure(run.model, batch.block, batch.label)
-            averages.add(len(batch.block), as_numbers({'loss': loss, **values}))
+            finite = averages.add(len(batch.block), as_numbers({'loss': loss, **values}))
             run.count_replaced(batch.broken)
-            signum, = distributed.any_process([run.signals.received])
+            signum, bad = distributed.any_process([run.signals.received, int(not finite)])
+            skipped += bad
             if signum:
                 run.stop(signum)
-    stats = {**averages.read(), **measure.summary(run.epoch + 1)}
+    stats = {**averages.read(), **measure.summary(run.epoch + 1), 'skipped': skipped}
     position = {'epoch': run.epoch + 1, 'epochs': run.epochs}
     run.log.write('val', run.iteration, {**stats, 'replaced': distributed.total(run.replaced - replaced)}, **position)
-    if not math.isfinite(stats['loss']) and distributed.is_main():
-        warn('no batch of the validation has a finite loss: lower --lr, or try --amp off')
+    if skipped:
+        run.log.warn(run.iteration, f'{skipped} of {len(batches)} validation batches have a loss or a statistic that '
+                     'is not finite: they are left out, and the top-1 of this epoch counts as 0 in the choice of the '
+                     'best; lower --lr, or try --amp off', **position)
     for line in measure.warnings(stats):
         run.log.warn(run.iteration, line, **position)
     run.epoch_seconds += time.monotonic() - started
