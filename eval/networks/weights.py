@@ -89,11 +89,11 @@ def files_behind(weights):
 def hash_of(paths: Iterable[str | Path]) -> str:
     """sha256 of what is in the files, one after the other. Each is read once, as long as it stays as it is."""
     status = [(path, os.stat(path)) for path in paths]
-    return hash_while(tuple((path, each.st_ino, each.st_size, each.st_mtime_ns) for path, each in status))
+    return hash_of_content(tuple((path, each.st_ino, each.st_size, each.st_mtime_ns) for path, each in status))
 
 
 @cache
-def hash_while(files):
+def hash_of_content(files):
     """files: of (path, what tells that the file there was replaced, …)."""
     content = hashlib.sha256()
     for path, *_ in files:
