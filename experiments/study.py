@@ -6,6 +6,7 @@ compares variants at an equal budget. It calls the real scripts and prints each 
 and the measured speed of this machine. The same command resumes a study that was stopped: every step stores its result.
 """
 import json
+import math
 import re
 import sys
 import time
@@ -20,6 +21,7 @@ from eval.protocols.results import interval_fact
 from experiments.run_script import command_line
 from experiments.study_budget import (
     CHECKPOINTS,
+    MAX_FINETUNING,
     checkpoints,
     count_of_checkpoints,
     equal_cost,
@@ -261,10 +263,13 @@ def size_finetuning(study):
     steps = epochs['all labels'] * videos // study.args.batch_size
     if steps >= FINETUNING_STEPS:
         return epochs
-    seconds = FINETUNING_STEPS * study.args.batch_size / speed['clips_per_s'] + 2 * speed['start']
+    enough = math.ceil(FINETUNING_STEPS * study.args.batch_size / videos)  # epochs
+    seconds = enough * (videos / speed['clips_per_s'] + speed['save']) + 2 * speed['start']
+    minutes = len(study.args.data) * (study.seconds() + runs * seconds / FINETUNING_SHARE) / 60
     print(f'fine-tuning is left out: each classifier would be trained for {steps} steps, and with fewer than '
-          f'{FINETUNING_STEPS} all stay near chance; it takes about --minutes '
-          f'{(study.seconds() + runs * seconds / FINETUNING_SHARE) / 60:.0f}')
+          f'{FINETUNING_STEPS} all stay near chance; '
+          + (f'it takes --minutes {math.ceil(minutes)}' if enough <= MAX_FINETUNING else
+             f'{videos} training videos are too few for it, or give a smaller --batch_size'))
     return {}
 
 

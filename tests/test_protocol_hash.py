@@ -1,6 +1,7 @@
 """The hash of a protocol changes with all that makes numbers incomparable, and with nothing else."""
 import numpy as np
 
+from eval.extract.setup import labelled_videos
 from eval.metrics import protocol_hash as module
 from eval.metrics.protocol_hash import mean_hash, protocol_hash
 from utils.data.lists import VideoList
@@ -61,6 +62,20 @@ def test_takes_of_two_people_differ():
 def test_videos_without_class_folders_may_move():
     there, moved = ([(f'/{folder}/{i}.mp4', 9, ('run', 'jump')[i % 2], '') for i in range(6)] for folder in ('a/ssv2', 'b'))
     assert protocol_hash(listed(there[:4]), listed(there[4:])) == protocol_hash(listed(moved[:4]), listed(moved[4:]))
+
+
+def test_lists_of_a_data_set_that_has_moved(tmp_path):
+    """Of videos that are their own groups the path is no part of the protocol."""
+    found = []
+    for root, end in (('a/frames', ''), ('b/moved', ''), ('a/files', '.mp4')):
+        folder = tmp_path / root
+        folder.mkdir(parents=True)
+        for part in ('train', 'test'):
+            (folder / f'{part}_split01.csv').write_text(''.join(f'/{root}/{name}/{part}{i}{end},90\n' for i in range(3)
+                                                                for name in ('run', 'jump')))
+        listed = labelled_videos(folder, 1, None, ['jump', 'run'])
+        found.append(protocol_hash(*(listed.videos.select(listed.rows_of(part)) for part in ('train', 'test'))))
+    assert len(set(found)) == 1
 
 
 def test_a_mean_over_splits_has_the_hash_of_its_splits():

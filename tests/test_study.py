@@ -1,6 +1,7 @@
 """study.py: a miniature study through the real scripts, that a stopped one resumes, its sizes and what it reports."""
 import importlib
 import json
+import re
 
 import cv2
 import numpy as np
@@ -212,7 +213,7 @@ def test_checkpoints():
     (120, 30, 3, [], 1), (120, 30, 3, [], 1.25), (120, 30, 3, [], 0.8), (120, 30, 3, ['--frozen_only'], 1),
     (240, 120, 3, ['--variants', 'cpv4', 'long', 'dropout09'], 1), (30, 600, 3, [], 1.25),
     (20, 600, 1, ['--variants', 'parallel'], 1), (120, 8, 3, [], 1)])
-def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clips_per_s, seeds, flags, later):
+def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, capsys, minutes, clips_per_s, seeds, flags, later):
     """Scripts that only let a clock run: the study ends within 10%, also where speed changes after the measurement.
 
     Nothing is fine-tuned where it would get too few steps."""
@@ -256,6 +257,11 @@ def test_a_study_takes_the_time_it_is_given(tmp_path, monkeypatch, minutes, clip
     assert len(done) == seeds * (1 + sum(1 for name in args.variants if study.VARIANTS[name][0]))
     steps = {path.name for path in (tmp_path / 'mine-unlabelled' / 'steps').iterdir()}
     assert any('finetune-' in name for name in steps) == (not args.frozen_only and clips_per_s > 8)
+    if clips_per_s == 8:
+        advised = re.search(r'it takes --minutes (\d+)', capsys.readouterr().out)[1]
+        args.minutes, args.output = float(advised), str(tmp_path / 'advised')
+        study.main(args)
+        assert 'left out' not in capsys.readouterr().out
 
 
 class Clock:

@@ -1,5 +1,6 @@
 """The sentence of a frozen evaluation, against counts of its own files' rows; the subsets that it may name."""
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def test_the_sentence_counts_what_the_files_say():
     assert len(kinds) == 4
 
 
-def test_a_number_that_features_have_in_common_counts_once():
-    """As of whole videos, where nothing is predicted."""
+def test_whole_videos_count_once_in_anticipation():
+    """Nothing is predicted of them, so all features have one number. Elsewhere equal numbers of two features are two."""
     group = np.array([f'g{i}' for i in range(12)])
     right, wrong = (Outcome('anticipation', '100% observed', 'top1', np.full((1, 12), value), group) for value in (1., 0.))
     outcomes = {(name, feature): [outcome] for name, outcome in (('a.pth.tar', right), ('random', wrong))
@@ -48,6 +49,10 @@ def test_a_number_that_features_have_in_common_counts_once():
     rows = [row_of(*key, each) for key, found in outcomes.items() for each in found]
     said = verdict(rows, difference_rows(outcomes, [('a.pth.tar', 'random')]))
     assert said.startswith('pretrained beats random weights in 1 of 1 rows: anticipation on context, 100% observed')
+    outcomes = {(name, feature): [replace(outcome, protocol='knn', setting='all labels')] for (name, _), (outcome,)
+                in outcomes.items() for feature in ('context', 'block')}
+    rows = [row_of(*key, each) for key, found in outcomes.items() for each in found]
+    assert ' in 2 of 2 rows' in verdict(rows, difference_rows(outcomes, [('a.pth.tar', 'random')]))
 
 
 def test_few_groups_several_files_and_none():

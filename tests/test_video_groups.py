@@ -135,6 +135,10 @@ def test_the_order_of_the_list_does_not_matter():
     for seed in range(9):
         assert np.array_equal(hold_out(frames, 0.5, seed)[0], hold_out(files, 0.5, seed)[0])
         assert np.array_equal(*(label_subset(videos.paths(), [0] * 6, 0.5, seed=seed) for videos in (frames, files)))
+    twins = [f'/f/run/clip{i}{end}' for i in range(4) for end in ('.avi', '.mp4')]
+    folds = [tuple(fold_of(VideoList.from_rows(paths, [9] * 8), 2, seed=0)) for paths in (twins, twins[::-1])]
+    assert folds[0] == folds[1][::-1], 'two forms of a video have one name'
+    fold_of(VideoList.from_rows(twins, [9] * 8, group=['/', '.zip', 'a', 'a.avi'] * 2), 2, seed=0)  # no paths
 
 
 def test_folds_of_ucf101_names():

@@ -92,7 +92,7 @@ def write_over_time(args, checkpoint, listed, precision, seen=None):
     refuse_others(file for name, about in known.items() if not about for file in files_of(folder / name))
     settings = fingerprint(args.weights, args.seed, args.net, clip, listed, precision.name)
     facts = {'weights': args.weights, 'feature': args.feature, 'pool': args.pool, 'every': args.every,
-             'frame_rate': args.frame_rate, 'seen': seen,
+             'frame_rate': args.frame_rate,
              'sha256': settings.pop('weights'), 'settings': settings}
     found = distributed.from_main([about if is_of(about, facts) and files_of(folder / name)[0].is_file() else None
                                    for name, about in known.items()])
@@ -112,7 +112,7 @@ def write_over_time(args, checkpoint, listed, precision, seen=None):
         path = folder / names[missing[video['index']]]
         about = {'video': windows.videos.path(video['index']), 'rows': len(rows), 'fps': video['fps'],
                  'seconds': video['seconds'].mean(axis=1).tolist(), 'span': video['seconds'].tolist(),
-                 'window': windows.span / video['fps'] if video['fps'] else None, **facts}
+                 'window': windows.span / video['fps'] if video['fps'] else None, 'seen': seen, **facts}
         write_rows(path, rows.numpy(), about)
         written.append(about)
     broken = broken_of_all(broken, len(names))

@@ -22,6 +22,7 @@ from utils.default_settings import CLIP, default_settings
 from utils.parallel import distributed
 from utils.run.log import say, warn
 from utils.run.setup import clip_settings, start_evaluation
+from utils.text import ENCODING
 
 
 def add_feature_arguments(parser):
@@ -108,7 +109,8 @@ def labelled_videos(folder, split, frame_root, class_names, fps=0):
                 continue
             videos = read_split(folder, number, part, frame_root, by_class)
             has_labels |= videos.label is not None
-            for path, count, names, own in zip(videos.paths(), videos.n_frames, videos.classes(), videos.groups()):
+            groups = (group.decode(**ENCODING) for group in videos.group.tolist())
+            for path, count, names, own in zip(videos.paths(), videos.n_frames, videos.classes(), groups):
                 if path not in rows:
                     rows[path] = len(rows)
                     n_frames.append(count)

@@ -28,9 +28,10 @@ class Bank:
         """8 hex digits that say which bank it is."""
         return self.hash_with()
 
-    def hash_with(self, *choices):
-        """8 hex digits: bits are comparable where they are equal. choices: what else these depend on."""
-        data = json.dumps([self.made_with, *choices], sort_keys=True).encode() + self.feature.numpy().tobytes()
+    def hash_with(self, context=None):
+        """8 hex digits: bits are comparable where they are equal. context: M, the blocks seen, on which they depend,
+        too."""
+        data = json.dumps([self.made_with, context], sort_keys=True).encode() + self.feature.numpy().tobytes()
         return hashlib.sha256(data).hexdigest()[:8]
 
 

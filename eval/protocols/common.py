@@ -73,8 +73,8 @@ def add_kind_argument(parser: ArgumentParser) -> None:
 
 
 def start_frozen_evaluation(args: Namespace) -> tuple[dict, LabelledVideos, list[str], Precision, Path, list[str]]:
-    """(checkpoints, LabelledVideos, class names, Precision, folder of --out, lines on test videos that pretraining has
-    seen): `prepare`, and the folder is made.
+    """(checkpoints, LabelledVideos, class names, Precision, folder of --out, lines of `check_all_unseen`): `prepare`,
+    and the folder is made. Sets args.sha256, see `sha256_of`.
 
     UserError: as there; videos without labels, nothing to evaluate, test videos whose labels were trained on, a folder
     that can't be made."""
@@ -163,12 +163,12 @@ def results_of(args: Namespace, listed: LabelledVideos, task: Task, outcomes: di
                    for paths in (task.train_path, task.test_path))
 
     @cache
-    def hash_of(clip, protocol, videos):
+    def hash_for(clip, protocol, videos):
         """videos: as many were tested on. Appearance leaves out those of which it can't read a frame."""
         return protocol_hash(train, test, protocol=protocol, videos=videos, **clip._asdict(), **choices)
 
     return [({**row_of(weights, feature, outcome, args.sha256.get(weights, ())),
-              'hash': hash_of(clip_settings(flags_for(args, weights)), outcome.protocol, outcome.hits.shape[1])},
+              'hash': hash_for(clip_settings(flags_for(args, weights)), outcome.protocol, outcome.hits.shape[1])},
              outcome) for (weights, feature), each in outcomes.items() for outcome in each]
 
 

@@ -10,16 +10,16 @@ APPEARANCE = {'one frame': 'one frame', 'colour histogram': 'colours'}  # protoc
 def verdict(rows: Sequence[dict], differences: Sequence[dict]) -> str:
     """rows: of results.json. differences: of differences.json. '' if they compare nothing and know no appearance.
 
-    A row counts where the 95% interval of the difference is above or below zero. A number that several features have in
-    common counts once: of whole videos anticipation has one.
+    A row counts where the 95% interval of the difference is above or below zero. Whole videos of anticipation have one
+    number for all features, which counts once.
 
     >>> row = {'feature': 'block', 'protocol': 'knn', 'setting': 'all labels', 'metric': 'top1', 'low': .1, 'high': .5}
     >>> rows = [{**row, 'weights': 'a.pth.tar', 'value': .47}, {**row, 'weights': 'random', 'value': .14}]
     >>> verdict(rows, [{**row, 'weights': 'a.pth.tar', 'than': 'random', 'value': .33, 'groups': 12}])
     'pretrained beats random weights in 1 of 1 rows: knn on block, all labels (47% against 14%)'
     """
-    differences = list({tuple(str(row[name]) for name in row if name != 'feature'): row
-                        for row in reversed(differences)}.values())[::-1]
+    differences = [row for row in differences
+                   if row['setting'] != '100% observed' or row['feature'] == 'context']
     pairs = list(dict.fromkeys((row['weights'], row['than']) for row in differences))
     said = [comparison(rows, [row for row in differences if (row['weights'], row['than']) == pair],
                        *names_of(pair, differences)) for pair in pairs]

@@ -63,7 +63,9 @@ def groups_in_order(videos, seed):
     the list nor the form of the videos matters."""
     class_of, _ = numbered(names[0] for names in videos.classes())
     group_of = videos.groups()
-    groups = sorted(set(group_of), key=name_of_video)  # that of some is their path
+    key_of = {group: (name_of_video(path) if group == path else (group,), group)  # a video that is its own group
+              for group, path in zip(group_of, videos.paths())}
+    groups = sorted(key_of, key=key_of.get)
     number_of = {group: number for number, group in enumerate(groups)}
     group_index = np.array([number_of[group] for group in group_of], np.int64)
     classes_of = [[] for _ in groups]

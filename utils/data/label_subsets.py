@@ -22,7 +22,7 @@ def label_subset(paths: Sequence[str], label: Sequence[int], fraction: float | N
     label = np.asarray(label)
     chosen = []
     for c in np.unique(label):
-        rows = sorted(np.flatnonzero(label == c), key=lambda row: name_of_video(paths[row]))
+        rows = sorted(np.flatnonzero(label == c), key=lambda row: (name_of_video(paths[row]), paths[row]))
         count = per_class if fraction is None else max(1, round(fraction * len(rows)))
         chosen.extend(stream('label_subset', seed, c).permutation(rows)[:count])
     return np.sort(chosen)

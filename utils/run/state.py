@@ -77,7 +77,7 @@ class Run:
         seen = seen_by(trainings_of(checkpoint)[:1], validated)
         if seen.any() and distributed.is_main():
             warn(f'--resume {path}: this run was trained on {seen.sum()} of the {len(validated)} validation videos, so '
-                 'validation is too good: resume it with the lists that it began with')
+                 'validation is too good: its lists, or how videos are held out, have changed since it began')
         if lr is not None:
             set_learning_rate(self.optimizer, self.schedule, lr)
         say(f'resumed {path}: epoch {self.epoch + 1}, step {self.step + 1}, best accuracy {self.best_acc:.2%}, '

@@ -31,8 +31,8 @@ class LossOnly:
 
 
 def validate(run, batches, measure):
-    """Statistics {name: number} of the validation set, all processes together, and `skipped`: of how many batches a
-    value isn't finite in some process, which leaves its part out.
+    """Statistics {name: number} of the validation set, all processes together, and `skipped`: the number of batches
+    with a value that isn't finite in any process. That process leaves its share of the batch out of the averages.
 
     measure: LossOnly, or another object with its methods, such as dpc.validation.Validation."""
     started = time.monotonic()
