@@ -101,6 +101,7 @@ def main(args):
         make_folder(folder, '--out')
 
         # data
+        context = args.num_seq - args.pred_step  # M, blocks seen before each prediction
         blocks = dataclasses.replace(resources, clips_at_once=resources.clips_at_once * args.num_seq)
         encode, clip = encoder_of(model), clip_settings(args)._replace(num_seq=1)
         if bank:
@@ -110,7 +111,7 @@ def main(args):
         videos, names, failed = given_videos(given)
         for name, error in failed:
             answers.fail(name, error)
-        videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, args, answers)
+        videos, names, times = usable_videos(at_frame_rate(videos, args.fps), names, context, args, answers)
         say_notes(bank, videos, size, args)
         if pretraining := seen_text(checkpoint, videos):
             print(pretraining)
@@ -118,11 +119,10 @@ def main(args):
         # surprise
         stems, measures, broken = stems_of(videos.paths()), {}, []
         for index, feature, difference in maps_of_videos(encode, videos, clip, blocks, broken):
-            bits, copy_bits, seen, candidates = surprise_along(model, feature, args.num_seq - args.pred_step,
-                                                               bank and bank.feature)
+            bits, copy_bits, seen, candidates = surprise_along(model, feature, context, bank and bank.feature)
             start, end = block_times(times[index], len(feature), args.seq_len, args.ds)
             course = Course(names[index], start[1:], end[1:], bits, copy_bits, difference[1:], seen, candidates, size,
-                            args.num_seq - args.pred_step)
+                            context)
             source = Source(videos.path(index), videos.fps, args.seq_len, args.ds, times[index])
             try:
                 write_files(folder / stems[index], course, source, args)
@@ -141,7 +141,7 @@ def main(args):
             found = compare_pairs(pairs, measures, errors, answers.fail)
         summary = {'weights': args.weights, 'weights_hash': made_with['weights'], 'net': args.net,
                    **clip_settings(args)._asdict(), **rate_setting(args), 'pred_step': args.pred_step,
-                   'hash': bank and bank.hash_with(args.num_seq - args.pred_step),
+                   'hash': bank and bank.hash_with(context),
                    'bank': bank and {'hash': bank.hash, 'blocks': len(bank.feature), **bank.made_with},
                    'pretraining': pretraining, 'videos': answers.given, 'failed': answers.failed, 'pairs': found}
         with open(folder / 'surprise.json', 'w', **ENCODING) as file:
@@ -186,13 +186,13 @@ def new_bank(args, made_with, encode, training, resources):
     return bank
 
 
-def usable_videos(videos, names, args, answers):
+def usable_videos(videos, names, context, args, answers):
     """(VideoList, names, [times of the frames, s]) of the videos that are long enough and have times; says what is
     wrong with the others."""
-    seen = args.num_seq - args.pred_step
-    needed, what = seen + 1, f'{counted(seen, "seen block")} and the next'
+    seen = counted(context, 'seen block')
+    needed, what = context + 1, f'{seen} and the next'
     if not args.bank:
-        needed, what = seen + 2, f'{counted(seen, "seen block")}, the next, and another to compare it with'
+        needed, what = context + 2, f'{seen}, the next, and another to compare it with'
     blocks = -(-videos.n_frames // args.ds) // args.seq_len
     for row in np.flatnonzero(blocks < needed):
         answers.fail(names[row], f'too short: {what} are {(needed * args.seq_len - 1) * args.ds + 1} frames with '
